@@ -1,0 +1,47 @@
+# Everything from a fresh clone: needs make, python3 (3.11 to 3.13) and, the first time, a network.
+
+.DEFAULT_GOAL := help
+UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
+BIN := .venv/bin
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+PARAMETERS := -p seeds 2 -p epochs 3
+
+.PHONY: help env test lint format notebooks book clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+env: .venv/installed  ## install the locked environment into .venv (uv comes from the PATH or into .uv)
+
+test: env lint  ## check style and run the tests
+	$(BIN)/pytest -n 2
+
+lint: env  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: env  ## bring code into style and strip notebooks of outputs
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/nbstripout $(NOTEBOOKS)
+
+notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, into _build/notebooks
+	mkdir -p _build/notebooks
+	set -e; for notebook in $(NOTEBOOKS); do \
+		$(BIN)/papermill --cwd notebooks --no-progress-bar $(PARAMETERS) $$notebook _build/$$notebook; \
+	done
+
+book: env  ## run every page at its default parameters and build the book into _build/html
+	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going
+	@echo "The book is at file://$(CURDIR)/_build/html/index.html"
+
+clean:  ## remove what was built; the environment stays
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+
+.venv/installed: pyproject.toml uv.lock | $(UV)
+	$(UV) sync --frozen --all-extras
+	@touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet uv

@@ -1,0 +1,78 @@
+"""Experiments as text, ``NAME=VALUE NAME=VALUE ...``: read from the command line, written on pages."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from labelreg.checks import unknown
+from labelreg.experiments import Experiment
+
+_DEFAULTS = {field.name: field.default for field in fields(Experiment)}
+_GROUPS = ("options", "network_options", "teacher")
+
+
+def parse(assignments: Iterable[str]) -> dict[str, Any]:
+    """Read settings of an experiment.
+
+    Args:
+        assignments: such as ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``,
+            ``teacher.network=resnet18``.
+
+    Returns:
+        Setting to value, as :meth:`Experiment.at` and the constructor take them.
+
+    Raises:
+        ValueError: text of another form, or a name that is no setting.
+    """
+    settings: dict[str, Any] = {}
+    teacher: list[str] = []
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        group, dot, member = name.partition(".")
+        if not equals or not name:
+            raise ValueError(f"settings are given as NAME=VALUE, not {assignment!r}")
+        if group not in _DEFAULTS or bool(dot) != (group in _GROUPS):
+            known = [f"{each}.NAME" if each in _GROUPS else each for each in _DEFAULTS]
+            raise unknown("setting", name, known)
+        if group == "teacher":
+            teacher.append(f"{member}={text}")
+        elif dot:
+            settings.setdefault(group, {})[member] = _value(text)
+        elif isinstance(_DEFAULTS[name], tuple):
+            settings[name] = tuple(_value(part) for part in text.split(",") if part)
+        else:
+            settings[name] = _value(text)
+    if teacher:
+        settings["teacher"] = Experiment(**parse(teacher))
+    return settings
+
+
+def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Write settings, as :meth:`Experiment.changes` returns them, so that :func:`parse` reads them back."""
+    for name, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from render(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple):
+            yield f"{prefix}{name}={','.join(map(str, value))}"
+        else:
+            yield f"{prefix}{name}={value}"
+
+
+def command(experiment: Experiment, seeds: int = 1) -> str:
+    """Return the shell command that runs an experiment with so many seeds, its own first."""
+    return shlex.join(["labelreg", "run", "--profile=paper", f"--seeds={seeds}", *render(experiment.changes())])
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        number = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return number if isinstance(number, int | float) else text

@@ -1,0 +1,196 @@
+"""Data sets as tensors, and the ways to cut them: balanced subsets, hold-outs, label noise."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from labelreg.data.randomness import Stream, generator
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples and their targets, row by row.
+
+    Attributes:
+        inputs: (N, C, ...), uint8 or float. Images may lie in memory as (N, H, W, C): what is taken from them then does
+            too.
+        targets: (N,) int64 class indices, or (N, D) float for regression.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self):
+        if len(self.inputs) != len(self.targets):
+            raise ValueError(
+                f"a split needs one target a sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on another device."""
+        return Split(self.inputs.to(device), self.targets.to(device))
+
+    def select(self, indices: Tensor) -> "Split":
+        """The samples at `indices`, (M,) int64, in that order."""
+        indices = indices.to(self.targets.device)
+        return Split(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training and a test split, and what is known of them.
+
+    Attributes:
+        name: the name it is loaded by.
+        train: what to train on.
+        test: what to report on.
+        classes: the name of each class, in the order of the class indices; empty for regression.
+        augmentation: the name of the augmentation that is usual for it, a key of `labelreg.data.augmentations`.
+        task: what the targets are.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    augmentation: str = "none"
+    task: Literal["classification", "regression"] = "classification"
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes; 0 for regression."""
+        return len(self.classes)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8)."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> Tensor:
+        """(C,) float32: the standard deviation of each channel of the training inputs, in their units."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        inputs = self.train.inputs
+        total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
+        others = [dim for dim in range(inputs.dim()) if dim != 1]
+        for chunk in inputs.split(1024):  # a float64 copy of all of CIFAR would take 1.2 GB
+            chunk = chunk.double()
+            total = total + chunk.sum(others)
+            square = square + chunk.square().sum(others)
+        count = inputs.numel() // inputs.shape[1]
+        mean = total / count
+        return mean.float(), (square / count - mean.square()).clamp(min=0).sqrt().float()
+
+    def to(self, device: torch.device | str) -> "Dataset":
+        """The same data set on another device."""
+        return replace(self, train=self.train.to(device), test=self.test.to(device))
+
+
+def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
+    """The first `n` samples, balanced over the classes.
+
+    Every class gives its first samples in stored order, and the counts of two classes differ by at most one; where a
+    class has too few, the others make up for it. The samples keep their stored order, and a smaller subset lies within
+    a larger one.
+
+    Raises:
+        ValueError: `n` is not between 1 and the size of the split, or the targets are not indices of `num_classes`
+            classes.
+    """
+    if not 1 <= n <= len(split):
+        raise ValueError(f"cannot take a subset of {n} samples from {len(split)}: give a number from 1 to {len(split)}")
+    labels = class_labels(split, num_classes).cpu()
+    by_class = labels.argsort(stable=True)
+    counts = labels.bincount(minlength=num_classes)
+    rank = torch.empty_like(labels)  # of a sample among those of its class
+    rank[by_class] = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    return split.select(rank.argsort(stable=True)[:n].sort().values)
+
+
+def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
+    """Set a random part of a split aside, each class in proportion.
+
+    A systematic sample of the samples sorted by class and shuffled within each: a class gives its exact share, rounded
+    down or up. It depends on the seed and the targets alone, not on the device.
+
+    Args:
+        split: a classification split of N samples.
+        size: how much to set aside: a float is a fraction of the samples, an int is their number.
+        seed: of the draw, not negative.
+
+    Returns:
+        What is left and what was set aside, both in stored order.
+
+    Raises:
+        ValueError: nothing would be set aside or nothing left, or the targets are not class indices.
+    """
+    total = len(split)
+    count = round(size * total) if isinstance(size, float) else size
+    if not 0 < count < total:
+        raise ValueError(
+            f"cannot hold out size={size!r} of {total} samples: that is {count}, give 1 to {total - 1} or a fraction"
+        )
+    labels = class_labels(split).cpu()
+    draws = generator(seed, Stream.HOLD_OUT)
+    shuffled = torch.randperm(total, generator=draws)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    start = torch.randint(total, (), generator=draws)
+    held = torch.zeros(total, dtype=torch.bool)
+    held[by_class[(torch.arange(count) * total + start) // count]] = True
+    return split.select((~held).nonzero().flatten()), split.select(held.nonzero().flatten())
+
+
+def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
+    """Label noise: draw a fraction of the labels anew, uniformly over all classes.
+
+    A redrawn label is the old one again with probability 1 / `num_classes`. Which labels, and what they become, depends
+    on the seed alone, not on the device.
+
+    Args:
+        split: a classification split of N samples; it is left as it is.
+        fraction: round(fraction * N) labels are redrawn.
+        num_classes: K, how many classes there are.
+        seed: of the draw, not negative.
+
+    Raises:
+        ValueError: the fraction is not within [0, 1], or the targets are not indices of `num_classes` classes.
+    """
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")
+    labels = class_labels(split, num_classes).clone()
+    draws = generator(seed, Stream.LABEL_NOISE)
+    redrawn = torch.randperm(len(split), generator=draws)[: round(fraction * len(split))]
+    labels[redrawn.to(labels.device)] = torch.randint(num_classes, redrawn.shape, generator=draws).to(labels.device)
+    return Split(split.inputs, labels)
+
+
+def class_labels(split: Split, num_classes: int | None = None) -> Tensor:
+    """The targets of a split, checked to be class indices: (N,) int64, each in [0, num_classes) where that is given.
+
+    Raises:
+        ValueError: they are not.
+    """
+    targets = split.targets
+    if targets.dim() != 1 or targets.dtype != torch.int64:
+        raise ValueError(
+            f"class labels must be (N,) int64, got targets of shape {tuple(targets.shape)} and {targets.dtype}"
+        )
+    low, high = (int(bound) for bound in targets.aminmax()) if len(targets) else (0, 0)
+    if low < 0 or (num_classes is not None and high >= num_classes):
+        upper = "" if num_classes is None else f" and below num_classes={num_classes}"
+        raise ValueError(f"class labels must be at least 0{upper}, got labels from {low} to {high}")
+    return targets

@@ -1,0 +1,44 @@
+"""Data sets that need no file: scikit-learn's digits and the toy regression."""
+
+from pathlib import Path
+
+import torch
+
+from labelreg.data.dataset import Dataset, Split, hold_out
+from labelreg.data.randomness import Stream, generator
+from labelreg.data.registry import register
+
+
+@register("digits")
+def digits(root: Path) -> Dataset:
+    """Handwritten digits: 1,097 training and 700 test images, (N, 1, 8, 8) float32 in [0, 1], 10 classes.
+
+    The 1,797 images that scikit-learn ships, shuffled and split in proportion to the classes, always the same way.
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    inputs = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16  # a pixel counts the ink in 4 x 4 finer ones
+    targets = torch.from_numpy(bunch.target).long()
+    shuffled = torch.randperm(len(targets), generator=generator(0, Stream.DATASET))
+    train, test = hold_out(Split(inputs, targets).select(shuffled), 700, seed=0)
+    return Dataset("digits", train, test, classes=tuple(str(name) for name in bunch.target_names))
+
+
+@register("toy")
+def toy(root: Path, seed: int = 0) -> Dataset:
+    """The regression of NaR's figure 3: y = x^3 plus noise from N(0, 3^2), 20 training points.
+
+    The range of x is not printed there; it is uniform over [-4, 4], as in Hernández-Lobato and Adams (2015), where the
+    task comes from. The test split is the curve itself: 200 evenly spaced points without noise. Inputs and targets are
+    (N, 1) float32.
+
+    Args:
+        root: not used.
+        seed: of the training points.
+    """
+    draws = generator(seed, Stream.DATASET)
+    x = 8 * torch.rand(20, 1, generator=draws) - 4
+    noise = 3 * torch.randn(20, 1, generator=draws)
+    grid = torch.linspace(-4, 4, 200).unsqueeze(1)
+    return Dataset("toy", Split(x, x**3 + noise), Split(grid, grid**3), classes=(), task="regression")

@@ -1,0 +1,149 @@
+"""CIFAR-10, CIFAR-100 and Fashion-MNIST: each read from one .npz archive, made once from torchvision's files."""
+
+import os
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from labelreg.data.dataset import Dataset, Split
+from labelreg.data.registry import register
+
+
+@register("cifar10")
+def cifar10(root: Path) -> Dataset:
+    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 10 classes."""
+    return load_images("cifar10", root, torchvision_name="CIFAR10", shape=(32, 32, 3), num_classes=10)
+
+
+@register("cifar100")
+def cifar100(root: Path) -> Dataset:
+    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 100 classes."""
+    return load_images("cifar100", root, torchvision_name="CIFAR100", shape=(32, 32, 3), num_classes=100)
+
+
+@register("fashion_mnist")
+def fashion_mnist(root: Path) -> Dataset:
+    """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 and 10,000 grey images of 28 x 28, 10 classes."""
+    return load_images("fashion_mnist", root, torchvision_name="FashionMNIST", shape=(28, 28, 1), num_classes=10)
+
+
+def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
+    """Read `root/name.npz`, made first where it is missing.
+
+    Args:
+        name: of the data set.
+        root: folder of the raw data.
+        torchvision_name: the class in torchvision.datasets that downloads the data set.
+        shape: (H, W, C) of an image.
+        num_classes: K.
+
+    Returns:
+        The data set; its inputs are (N, C, H, W) uint8 views of channels-last arrays.
+
+    Raises:
+        FileNotFoundError: there is no archive, and nothing to make it from.
+        ValueError: the archive is damaged. It is left as it is.
+    """
+    path = root / f"{name}.npz"
+    if not path.exists():
+        convert(path, torchvision_name, shape)
+    arrays = read_archive(path, shape, num_classes)
+    train, test = (
+        Split(torch.from_numpy(arrays[f"x_{split}"]).permute(0, 3, 1, 2), torch.from_numpy(arrays[f"y_{split}"]))
+        for split in ("train", "test")
+    )
+    return Dataset(name, train, test, classes=tuple(arrays["classes"].tolist()), augmentation="crop_flip")
+
+
+def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
+    """Write torchvision's copy of a data set, downloaded unless it lies beside `path`, as one archive.
+
+    Raises:
+        FileNotFoundError: torchvision neither finds nor gets it, or what it gets fails its checksum.
+    """
+    from torchvision import datasets
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        train, test = (
+            getattr(datasets, torchvision_name)(path.parent, train=part, download=True) for part in (True, False)
+        )
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
+            f"Put an .npz archive of {describe(archive_layout(shape))} there, or put the files that torchvision "
+            "downloads (data/README.md names them) into that folder, or name the folder that holds either by the root "
+            "argument or the environment variable LABELREG_DATA."
+        ) from error
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a reader must never see half an archive
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(
+                file,
+                x_train=np.asarray(train.data).reshape(-1, *shape),
+                y_train=np.asarray(train.targets, dtype=np.int64),
+                x_test=np.asarray(test.data).reshape(-1, *shape),
+                y_test=np.asarray(test.targets, dtype=np.int64),
+                classes=np.array(train.classes),
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
+    """The arrays of an archive, checked.
+
+    Raises:
+        ValueError: the archive cannot be read, an array is missing or not of its dtype and shape, or images, labels and
+            classes do not go together.
+    """
+    layout = archive_layout(shape)
+    try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is cut short, or no zip file")
+            archive = np.load(file)
+            missing = layout.keys() - archive.keys()
+            arrays = {key: archive[key] for key in layout.keys() - missing}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as an .npz archive: {error}") from error
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; it must hold {describe(layout)}")
+    for key, (dtype, sample_shape) in layout.items():
+        array = arrays[key]
+        if not np.issubdtype(array.dtype, dtype) or array.ndim == 0 or array.shape[1:] != sample_shape:
+            found = f"{list(array.shape)} {array.dtype}"
+            raise ValueError(f"{key} in {path} is {found}; it must be {describe({key: layout[key]})}")
+    if len(arrays["classes"]) != num_classes:
+        raise ValueError(f"{path} names {len(arrays['classes'])} classes; it must name {num_classes}")
+    for split in ("train", "test"):
+        images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        if len(images) != len(labels):
+            raise ValueError(f"{path} holds {len(images)} images in x_{split} but {len(labels)} labels in y_{split}")
+        if ((labels < 0) | (labels >= num_classes)).any():
+            found = f"{labels.min()} to {labels.max()}"
+            raise ValueError(f"y_{split} in {path} has labels from {found}; they must be 0 to {num_classes - 1}")
+    return arrays
+
+
+def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
+    """The dtype and the shape of one entry of each array in an archive of images (H, W, C)."""
+    return {
+        "x_train": (np.uint8, shape),
+        "y_train": (np.int64, ()),
+        "x_test": (np.uint8, shape),
+        "y_test": (np.int64, ()),
+        "classes": (np.str_, ()),
+    }
+
+
+def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str:
+    """An archive layout in words."""
+    return ", ".join(
+        f"{key} [{', '.join(map(str, ('N', *shape)))}] {np.dtype(dtype).name}" for key, (dtype, shape) in layout.items()
+    )

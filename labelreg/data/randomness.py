@@ -1,0 +1,32 @@
+"""Random numbers that depend on what they are for and on nothing drawn before."""
+
+from enum import IntEnum
+
+import numpy as np
+import torch
+
+
+class Stream(IntEnum):
+    """What random numbers are for. Each use has its own, so that drawing for one changes no other."""
+
+    HOLD_OUT = 0
+    LABEL_NOISE = 1
+    SHUFFLE = 2
+    AUGMENTATION = 3
+    PARTNER = 4
+    PARTNER_AUGMENTATION = 5
+    DATASET = 6
+
+
+def generator(
+    seed: int, stream: Stream, epoch: int = 0, position: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A generator on `device` that is a function of the arguments alone; seeding it does not wait for the device.
+
+    Raises:
+        ValueError: a number is negative.
+    """
+    if min(seed, epoch, position) < 0:
+        raise ValueError(f"seed, epoch and position must not be negative, got {seed}, {epoch} and {position}")
+    state = np.random.SeedSequence((seed, stream, epoch, position)).generate_state(1, np.uint64)
+    return torch.Generator(device).manual_seed(int(state[0]))

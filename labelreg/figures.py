@@ -1,0 +1,317 @@
+"""Plots for the book: one colour for each method, and the map that places all methods."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from labelreg.data import Split
+from labelreg.experiments import Experiment
+from labelreg.results import Result
+
+# The methods that share most plots take the Okabe-Ito palette; the others keep their distance from it, and from each
+# other, under red-green colour blindness too.
+METHOD_COLOURS: dict[str, str] = {
+    "cross_entropy": "#000000",
+    "label_smoothing": "#56B4E9",
+    "confidence_penalty": "#5588FF",
+    "disturb_label": "#88DDBB",
+    "network_as_regularization": "#E69F00",
+    "snapshot_regularization": "#662200",
+    "adaptive_label_regularization": "#009E73",
+    "knowledge_refinery": "#0072B2",
+    "class_wise_self_distillation": "#D55E00",
+    "stochastic_batch_augmentation": "#CC79A7",
+    "batch_augmentation": "#220055",
+    "knowledge_distillation": "#776677",
+    "born_again": "#AA3300",
+    "deep_mutual_learning": "#0000BB",
+    "ada_cos": "#005588",
+    "virtual_softmax": "#33DDFF",
+    "mixup": "#882255",
+    "adversarial_training": "#440000",
+}
+
+_PAPERS = {
+    "network_as_regularization": "NaR",
+    "adaptive_label_regularization": "ALR",
+    "knowledge_refinery": "KR",
+    "class_wise_self_distillation": "CS-KD",
+    "stochastic_batch_augmentation": "SBA",
+}
+_SPELLINGS = {
+    "ada_cos": "AdaCos",
+    "disturb_label": "DisturbLabel",
+    "snapshot_regularization": "snapshot regularisation",
+}
+
+_TIMES = ("before training", "slowly, over epochs", "anew at every step")
+# Kinds of source from the bottom up, each with a tint and its sources; a source holds lines of methods by index into
+# _TIMES, or under None where the label is never softened and the question of when does not arise.
+_MAP = (
+    (
+        "no network",
+        "#F3F2EE",
+        (
+            (
+                "nobody's:\nthe label stays one-hot",
+                {
+                    None: (
+                        ("batch_augmentation", "adversarial_training"),
+                        ("cross_entropy", "ada_cos", "virtual_softmax"),
+                    )
+                },
+            ),
+            (
+                "the uniform distribution",
+                {0: (("confidence_penalty",), ("label_smoothing",)), 2: (("disturb_label",),)},
+            ),
+            ("another sample's label", {2: (("mixup",),)}),
+        ),
+    ),
+    (
+        "the network itself",
+        "#E6F0F6",
+        (
+            (
+                "its class mean over\nthe wrong classes",
+                {1: (("adaptive_label_regularization", "knowledge_refinery"),)},
+            ),
+            ("its prediction on another\nsample of the class", {2: (("class_wise_self_distillation",),)}),
+            ("its prediction on the clean\nsample, for noisy copies", {2: (("stochastic_batch_augmentation",),)}),
+        ),
+    ),
+    (
+        "another network",
+        "#F9EFE2",
+        (
+            (
+                "a network in training",
+                {1: (("snapshot_regularization",),), 2: (("deep_mutual_learning",), ("network_as_regularization",))},
+            ),
+            ("a finished network", {0: (("born_again",), ("knowledge_distillation",))}),
+        ),
+    ),
+)
+
+
+def method_map() -> Figure:
+    """Draws every method on one map: whose distribution softens the label, against when that distribution is known.
+
+    The methods of the five papers stand filled and bold, the baselines outlined.
+
+    Returns:
+        A figure 7.6 inches wide, readable at 700 pixels.
+    """
+    figure = Figure(figsize=(7.6, 6.9), layout="constrained")
+    axes = figure.subplots()
+    line_height, padding, left, time_width = 0.47, 0.24, 2.25, 1.8
+    right = left + time_width * len(_TIMES)
+
+    top = 0.0
+    for kind, tint, sources in _MAP:
+        bottom = top
+        for source, cells in sources:
+            height = padding + line_height * max(source.count("\n") + 1, *map(len, cells.values()))
+            middle = top + height / 2
+            axes.text(left - 0.12, middle, source, ha="right", va="center", fontsize=9)
+            for time, lines in cells.items():
+                start, width = (left, right - left) if time is None else (left + time * time_width, time_width)
+                for row, methods in enumerate(lines):
+                    y = middle + line_height * (row - (len(lines) - 1) / 2)
+                    for column, method in enumerate(methods):
+                        _draw_method(axes, method, start + width * (column + 0.5) / len(methods), y)
+            if None not in cells:
+                borders = [left + time * time_width for time in range(len(_TIMES))]
+                axes.vlines(borders, top, top + height, color="white", linewidth=1.5)
+            top += height
+            axes.hlines(top, 0.36, right, color="white", linewidth=1.5)
+        axes.add_patch(Rectangle((0, bottom), right, top - bottom, color=tint, linewidth=0, zorder=0))
+        axes.hlines(top, 0, right, color="white", linewidth=6)
+        axes.text(0.18, (bottom + top) / 2, kind, rotation=90, ha="center", va="center", fontsize=9.5, weight="bold")
+
+    for time, label in enumerate(_TIMES):
+        axes.text(left + (time + 0.5) * time_width, top + 0.22, label, ha="center", fontsize=9.5, weight="bold")
+    axes.text((left + right) / 2, top + 0.66, "When is that distribution known?", ha="center", fontsize=10.5)
+    axes.text(left - 0.12, top + 0.22, "Whose distribution\nsoftens the label?", ha="right", fontsize=10.5)
+    axes.set(xlim=(0, right), ylim=(0, top + 0.95))
+    axes.axis("off")
+    return figure
+
+
+def _draw_method(axes: Axes, method: str, x: float, y: float) -> None:
+    """Writes a method's name in a pill of its colour: filled for the five papers, outlined for the baselines."""
+    colour = METHOD_COLOURS[method]
+    from_paper = method in _PAPERS
+    luminance = sum(weight * channel for weight, channel in zip((0.3, 0.59, 0.11), to_rgb(colour), strict=True))
+    axes.text(
+        x,
+        y,
+        _PAPERS.get(method) or _SPELLINGS.get(method) or method.replace("_", " "),
+        ha="center",
+        va="center",
+        fontsize=11 if from_paper else 8.5,
+        weight="bold" if from_paper else "normal",
+        color=("black" if luminance > 0.5 else "white") if from_paper else "#222222",
+        bbox={
+            "boxstyle": "round,pad=0.35,rounding_size=0.6",
+            "facecolor": colour if from_paper else "white",
+            "edgecolor": colour,
+            "linewidth": 1.6,
+        },
+    )
+
+
+def method_style(experiment: Experiment) -> dict[str, str]:
+    """The colour of an experiment's method, dashed where label smoothing is added to it: keywords for a line."""
+    smoothed = dict(experiment.options).get("smoothing", 0) > 0
+    return {"color": METHOD_COLOURS[experiment.method], "linestyle": "--" if smoothed else "-"}
+
+
+def training_curves(
+    axes: Axes,
+    results: Mapping[str, Sequence[Result]],
+    quantity: str,
+    styles: Mapping[str, Mapping[str, str]],
+    scale: float = 1.0,
+    offset: float = 0.0,
+) -> None:
+    """Draw a recorded quantity over the epochs: the mean over seeds in a band of one standard deviation.
+
+    Args:
+        axes: where to draw.
+        results: label to the results of one experiment.
+        quantity: a name of the history or of the observations.
+        styles: label to the keywords of its line.
+        scale: factor on the quantity, such as 100 for percent, or -100 for an error drawn as accuracy.
+        offset: added afterwards, such as 100 for an error drawn as accuracy.
+    """
+    for label, group in results.items():
+        recorded = [result.history.get(quantity, result.observations.get(quantity)) for result in group]
+        runs = offset + scale * np.array(recorded)
+        epochs, mean, deviation = np.arange(1, runs.shape[1] + 1), runs.mean(0), runs.std(0)
+        (line,) = axes.plot(epochs, mean, label=label, **styles[label])
+        axes.fill_between(epochs, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set_xlabel("epoch")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def as_images(inputs: Tensor) -> list[np.ndarray]:
+    """Images (N, C, H, W), as a data set holds them, ready to draw: (H, W) or (H, W, 3) each."""
+    images = inputs.permute(0, 2, 3, 1).cpu().numpy()
+    return [image[..., 0] if image.shape[-1] == 1 else image for image in images]
+
+
+def sample_grid(split: Split, classes: Sequence[str], columns: int = 10, rows: int = 3) -> Figure:
+    """Draw the first samples of the first classes, a class a column."""
+    shown = range(min(columns, len(classes)))
+    figure = Figure(figsize=(0.72 * len(shown), 0.72 * rows + 0.25), layout="constrained")
+    for column, axes in zip(shown, figure.subplots(rows, len(shown), squeeze=False).T, strict=True):
+        samples = as_images(split.inputs[split.targets == column][:rows])
+        for place, image in itertools.zip_longest(axes, samples):
+            place.axis("off")
+            if image is not None:
+                place.imshow(image, cmap="gray_r")
+        axes[0].set_title(classes[column], fontsize=8)
+    return figure
+
+
+def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str]) -> Figure:
+    """Draw matrices of labels, a true class a row, as heatmaps.
+
+    Args:
+        rows: what a row of heatmaps shows, to its matrices (K, K) of probabilities.
+        columns: the title of each column.
+        classes: names of the K classes.
+    """
+    figure = Figure(figsize=(1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
+    ticks = range(len(classes)) if len(classes) <= 12 else []
+    for line, (name, matrices) in zip(grid, rows.items(), strict=True):
+        highest = max(matrix.max() for matrix in matrices)
+        for axes, matrix in zip(line, matrices, strict=True):
+            image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=highest)
+            axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
+            axes.set_yticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
+        line[0].set_ylabel(f"{name}\ntrue class", fontsize=8)
+        figure.colorbar(image, ax=list(line), shrink=0.85).ax.tick_params(labelsize=7)
+    for top, bottom, title in zip(grid[0], grid[-1], columns, strict=True):
+        top.set_title(title, fontsize=9)
+        bottom.set_xlabel("probability of class", fontsize=8)
+    return figure
+
+
+def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
+    """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
+
+    Args:
+        tables: condition to a table of :func:`labelreg.tables.against_baseline`.
+        colours: label to its colour.
+        baseline: the label left out, drawn as the line at zero.
+    """
+    labels = [label for label in next(iter(tables.values())).index if label != baseline]
+    figure = Figure(figsize=(7.2, 0.42 * len(labels) * len(tables) ** 0.5 + 1.1), layout="constrained")
+    axes = figure.subplots()
+    offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
+    for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
+        for position, label in enumerate(labels):
+            axes.errorbar(
+                table.difference[label],
+                position + offset,
+                xerr=table.half_width[label],
+                fmt=marker,
+                color=colours[label],
+                markerfacecolor=colours[label] if marker == "o" else "white",
+                capsize=3,
+            )
+        axes.plot([], [], marker, color="grey", markerfacecolor="grey" if marker == "o" else "white", label=condition)
+    axes.axvline(0, color=colours[baseline], linewidth=1)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel(f"test error minus that of {baseline} on the same seeds, percentage points")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(left=False)
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def label_bars(
+    images: Sequence[np.ndarray],
+    targets: Sequence[int],
+    labels: Mapping[str, Sequence[np.ndarray]],
+    colours: Mapping[str, str],
+    classes: Sequence[str],
+) -> Figure:
+    """Draw samples, and beside each the labels that methods give it, as bars over the classes.
+
+    Args:
+        images: (H, W) or (H, W, 3), one a sample.
+        targets: true class of each.
+        labels: what the label is called, to one distribution (K,) a sample.
+        colours: for each kind of label.
+        classes: names of the K classes.
+    """
+    figure = Figure(figsize=(1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4), layout="constrained")
+    grid = figure.subplots(len(images), 1 + len(labels), squeeze=False, width_ratios=[0.7] + [2] * len(labels))
+    ticks = range(len(classes)) if len(classes) <= 12 else []
+    for line, image, target in zip(grid, images, targets, strict=True):
+        line[0].imshow(image, cmap="gray_r")
+        line[0].set_title(classes[target], fontsize=8)
+        line[0].axis("off")
+    for column, (name, distributions) in zip(grid.T[1:], labels.items(), strict=True):
+        for axes, distribution in zip(column, distributions, strict=True):
+            axes.bar(range(len(classes)), distribution, color=colours[name])
+            axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
+            axes.set_ylim(0, max(np.max(each) for each in distributions) * 1.05)
+            axes.tick_params(axis="y", labelsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+        column[0].set_title(name, fontsize=9)
+    return figure

@@ -1,0 +1,103 @@
+"""What a method is: a module that turns (network, batch) into a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from labelreg.data import Batch
+
+
+@dataclass
+class Step:
+    """What a method makes of one batch.
+
+    Attributes:
+        loss: scalar to minimise.
+        logits: (B, K) of the trained network on the batch's inputs.
+        terms: the named parts of the loss, scalars that add up to it.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    terms: dict[str, Tensor]
+
+
+class Method(nn.Module, ABC):
+    """A way to train: whatever it learns besides the network are its own parameters.
+
+    So one optimizer, one checkpoint and one ``.to(device)`` serve network and method alike.
+
+    Attributes:
+        views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
+            same class), ``"source"`` (the sample before augmentation).
+        lr_mult: factor on the learning rate of the method's own parameters.
+    """
+
+    views: frozenset[str] = frozenset()
+    lr_mult: float = 1.0
+
+    @abstractmethod
+    def step(self, network: nn.Module, batch: Batch) -> Step:
+        """Compute the loss of one batch; the caller runs ``backward``."""
+
+    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+        """Prepare for an epoch: called once before its first batch.
+
+        What it draws or changes and cannot be had from the arguments belongs into buffers, which a checkpoint restores.
+
+        Args:
+            epoch: index of the epoch, from 0.
+            history: what was recorded of the finished epochs, oldest first.
+        """
+
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        """Logits (B, K) by which the method wants its network to be judged."""
+        return network(inputs)
+
+    def parameter_groups(self, learning_rate: float) -> list[dict]:
+        """Group what the method trains, for an optimizer whose defaults are those of the network.
+
+        The method's own parameters are kept out of weight decay: pulling a label towards zero is not what weight decay
+        is for. Networks that a method trains beside the target are treated like the target.
+        """
+        groups = []
+        own = [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]
+        if own:
+            groups.append({"params": own, "weight_decay": 0.0, "lr": learning_rate * self.lr_mult})
+        for child in self.children():
+            if isinstance(child, Method):
+                groups.extend(child.parameter_groups(learning_rate))
+            elif trained := [parameter for parameter in child.parameters() if parameter.requires_grad]:
+                groups.append({"params": trained})
+        return groups
+
+
+class Criterion(Method):
+    """A method that needs logits and labels only, so it drops into any training loop.
+
+    Subclasses implement :meth:`terms`. In a loop of one's own::
+
+        loss = criterion(network(inputs), targets)
+    """
+
+    @abstractmethod
+    def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Compute the named parts of the loss, scalars that add up to it.
+
+        Args:
+            logits: (B, K) float.
+            targets: (B,) int64 class indices, or (B, K) probabilities where the criterion allows them.
+        """
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Compute the loss, a scalar: the mean over the batch."""
+        return sum(self.terms(logits, targets).values())
+
+    def step(self, network: nn.Module, batch: Batch) -> Step:
+        logits = network(batch.inputs)
+        terms = self.terms(logits, batch.targets)
+        return Step(sum(terms.values()), logits, terms)

@@ -1,0 +1,20 @@
+"""Networks by name.
+
+`build("resnet32", num_classes=100)` returns a network, `names()` lists all of them. To add networks, add a module to
+this package with a builder under `@register("name")`: every module of the package is imported here, so nothing else
+needs to change (see `labelreg.networks.registry` for what a builder must accept).
+
+Whatever the network, its last layer is an `nn.Linear`, the classifier: `classifier(network)` returns it and
+`features(network, inputs)` returns the logits together with what went into it.
+"""
+
+import importlib
+import pkgutil
+
+from labelreg.networks.features import classifier, count_parameters, features
+from labelreg.networks.registry import build, names, register
+
+__all__ = ["build", "classifier", "count_parameters", "features", "names", "register"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

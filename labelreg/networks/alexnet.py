@@ -1,0 +1,52 @@
+"""AlexNet: Krizhevsky (2014), "One weird trick for parallelizing convolutional neural networks"."""
+
+from torch import nn
+
+from labelreg.networks.layers import assemble
+from labelreg.networks.registry import register
+
+
+@register("alexnet", smallest_image=13)
+def alexnet(
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+    hidden: tuple[int, ...] = (512, 512),
+    dropout: float = 0.5,
+) -> nn.Module:
+    """AlexNet for 32 px: five convolutions without batch normalisation, three fully connected layers.
+
+    2.92 M parameters on CIFAR-100. The filters are the original's; paddings and poolings are those of
+    bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with hidden=(). The
+    first convolution, 11x11 with stride 4, leaves only 8x8 pixels of a 32 px image. The learning rate must be small
+    (0.01), and the loss stays where it started for a few hundred steps.
+
+    Args:
+        num_classes: the number of outputs K.
+        input_shape: (C, H, W). The last max-pooling takes whatever remains to one pixel, at 32 px the usual 2x2.
+        hidden: the widths of the hidden fully connected layers; () leaves a single linear layer (2.50 M),
+            (4096, 4096) are the original's (20.71 M).
+        dropout: the probability that a hidden unit is dropped.
+    """
+    features = {
+        "stage1": nn.Sequential(
+            nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
+        "stage2": nn.Sequential(
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ),
+        "stage3": nn.Sequential(
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveMaxPool2d(1),
+        ),
+        "flatten": nn.Flatten(),
+    }
+    return assemble(features, 256, num_classes, hidden, dropout)

@@ -1,0 +1,34 @@
+"""The plain convolutional network of Network as Regularization."""
+
+from torch import nn
+
+from labelreg.networks.layers import assemble, convolution
+from labelreg.networks.registry import register
+
+
+@register("plaincnn6", smallest_image=8)
+def plaincnn6(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+    """PlainCNN-6 (Network as Regularization, Table 1): six convolutions and two fully connected layers.
+
+    2.22 M parameters on CIFAR-100: 1.14 M in the convolutions and 1.07 M in the fully connected layers, where the paper
+    says that most of them are. As in the code published with it, no ReLU stands between the second convolution of a
+    stage and the max-pooling.
+
+    Args:
+        num_classes: the number of outputs K.
+        input_shape: (C, H, W). The first fully connected layer takes 256 x H/8 x W/8 inputs, 4096 at 32 px.
+    """
+    channels, height, width = input_shape
+    features = {}
+    for number, filters in enumerate((64, 128, 256), start=1):
+        features[f"stage{number}"] = nn.Sequential(
+            convolution(channels, filters, 3),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            convolution(filters, filters, 3),
+            nn.BatchNorm2d(filters),
+            nn.MaxPool2d(2),
+        )
+        channels = filters
+    features["flatten"] = nn.Flatten()
+    return assemble(features, channels * (height // 8) * (width // 8), num_classes, hidden=(256,))

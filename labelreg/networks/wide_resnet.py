@@ -1,0 +1,28 @@
+"""Wide residual networks: Zagoruyko and Komodakis (2016), "Wide residual networks"."""
+
+from torch import nn
+
+from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
+from labelreg.networks.preresnet import PreActBlock, norm_relu
+from labelreg.networks.registry import register
+
+
+@register("wrn28_10", smallest_image=1)
+def wrn28_10(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), dropout: float = 0.0) -> nn.Module:
+    """WRN-28-10: pre-activation blocks ten times as wide as ResNet-32's, 4 of them a stage.
+
+    36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10.
+
+    Args:
+        num_classes: the number of outputs K.
+        input_shape: (C, H, W).
+        dropout: the probability that an entry is dropped between the two convolutions of a block; the paper has 0.3
+            where it uses dropout at all.
+    """
+    features = {
+        "stem": convolution(input_shape[0], 16, 3),
+        **residual_stages(PreActBlock, 16, (160, 320, 640), depth=4, dropout=dropout),
+        "norm": norm_relu(640),
+        **global_average_pool(),
+    }
+    return assemble(features, 640, num_classes)

@@ -1,0 +1,77 @@
+"""What a paper is here: bibliographic facts, and the experiments behind every table and figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from labelreg.experiments import Experiment
+
+
+@dataclass(frozen=True)
+class Row:
+    """One experiment of a table or figure, under the names by which ``data/reported`` calls it.
+
+    Attributes:
+        dataset: name of the data set.
+        network: name of the network.
+        method: the method as the paper prints it.
+        experiment: at the paper's protocol.
+        quoted: the paper took the number from elsewhere.
+    """
+
+    dataset: str
+    network: str
+    method: str
+    experiment: Experiment
+    quoted: bool = False
+
+
+@dataclass(frozen=True)
+class Item(Sequence[Experiment]):
+    """A table or figure: a sequence of experiments, with the rows that name them.
+
+    Attributes:
+        title: what it shows.
+        rows: one a printed row (or curve).
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, index: int) -> Experiment:
+        return self.rows[index].experiment
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Experiment]:
+        return (row.experiment for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper as data.
+
+    Attributes:
+        key: short name, as in ``data/reported/<key>.csv``.
+        title: as printed.
+        authors: last names, as printed.
+        venue: where and when it appeared.
+        seeds: runs the paper averages over.
+        tables: name, such as ``"table1"``, to the experiments behind it.
+        figures: likewise.
+    """
+
+    key: str
+    title: str
+    authors: tuple[str, ...]
+    venue: str
+    seeds: int
+    tables: Mapping[str, Item] = field(default_factory=dict)
+    figures: Mapping[str, Item] = field(default_factory=dict)
+
+    @property
+    def items(self) -> dict[str, Item]:
+        """Tables and figures together."""
+        return {**self.tables, **self.figures}

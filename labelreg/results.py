@@ -1,0 +1,219 @@
+"""Finished runs on disk: one small JSON file a run, read back as results or as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+
+import labelreg
+from labelreg import paths
+
+SCHEMA = 1
+DIGITS = 6  # significant digits of a recorded number: more than any of them is good for, and small files
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one run.
+
+    Attributes:
+        key: of the experiment.
+        experiment: every setting of the experiment, as plain data.
+        history: name to its values, one an epoch; fractions, nats and seconds.
+        provenance: device, versions, commit, date (UTC, ISO 8601) and seconds.
+        observations: name to an array (epochs, ...) of what observers saw; kept beside the JSON file as ``.npz``.
+    """
+
+    key: str
+    experiment: dict[str, Any]
+    history: dict[str, list[float]]
+    provenance: dict[str, Any]
+    observations: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def last(self) -> dict[str, float]:
+        """What the last epoch recorded."""
+        return {name: values[-1] for name, values in self.history.items()}
+
+    @property
+    def best(self) -> dict[str, float]:
+        """What the epoch with the lowest test error recorded: chosen on the test set, so never a result by itself."""
+        epoch = int(np.argmin(self.history["test_error"]))
+        return {name: values[epoch] for name, values in self.history.items()}
+
+
+class Store:
+    """A folder of results.
+
+    Args:
+        root: the folder; by default that of the recorded runs. It need not exist yet.
+    """
+
+    def __init__(self, root: Path | str | None = None):
+        self.root = Path(root) if root is not None else paths.results_root()
+
+    def find(self, key: str) -> Result | None:
+        """Return the result with that key, or None. Only files whose name ends with the key are opened."""
+        for path in sorted(self.root.glob(f"**/*-{key}*.json")):
+            result = _read(path)
+            if result is not None and result.key == key:
+                return result
+        return None
+
+    def __iter__(self) -> Iterator[Result]:
+        """Read every result, in the order of the files; what is no result is named in a warning and passed over."""
+        for path in sorted(self.root.glob("**/*.json")):
+            result = _read(path)
+            if result is not None:
+                yield result
+
+    def save(self, result: Result, name: str, folder: str = "shared") -> Path:
+        """Write a result, atomically, and return its file.
+
+        A result that is already there stays; a file in the way that is not this result stays too, and another name is
+        used.
+
+        Args:
+            result: what to write.
+            name: what the file's name begins with.
+            folder: folder inside the root.
+        """
+        target = self.root / folder
+        target.mkdir(parents=True, exist_ok=True)
+        content = {"schema": SCHEMA} | {name: value for name, value in asdict(result).items() if name != "observations"}
+        text = json.dumps(_rounded(content), indent=None, separators=(",", ":"), allow_nan=False).replace(
+            '],"', '],\n"'
+        )
+        unfinished = target / f".{result.key}.{os.getpid()}.tmp"
+        unfinished.write_text(text + "\n")
+        try:
+            path = self._claim(unfinished, target / f"{name}-{result.key}", result.key)
+        finally:
+            unfinished.unlink()
+        if result.observations:
+            _save_arrays(path.with_suffix(".npz"), result.observations)
+        return path
+
+    def _claim(self, unfinished: Path, stem: Path, key: str) -> Path:
+        attempt = 0
+        while True:
+            path = stem.with_name(f"{stem.name}{f'-{attempt}' if attempt else ''}.json")
+            try:
+                os.link(unfinished, path)  # fails where the name is taken, unlike a rename
+                return path
+            except FileExistsError:
+                found = _read(path)
+                if found is not None and found.key == key:
+                    return path
+                attempt += 1
+
+    def table(self) -> pd.DataFrame:
+        """Return all results as a table, a row a run: settings, last and best metrics, provenance."""
+        rows = []
+        for result in self:
+            best = {f"best_{name}": value for name, value in result.best.items() if name.startswith("test_")}
+            rows.append({"key": result.key} | result.experiment | result.last | best | result.provenance)
+        return pd.DataFrame(rows)
+
+
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float]:
+    """Compare two methods on the same seeds.
+
+    Args:
+        values: (n,) a metric, one value a seed.
+        baseline: (n,) the same metric of the baseline, in the same order of seeds.
+        confidence: of the interval.
+
+    Returns:
+        The mean difference, and the half-width of its Student-t interval (NaN for a single seed).
+
+    Raises:
+        ValueError: different lengths, or no values.
+    """
+    if len(values) != len(baseline) or not len(values):
+        raise ValueError(f"a paired difference needs the same seeds: got {len(values)} values and {len(baseline)}")
+    differences = np.subtract(values, baseline)
+    if len(differences) == 1:
+        return float(differences[0]), float("nan")
+    quantile = stats.t.ppf((1 + confidence) / 2, len(differences) - 1)
+    return float(differences.mean()), float(quantile * stats.sem(differences))
+
+
+def provenance(device: torch.device | str) -> dict[str, Any]:
+    """Say what a result is computed with: versions, device, commit, date."""
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
+    return {
+        "labelreg": labelreg.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def _commit() -> str:
+    """Commit of the checkout, marked where the working tree differs from it; empty where there is none."""
+    describe = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _read(path: Path) -> Result | None:
+    try:
+        content = json.loads(path.read_text())
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
+        content = {name: content[name] for name in ("key", "experiment", "history", "provenance")}
+        if not all(isinstance(content[name], Mapping) for name in ("experiment", "history", "provenance")):
+            raise ValueError("experiment, history and provenance are not all objects")
+        arrays = path.with_suffix(".npz")
+        if arrays.exists():
+            with np.load(arrays) as stored:
+                content["observations"] = {name: stored[name].astype(np.float32) for name in stored}
+        result = Result(**content)
+        result.best  # noqa: B018 (a history without test errors is no result)
+        return result
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        warnings.warn(f"{path} is no result and is passed over: {type(error).__name__}: {error}", stacklevel=3)
+        return None
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(unfinished, "wb") as file:
+        np.savez_compressed(file, **{name: np.asarray(array, np.float16) for name, array in arrays.items()})
+    os.replace(unfinished, path)
+
+
+def _rounded(value: Any) -> Any:
+    match value:
+        case float():
+            return float(f"{value:.{DIGITS}g}")
+        case Mapping():
+            return {name: _rounded(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_rounded(item) for item in value]
+        case _:
+            return value

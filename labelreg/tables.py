@@ -1,0 +1,101 @@
+"""Tables for the notebooks: methods against a baseline on the same seeds, and recorded runs beside printed numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from labelreg.checks import unknown
+from labelreg.papers import compare
+from labelreg.results import Result, Store, paired_difference
+
+
+def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
+    """Compare methods with a baseline on the same seeds, at the last epoch.
+
+    Args:
+        results: label to the results of one experiment, in the same order of seeds for every label.
+        baseline: one of the labels.
+
+    Returns:
+        A row a label: ``error`` and ``ece`` in percent, means over seeds; ``difference`` of the error to the baseline's
+        and ``half_width`` of its 95 % interval, in percentage points; and ``nll`` in nats.
+
+    Raises:
+        ValueError: the baseline is none of the labels, or another number of seeds for one of them.
+    """
+    if baseline not in results:
+        raise unknown("label", baseline, results)
+    errors = {label: [100 * result.last["test_error"] for result in group] for label, group in results.items()}
+    rows = {}
+    for label, group in results.items():
+        difference, half_width = paired_difference(errors[label], errors[baseline])
+        rows[label] = {
+            "error": np.mean(errors[label]),
+            "difference": difference,
+            "half_width": half_width,
+            "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
+            "nll": np.mean([result.last["test_nll"] for result in group]),
+        }
+    return pd.DataFrame(rows).T.rename_axis("method")
+
+
+def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
+    """Lay tables of :func:`against_baseline` side by side, one a condition, as a reader wants them."""
+    shown = {}
+    for condition, table in tables.items():
+        own = table.index != table.index[(table.difference == 0) & (table.half_width.fillna(0) == 0)][0]
+        shown |= {
+            (condition, "error, %"): table.error.map("{:.1f}".format),
+            (condition, "against the baseline"): _with_deviation(table.difference, table.half_width, "+.1f").where(
+                own, ""
+            ),
+            (condition, "ECE, %"): table.ece.map("{:.1f}".format),
+            (condition, "NLL, nats"): table.nll.map("{:.2f}".format),
+        }
+    return pd.DataFrame(shown).rename_axis(None).style.set_properties(**{"text-align": "right"})
+
+
+def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
+    """Show recorded runs beside the numbers that a table prints; what has not been run shows the command that runs it.
+
+    Args:
+        paper: key of a paper.
+        item: name of one of its tables.
+        store: see :func:`labelreg.papers.compare`.
+    """
+    cells = compare(paper, item, store)
+    digits = ".2f"
+    runs = cells.profile + ", " + cells.seeds.astype(str) + " seeds"
+    shown = cells[["dataset", "network", "method"]].copy()
+    if cells.metric.nunique() > 1:
+        shown["metric"] = cells.metric.str.replace("_", " ")
+    shown["paper"] = _with_deviation(cells.printed, cells.printed_std, digits)
+    shown["ours"] = _with_deviation(cells.ours, cells.ours_std, digits).where(cells.seeds > 0, _how_to_run(cells))
+    if cells.seeds.any():
+        for column, values in {"best epoch": cells.best, "gap": cells.gap}.items():
+            shown[column] = values.map(f"{{:{'+' if column == 'gap' else ''}{digits}}}".format).where(
+                cells.seeds > 0, ""
+            )
+        shown["runs"] = runs.where(cells.seeds > 0, "")
+    return shown.style.hide(axis="index").set_properties(**{"text-align": "left"})
+
+
+def _with_deviation(values: pd.Series, deviations: pd.Series, form: str) -> pd.Series:
+    return pd.Series(
+        [
+            f"{value:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form.lstrip('+')}}")
+            for value, deviation in zip(values, deviations, strict=True)
+        ],
+        index=values.index,
+    )
+
+
+def _how_to_run(cells: pd.DataFrame) -> pd.Series:
+    fold = "<details><summary>not yet run</summary><code>{}</code></details>"
+    commands = cells.command.map(lambda command: fold.format(escape(command)))
+    return commands.where(cells.runnable, "not yet run: data set or network to come")

@@ -1,0 +1,331 @@
+"""The one training loop: it knows networks, methods and data by their interfaces only."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+
+from labelreg.data import Batch, Dataset, Loader, Split, batches
+from labelreg.evaluation import summarise
+from labelreg.methods import Method, Step
+
+SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant")
+OPTIMIZERS = ("sgd", "adam")
+PRECISIONS = ("float32", "bfloat16")
+
+Observer = Callable[["Trainer"], dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How long and how fast to train. The defaults are the CIFAR protocol of the ALR and KR papers.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: samples a step.
+        optimizer: ``"sgd"`` or ``"adam"``.
+        learning_rate: of the first step (of the peak, for ``one_cycle``).
+        momentum: of SGD.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: of the network's parameters, never of the method's own. The two papers do not state it.
+        schedule: ``"multi_step"``, ``"one_cycle"`` (cosine up for 30 % of the steps, then down), ``"cosine"``,
+            ``"constant"``.
+        milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``.
+        decay: factor of ``multi_step``.
+        precision: ``"float32"``, or ``"bfloat16"`` for autocast.
+    """
+
+    epochs: int = 200
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "multi_step"
+    milestones: tuple[int, ...] = (60, 120, 160)
+    decay: float = 0.1
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(self.milestones))
+        for name, allowed in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        for name in ("epochs", "batch_size", "learning_rate"):
+            if (value := getattr(self, name)) <= 0:
+                raise ValueError(f"{name} must be positive, not {value}")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must not be negative, not {self.weight_decay}")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was asked to stop and stopped between two steps, after saving a checkpoint if it has a place for one."""
+
+
+class Diverged(RuntimeError):
+    """The training loss is no longer a finite number."""
+
+
+class Trainer:
+    """Network, method, data and recipe, and where training stands.
+
+    Args:
+        network: what is trained; moved to the device.
+        method: how a batch becomes a loss; moved to the device.
+        dataset: its training split is trained on, its test split reported after every epoch.
+        recipe: how long and how fast.
+        augmentation: name of an augmentation, see :mod:`labelreg.data.augmentation`.
+        validation: a held-out split that is reported too.
+        seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
+            method come from PyTorch's global generator.
+        observers: called after every epoch; what they return is collected in :attr:`observations`.
+        device: where to train.
+
+    Attributes:
+        history: one dict an epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``, ``test_error``,
+            ``test_nll``, ``test_ece`` (fractions, nats), ``learning_rate`` at its end, ``seconds``.
+        observations: name to the list of what was observed, one entry an epoch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: Method,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        augmentation: str = "none",
+        validation: Split | None = None,
+        seed: int = 0,
+        observers: tuple[Observer, ...] = (),
+        device: torch.device | str = "cpu",
+    ):
+        self.device = torch.device(device)
+        self.dataset = dataset.to(self.device)
+        self.validation = validation and validation.to(self.device)
+        memory_format = torch.channels_last if len(dataset.input_shape) == 3 else torch.preserve_format
+        self.network = network.to(self.device, memory_format=memory_format)
+        self.method = method.to(self.device, memory_format=memory_format)
+        self.recipe = recipe
+        self.observers = observers
+        self.loader = Loader(
+            self.dataset.train,
+            recipe.batch_size,
+            mean=self.dataset.mean,
+            std=self.dataset.std,
+            augmentation=augmentation,
+            views=method.views,
+            num_classes=self.dataset.num_classes,
+            seed=seed,
+        )
+        self.optimizer = _make_optimizer(self.network, self.method, recipe)
+        self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
+        self.epoch = 0
+        self.position = 0
+        self.seconds = 0.0
+        self.totals: dict[str, Tensor] = {}
+        self.history: list[dict[str, float]] = []
+        self.observations: dict[str, list[Tensor]] = {}
+
+    def fit(self, checkpoint: Path | None = None, progress: Callable[[dict], None] | None = None) -> None:
+        """Train until the recipe's last epoch, from wherever training stands.
+
+        Args:
+            checkpoint: file to save to after every epoch and on interruption, and to resume from if it is there.
+            progress: called with the history's new row after every epoch.
+
+        Raises:
+            Interrupted: on SIGINT or SIGTERM, at the next step's end; a second signal acts at once.
+            Diverged: the loss of an epoch is not finite.
+        """
+        if checkpoint is not None and checkpoint.exists():
+            self.load(checkpoint)
+        with _stop_signals() as stop:
+            while self.epoch < self.recipe.epochs:
+                self._train_epoch(stop, checkpoint)
+                if progress is not None:
+                    progress(self.history[-1])
+                if checkpoint is not None:
+                    self.save(checkpoint)
+
+    def _train_epoch(self, stop: threading.Event, checkpoint: Path | None) -> None:
+        started = time.perf_counter() - self.seconds
+        self.network.train()
+        self.method.train()
+        if self.position == 0:
+            self.method.start_epoch(self.epoch, self.history)
+        for batch in self.loader.epoch(self.epoch, start=self.position):
+            self._count(self._step(batch), batch)
+            self.position += 1
+            if stop.is_set():
+                self.seconds = time.perf_counter() - started
+                where = f"epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
+                if checkpoint is not None:
+                    self.save(checkpoint)
+                    raise Interrupted(f"interrupted in {where}; saved, the same call resumes there")
+                raise Interrupted(f"interrupted in {where}")
+        self._finish_epoch(started)
+
+    def _step(self, batch: Batch) -> Step:
+        with self._autocast():
+            step = self.method.step(self.network, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        step.loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        return step
+
+    @torch.no_grad()
+    def _count(self, step: Step, batch: Batch) -> None:
+        """Add a batch to the epoch's totals, all of it on the device: reading a number here would stall it."""
+        size = len(batch.inputs)
+        counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
+        counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
+        for name, value in counted.items():
+            self.totals[name] = self.totals.get(name, 0) + value.detach().double()
+
+    def _finish_epoch(self, started: float) -> None:
+        samples = len(self.dataset.train)
+        values = (torch.stack(list(self.totals.values())) / samples).tolist()
+        row = {"epoch": self.epoch + 1} | dict(zip(self.totals, values, strict=True))
+        if not math.isfinite(row["loss"]):
+            raise Diverged(f"the loss is {row['loss']} in epoch {self.epoch + 1}; a lower learning_rate may help")
+        splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
+        for name, split in splits.items():
+            row |= {f"{name}_{key}": value for key, value in summarise(*self.predict(split)).items()}
+        for observer in self.observers:
+            for name, value in observer(self).items():
+                self.observations.setdefault(name, []).append(value.cpu())
+        row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        row["seconds"] = time.perf_counter() - started
+        self.history.append(row)
+        self.epoch, self.position, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
+
+    @torch.no_grad()
+    def predict(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, in evaluation mode."""
+        self.network.eval()
+        self.method.eval()
+        outputs = []
+        for batch in batches(split, 1024, self.dataset.mean, self.dataset.std):
+            with self._autocast():
+                outputs.append(self.method.predict(self.network, batch.inputs).float())
+        return torch.cat(outputs), split.targets
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
+
+    def save(self, path: Path) -> None:
+        """Write everything that training depends on, atomically."""
+        state = {
+            "network": self.network.state_dict(),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "random": _random_state(self.device),
+            **{name: getattr(self, name) for name in _PROGRESS},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        torch.save(state, unfinished)
+        os.replace(unfinished, path)
+
+    def load(self, path: Path) -> None:
+        """Continue where the checkpoint was written.
+
+        Raises:
+            ValueError: the file is no checkpoint, or one of another network or method.
+        """
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name in _PROGRESS:
+                setattr(self, name, state[name])
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scheduler.load_state_dict(state["scheduler"])
+            # what start_epoch derives from the epoch is no part of the method's state
+            self.method.start_epoch(self.epoch, self.history)
+            self.method.load_state_dict(state["method"])
+        except Exception as error:
+            raise ValueError(f"{path} cannot be resumed from ({error}); move it away to start anew") from error
+        _set_random_state(state["random"], self.device)
+
+
+_PROGRESS = ("epoch", "position", "seconds", "totals", "history", "observations")
+
+
+def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = [{"params": list(network.parameters())}, *method.parameter_groups(recipe.learning_rate)]
+    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(groups, **common)
+    nesterov = recipe.nesterov and recipe.momentum > 0
+    return torch.optim.SGD(groups, **common, momentum=recipe.momentum, nesterov=nesterov)
+
+
+def _make_scheduler(
+    optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """All schedules move every step; those that move by epochs have their milestones counted in steps."""
+    steps = recipe.epochs * steps_per_epoch
+    schedulers = torch.optim.lr_scheduler
+    match recipe.schedule:
+        case "multi_step":
+            milestones = [epoch * steps_per_epoch for epoch in recipe.milestones]
+            return schedulers.MultiStepLR(optimizer, milestones, recipe.decay)
+        case "one_cycle":
+            peaks = [group["lr"] for group in optimizer.param_groups]
+            # one more than is taken: the scheduler is stepped once after the last update
+            return schedulers.OneCycleLR(optimizer, peaks, total_steps=steps + 1, cycle_momentum=False)
+        case "cosine":
+            return schedulers.CosineAnnealingLR(optimizer, steps)
+        case _:
+            return schedulers.ConstantLR(optimizer, factor=1.0)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event, so that no step is torn apart."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+
+    for number in previous:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -1,0 +1,18 @@
+"""What every test is given: folders of its own, and one thread."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    """Tests run side by side, and the networks here are too small to share."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """No test reads or writes the recorded runs; programs that a test starts are told the same."""
+    monkeypatch.setenv("LABELREG_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("LABELREG_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")

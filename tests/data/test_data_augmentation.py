@@ -1,0 +1,136 @@
+"""Batched augmentation against loops over single images, and the distribution of what is drawn."""
+
+import numpy as np
+import pytest
+import torch
+
+from labelreg.data import augmentations
+from labelreg.data.augmentation import crop_flip, crop_flip_cutout, cutout, random_crop, random_flip
+
+FORMATS = [torch.contiguous_format, torch.channels_last]
+DTYPES = [torch.uint8, torch.float16, torch.float32]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def random_images(batch: int, height: int = 10, width: int = 12, dtype=torch.uint8, memory_format=torch.channels_last):
+    """Random images without a zero, (B, 3, H, W)."""
+    values = torch.randint(1, 256, (batch, 3, height, width), generator=seeded(1))
+    return values.to(dtype).contiguous(memory_format=memory_format)
+
+
+def every_crop(image: np.ndarray, padding: int) -> dict[tuple[int, int], np.ndarray]:
+    """All crops of one image (C, H, W) out of its zero padding, by the place of their corner."""
+    channels, height, width = image.shape
+    padded = np.zeros((channels, height + 2 * padding, width + 2 * padding), image.dtype)
+    padded[:, padding : padding + height, padding : padding + width] = image
+    places = np.ndindex(2 * padding + 1, 2 * padding + 1)
+    return {(y, x): padded[:, y : y + height, x : x + width] for y, x in places}
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", augmentations)
+def test_shape_dtype_and_memory_format_are_kept_and_inputs_untouched(name, dtype, memory_format):
+    inputs = random_images(5, dtype=dtype, memory_format=memory_format)
+    before = inputs.clone()
+    result = augmentations[name](inputs, seeded(), torch.tensor([1.0, 2, 3]))
+    assert (result.shape, result.dtype) == (inputs.shape, dtype)
+    assert result.is_contiguous(memory_format=memory_format)
+    assert torch.equal(inputs, before)
+
+
+@pytest.mark.parametrize("name", augmentations)
+def test_is_a_function_of_the_generator_alone(name):
+    inputs, mean = random_images(64), torch.zeros(3)
+    state = torch.get_rng_state()
+    first = augmentations[name](inputs, seeded(), mean)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(first, augmentations[name](inputs, seeded(), mean))
+    assert torch.equal(first, augmentations[name](inputs, seeded(1), mean)) == (name == "none")
+
+
+class TestRandomCrop:
+    @pytest.mark.parametrize("memory_format", FORMATS)
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_every_image_becomes_one_of_its_own_crops_at_a_uniform_place(self, dtype, memory_format):
+        inputs = random_images(1500, 6, 7, dtype, memory_format)
+        cropped = random_crop(inputs, 2, seeded()).numpy()
+        times = dict.fromkeys(np.ndindex(5, 5), 0)
+        for image, crop in zip(inputs.numpy(), cropped, strict=True):
+            places = [place for place, candidate in every_crop(image, 2).items() if (candidate == crop).all()]
+            assert len(places) == 1
+            times[places[0]] += 1
+        chi_square = sum((count - 60) ** 2 / 60 for count in times.values())
+        assert chi_square < 52  # 24 degrees of freedom: one in a thousand
+
+    def test_without_padding_nothing_moves(self):
+        inputs = random_images(4)
+        assert torch.equal(random_crop(inputs, 0, seeded()), inputs)
+
+
+class TestRandomFlip:
+    @pytest.mark.parametrize("dtype", DTYPES)
+    def test_mirrors_about_half_of_the_images_left_to_right(self, dtype):
+        inputs = random_images(2000, 3, 4, dtype)
+        flipped = 0
+        for image, result in zip(inputs.numpy(), random_flip(inputs, seeded()).numpy(), strict=True):
+            mirrored = (result == image[:, :, ::-1]).all()
+            assert mirrored or (result == image).all()
+            flipped += mirrored
+        assert abs(flipped - 1000) < 4 * 2000**0.5 / 2
+
+
+class TestCutout:
+    @pytest.mark.parametrize("size", [4, 5])
+    @pytest.mark.parametrize("fill", [None, torch.tensor([10.4, 20.6, 30.0])])
+    def test_covers_one_square_around_a_uniform_centre_clipped_at_the_border(self, size, fill):
+        inputs = random_images(3000, 6, 7) // 2 + 100  # 100 and above: no value is that of a hole
+        results = cutout(inputs, size, seeded(), fill).numpy()
+        colour = np.array([0, 0, 0] if fill is None else [10, 21, 30], np.uint8).reshape(3, 1, 1)
+        expected = {}
+        for y, x in np.ndindex(6, 7):
+            hole = np.zeros((6, 7), bool)
+            top, left = y - size // 2, x - size // 2
+            hole[max(top, 0) : top + size, max(left, 0) : left + size] = True
+            expected[hole.tobytes()] = hole, expected.get(hole.tobytes(), (hole, 0))[1] + 1
+        times = dict.fromkeys(expected, 0)
+        for image, result in zip(inputs.numpy(), results, strict=True):
+            hole = (result < 100).all(0)
+            assert (result == np.where(hole, colour, image)).all()
+            times[hole.tobytes()] += 1  # a KeyError where the hole is no such square
+        shares = {key: 3000 * centres / 42 for key, (_, centres) in expected.items()}
+        chi_square = sum((times[key] - share) ** 2 / share for key, share in shares.items())
+        assert chi_square < 78  # at most 41 degrees of freedom: one in two thousand
+
+    def test_area_lies_between_a_quarter_and_the_whole_square(self):
+        covered = (cutout(torch.ones(2000, 1, 32, 32), 16, seeded()) == 0).sum((1, 2, 3))
+        assert (covered.min(), covered.max()) == (8 * 8, 16 * 16)
+
+    def test_float_images_take_the_colour_unrounded(self):
+        result = cutout(torch.ones(1, 2, 4, 4), 8, seeded(), torch.tensor([0.25, 0.5]))
+        assert torch.equal(result, torch.tensor([0.25, 0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4))
+
+
+class TestByName:
+    def test_crop_flip_is_a_flip_of_a_crop_out_of_four_pixels(self):
+        inputs = random_images(200, 5, 5)
+        mirrored = 0
+        for image, result in zip(inputs.numpy(), crop_flip(inputs, seeded(), None).numpy(), strict=True):
+            crops = every_crop(image, 4)
+            upright = any((crop == result).all() for crop in crops.values())
+            assert upright or any((crop[:, :, ::-1] == result).all() for crop in crops.values())
+            mirrored += not upright
+        assert 60 < mirrored < 140
+
+    @pytest.mark.parametrize(("name", "size"), [("crop_flip_cutout16", 16), ("crop_flip_cutout8", 8)])
+    def test_cutout_comes_on_top_of_the_same_crop_and_flip_in_the_mean_colour(self, name, size):
+        inputs, mean = random_images(300, 32, 32, torch.float32), torch.tensor([-1.0, -2.0, -3.0])
+        plain = crop_flip(inputs, seeded(), mean)
+        result = augmentations[name](inputs, seeded(), mean)
+        hole = (result < 0).all(1, keepdim=True)
+        assert torch.equal(result, torch.where(hole, mean.view(3, 1, 1), plain))
+        assert hole.sum((1, 2, 3)).max() == size**2
+        assert torch.equal(result, crop_flip_cutout(inputs, seeded(), mean, size))

@@ -1,0 +1,242 @@
+"""Splits, statistics, balanced subsets, hold-outs and label noise."""
+
+import os
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labelreg.data import Dataset, Split, balanced_subset, hold_out, load, redraw_labels
+
+labels_of_classes = st.integers(1, 6).flatmap(
+    lambda classes: st.tuples(st.just(classes), st.lists(st.integers(0, classes - 1), min_size=2, max_size=60))
+)
+
+
+def numbered(labels) -> Split:
+    """A split whose inputs are the positions of the samples."""
+    return Split(torch.arange(len(labels)), torch.as_tensor(labels))
+
+
+def images(count: int, channels: int = 3, size: int = 8) -> torch.Tensor:
+    """Random uint8 images, (N, C, H, W) over channels-last memory."""
+    generator = torch.Generator().manual_seed(0)
+    stored = torch.randint(256, (count, size, size, channels), generator=generator, dtype=torch.uint8)
+    return stored.permute(0, 3, 1, 2)
+
+
+def dataset_of(inputs: torch.Tensor) -> Dataset:
+    split = Split(inputs, torch.zeros(len(inputs), dtype=torch.int64))
+    return Dataset("test", split, split, classes=("only",))
+
+
+class TestSplit:
+    def test_needs_one_target_a_sample(self):
+        with pytest.raises(ValueError, match=r"3 inputs and 2 targets"):
+            Split(torch.zeros(3, 1), torch.zeros(2))
+
+    def test_cannot_be_changed(self):
+        with pytest.raises(FrozenInstanceError):
+            numbered([0, 1]).targets = torch.zeros(2)
+
+    def test_select_takes_rows_in_the_order_asked_and_keeps_the_memory_format(self):
+        split = Split(images(5), torch.arange(5))
+        chosen = split.select(torch.tensor([3, 0, 3]))
+        assert chosen.targets.tolist() == [3, 0, 3]
+        assert torch.equal(chosen.inputs[1], split.inputs[0])
+        assert chosen.inputs.is_contiguous(memory_format=torch.channels_last)
+
+    def test_moving_it_keeps_the_memory_format(self):
+        moved = Split(images(5), torch.arange(5)).to("meta")
+        assert moved.inputs.device.type == moved.targets.device.type == "meta"
+        assert moved.inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestStatistics:
+    def test_of_uint8_images_over_several_chunks(self):
+        inputs = images(2500) // torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)  # channels that differ
+        values = inputs.numpy().astype(np.float64)
+        dataset = dataset_of(inputs)
+        np.testing.assert_allclose(dataset.mean, values.mean((0, 2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(dataset.std, values.std((0, 2, 3)), rtol=1e-6)
+
+    def test_of_vectors_with_a_mean_far_from_zero(self):
+        inputs = 100 + torch.randn(1500, 4, generator=torch.Generator().manual_seed(0))
+        dataset = dataset_of(inputs)
+        np.testing.assert_allclose(dataset.mean, inputs.double().mean(0), rtol=1e-6)
+        np.testing.assert_allclose(dataset.std, inputs.double().std(0, unbiased=False), rtol=1e-6)
+
+    def test_of_a_constant_channel_is_zero_spread(self):
+        assert dataset_of(torch.full((7, 1), 0.1)).std.item() == pytest.approx(0, abs=1e-7)
+
+    def test_no_float_copy_of_the_inputs_is_made(self):
+        inputs = images(5000)
+        with LargestFloat() as largest:
+            _ = dataset_of(inputs).mean
+        assert 0 < largest.numel <= 1024 * inputs[0].numel()
+
+    def test_are_computed_once(self):
+        dataset = dataset_of(images(10))
+        assert dataset.mean is dataset.mean
+
+    def test_shape_and_classes(self):
+        dataset = dataset_of(images(10))
+        assert (dataset.input_shape, dataset.num_classes) == ((3, 8, 8), 1)
+        assert dataset.to("meta").test.inputs.device.type == "meta"
+
+    @pytest.mark.real_data
+    @pytest.mark.skipif(
+        not Path(os.environ.get("LABELREG_DATA", "/nonexistent"), "cifar100.npz").exists(),
+        reason="LABELREG_DATA names no folder with cifar100.npz",
+    )
+    def test_of_cifar100(self):
+        dataset = load("cifar100")
+        assert (len(dataset.train), len(dataset.test), dataset.input_shape) == (50_000, 10_000, (3, 32, 32))
+        assert dataset.train.targets.bincount().tolist() == [500] * 100
+        assert dataset.test.targets.bincount().tolist() == [100] * 100
+        np.testing.assert_allclose(dataset.mean / 255, [0.50707516, 0.48654887, 0.44091784], atol=1e-7)
+        np.testing.assert_allclose(dataset.std / 255, [0.26733429, 0.25643846, 0.27615047], atol=1e-7)
+
+
+class LargestFloat(TorchDispatchMode):
+    """Records the size of the largest floating-point tensor that any operation returns."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.is_floating_point():
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+class TestBalancedSubset:
+    @given(labels_of_classes, st.data())
+    @settings(deadline=None, max_examples=200)
+    def test_counts_differ_by_at_most_one_unless_a_class_is_used_up(self, classes_and_labels, data):
+        classes, labels = classes_and_labels
+        n = data.draw(st.integers(1, len(labels)))
+        subset = balanced_subset(numbered(labels), n, classes)
+        available = np.bincount(labels, minlength=classes)
+        taken = np.bincount(subset.targets, minlength=classes)
+        assert taken.sum() == n
+        assert all(taken[k] == available[k] or taken[k] >= taken.max() - 1 for k in range(classes))
+        positions = subset.inputs.tolist()
+        assert positions == sorted(set(positions))
+        for k in range(classes):  # each class gives its first samples
+            stored = [i for i, label in enumerate(labels) if label == k]
+            assert [i for i in positions if labels[i] == k] == stored[: taken[k]]
+        if n > 1:
+            assert set(balanced_subset(numbered(labels), n - 1, classes).inputs.tolist()) < set(positions)
+
+    @pytest.mark.parametrize("n", [0, -1, 4])
+    def test_size_must_fit(self, n):
+        with pytest.raises(ValueError, match=rf"subset of {n} samples from 3: give a number from 1 to 3"):
+            balanced_subset(numbered([0, 1, 1]), n, 2)
+
+    def test_labels_must_be_class_indices(self):
+        with pytest.raises(ValueError, match=r"below num_classes=2, got labels from 0 to 2"):
+            balanced_subset(numbered([0, 1, 2]), 2, 2)
+        with pytest.raises(ValueError, match=r"at least 0.*labels from -1 to 1"):
+            balanced_subset(numbered([-1, 1, 1]), 2, 2)
+        with pytest.raises(ValueError, match=r"\(N,\) int64, got targets of shape \(3, 1\) and torch.float32"):
+            balanced_subset(Split(torch.zeros(3, 1), torch.zeros(3, 1)), 2, 2)
+
+
+class TestHoldOut:
+    @given(labels_of_classes, st.data())
+    @settings(deadline=None, max_examples=200)
+    def test_is_a_partition_in_proportion(self, classes_and_labels, data):
+        classes, labels = classes_and_labels
+        count = data.draw(st.integers(1, len(labels) - 1))
+        rest, held = hold_out(numbered(labels), count, data.draw(st.integers(0, 100)))
+        assert len(held) == count
+        assert sorted(rest.inputs.tolist() + held.inputs.tolist()) == list(range(len(labels)))
+        assert rest.inputs.tolist() == sorted(rest.inputs.tolist())
+        assert held.inputs.tolist() == sorted(held.inputs.tolist())
+        share = np.bincount(labels, minlength=classes) * count / len(labels)
+        taken = np.bincount(held.targets, minlength=classes)
+        assert (np.floor(share - 1e-9) <= taken).all()
+        assert (taken <= np.ceil(share + 1e-9)).all()
+        assert torch.equal(held.targets, torch.tensor(labels)[held.inputs])
+
+    def test_a_fraction_is_rounded_to_a_number(self):
+        labels = torch.arange(500) % 10
+        rest, held = hold_out(numbered(labels), 0.1, seed=0)
+        assert (len(rest), held.targets.bincount().tolist()) == (450, [5] * 10)
+        assert torch.equal(held.inputs, hold_out(numbered(labels), 50, seed=0)[1].inputs)
+
+    def test_depends_on_the_seed_and_nothing_else(self):
+        split = numbered(torch.arange(100) % 4)
+        first = hold_out(split, 20, seed=3)[1].inputs
+        torch.manual_seed(7)
+        assert torch.equal(first, hold_out(split, 20, seed=3)[1].inputs)
+        assert not torch.equal(first, hold_out(split, 20, seed=4)[1].inputs)
+
+    def test_every_sample_is_held_out_equally_often(self):
+        labels = [0] * 5 + [1] * 2 + [2] * 13
+        draws = 3000
+        times = sum(
+            torch.bincount(hold_out(numbered(labels), 6, seed)[1].inputs, minlength=20) for seed in range(draws)
+        )
+        deviation = (draws * 0.3 * 0.7) ** 0.5
+        assert (times - 0.3 * draws).abs().max() < 4 * deviation
+
+    @pytest.mark.parametrize("size", [0, 10, 11, -1, 0.0, 1.0, 0.01])
+    def test_something_must_be_held_out_and_something_left(self, size):
+        with pytest.raises(ValueError, match=rf"size={size} of 10 samples"):
+            hold_out(numbered([0] * 10), size, seed=0)
+
+    def test_regression_targets_cannot_be_stratified(self):
+        with pytest.raises(ValueError, match="class labels must be"):
+            hold_out(load("toy").train, 5, seed=0)
+
+
+class TestRedrawLabels:
+    def test_redraws_that_fraction_uniformly_over_all_classes(self):
+        split = numbered(torch.full((20_000,), 2))
+        labels = redraw_labels(split, 0.3, num_classes=5, seed=0).targets
+        counts = labels.bincount(minlength=5).double()
+        expected = torch.tensor([1200.0, 1200, 14_000 + 1200, 1200, 1200])
+        assert ((counts - expected).abs() < 4 * (6000 * 0.2 * 0.8) ** 0.5).all()
+
+    @pytest.mark.parametrize("fraction", [0.25, 0.5, 1.0])
+    def test_the_number_of_redrawn_labels_is_exact(self, fraction):
+        # with very many classes no label is redrawn to itself
+        split = numbered(torch.zeros(1000, dtype=torch.int64))
+        labels = redraw_labels(split, fraction, num_classes=2**40, seed=1).targets
+        assert (labels != 0).sum() == 1000 * fraction
+
+    def test_leaves_the_split_alone_and_shares_its_inputs(self):
+        split = numbered(torch.zeros(100, dtype=torch.int64))
+        noisy = redraw_labels(split, 1.0, num_classes=3, seed=0)
+        assert split.targets.eq(0).all()
+        assert noisy.inputs is split.inputs
+        assert torch.equal(redraw_labels(split, 0.0, 3, seed=0).targets, split.targets)
+
+    def test_depends_on_the_seed_and_nothing_else(self):
+        split = numbered(torch.zeros(100, dtype=torch.int64))
+        first = redraw_labels(split, 0.5, 10, seed=3).targets
+        torch.manual_seed(7)
+        assert torch.equal(first, redraw_labels(split, 0.5, 10, seed=3).targets)
+        assert not torch.equal(first, redraw_labels(split, 0.5, 10, seed=4).targets)
+
+    def test_what_is_redrawn_does_not_depend_on_what_is_held_out_with_the_same_seed(self):
+        split = numbered(torch.zeros(10_000, dtype=torch.int64))
+        redrawn = redraw_labels(split, 0.5, 2**40, seed=0).targets != 0
+        held = hold_out(split, 0.5, seed=0)[1].inputs
+        assert abs(redrawn[held].sum().item() - 2500) < 4 * (10_000 / 16) ** 0.5
+
+    @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+    def test_the_fraction_must_be_one(self, fraction):
+        with pytest.raises(ValueError, match=rf"within \[0, 1\], got {fraction}"):
+            redraw_labels(numbered([0, 1]), fraction, 2, seed=0)
+
+    def test_a_negative_seed_is_refused(self):
+        with pytest.raises(ValueError, match="must not be negative, got -1"):
+            redraw_labels(numbered([0, 1]), 0.5, 2, seed=-1)

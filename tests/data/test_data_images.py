@@ -1,0 +1,211 @@
+"""Archives of images: made once from torchvision's files, then read and checked."""
+
+import gzip
+import pickle
+import re
+import struct
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import cifar, mnist
+
+from labelreg.data import images, load
+
+NAMES = {"cifar10": (32, 32, 3, 10), "cifar100": (32, 32, 3, 100), "fashion_mnist": (28, 28, 1, 10)}
+CIFAR = {
+    "cifar10": (
+        "cifar-10-batches-py",
+        [f"data_batch_{i}" for i in range(1, 6)],
+        "test_batch",
+        "batches.meta",
+        "labels",
+    ),
+    "cifar100": ("cifar-100-python", ["train"], "test", "meta", "fine_labels"),
+}
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """Every download fails, and the files that lie there pass for the originals."""
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network in this test")
+
+    for module in (cifar, mnist):
+        monkeypatch.setattr(module, "download_and_extract_archive", refuse)
+    original = cifar.check_integrity
+    monkeypatch.setattr(cifar, "check_integrity", lambda path, md5: original(path))
+
+
+def arrays(name: str, train: int = 20, test: int = 10) -> dict[str, np.ndarray]:
+    *shape, classes = NAMES[name]
+    rng = np.random.default_rng(0)
+    made = {"classes": np.array([f"class {k}" for k in range(classes)])}
+    for split, count in (("train", train), ("test", test)):
+        made[f"x_{split}"] = rng.integers(256, size=(count, *shape), dtype=np.uint8)
+        made[f"y_{split}"] = rng.integers(classes, size=count)
+    return made
+
+
+def write_originals(name: str, root, made: dict[str, np.ndarray]) -> None:
+    """Lay the arrays down in the files that torchvision reads."""
+    if name == "fashion_mnist":
+        folder = root / "FashionMNIST" / "raw"
+        folder.mkdir(parents=True)
+        for split, prefix in (("train", "train"), ("test", "t10k")):
+            x, y = made[f"x_{split}"], made[f"y_{split}"]
+            header = struct.pack(">4i", 0x803, len(x), 28, 28)
+            (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + x.tobytes())
+            (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+                struct.pack(">2i", 0x801, len(y)) + y.astype(np.uint8).tobytes()
+            )
+        return
+    folder_name, train_files, test_file, meta_file, key = CIFAR[name]
+    folder = root / folder_name
+    folder.mkdir(parents=True)
+    parts = np.array_split(np.arange(len(made["x_train"])), len(train_files))
+    contents = {
+        file: (made["x_train"][part], made["y_train"][part]) for file, part in zip(train_files, parts, strict=True)
+    }
+    contents[test_file] = made["x_test"], made["y_test"]
+    for file, (x, y) in contents.items():
+        rows = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        (folder / file).write_bytes(pickle.dumps({"data": rows, key: y.tolist()}))
+    names_key = "label_names" if name == "cifar10" else "fine_label_names"
+    (folder / meta_file).write_bytes(pickle.dumps({names_key: made["classes"].tolist()}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_originals_are_converted_once_and_read_back_exactly(name, offline, tmp_path, monkeypatch):
+    made = arrays(name)
+    write_originals(name, tmp_path, made)
+    dataset = load(name, root=tmp_path)
+    *shape, classes = NAMES[name]
+    for split, stored in ((dataset.train, "train"), (dataset.test, "test")):
+        np.testing.assert_array_equal(split.inputs.permute(0, 2, 3, 1), made[f"x_{stored}"])
+        np.testing.assert_array_equal(split.targets, made[f"y_{stored}"])
+    assert dataset.train.inputs.dtype == torch.uint8
+    assert dataset.train.inputs.is_contiguous(memory_format=torch.channels_last)
+    assert dataset.input_shape == (shape[2], shape[0], shape[1])
+    assert (dataset.name, dataset.num_classes, dataset.augmentation) == (name, classes, "crop_flip")
+    assert dataset.classes[0] == ("T-shirt/top" if name == "fashion_mnist" else "class 0")
+    assert [path.name for path in tmp_path.glob(f"{name}*")] == [f"{name}.npz"]
+    monkeypatch.setattr(images, "convert", None)  # a second conversion would fail
+    assert torch.equal(load(name, root=tmp_path).train.inputs, dataset.train.inputs)
+
+
+def test_compressed_originals_are_unpacked_without_network(tmp_path, monkeypatch):
+    made = arrays("fashion_mnist")
+    write_originals("fashion_mnist", tmp_path, made)
+    for path in (tmp_path / "FashionMNIST" / "raw").iterdir():
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+
+    def without_checksum(self):
+        for file, _ in self.resources:
+            mnist.extract_archive(f"{self.raw_folder}/{file}", self.raw_folder)
+
+    monkeypatch.setattr(mnist.MNIST, "download", without_checksum)
+    np.testing.assert_array_equal(load("fashion_mnist", root=tmp_path).test.targets, made["y_test"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_files_are_answered_with_where_and_what_they_must_be(name, offline, tmp_path):
+    path = tmp_path / "new" / f"{name}.npz"
+    size = "[N, 28, 28, 1]" if name == "fashion_mnist" else "[N, 32, 32, 3]"
+    message = f"there is no {path}.*no network in this test.*x_train {size} uint8, y_train [N] int64.*classes [N] str"
+    with pytest.raises(FileNotFoundError, match=re.escape(message).replace(r"\.\*", ".*")) as error:
+        load(name, root=path.parent)
+    assert "data/README.md" in str(error.value)
+    assert "LABELREG_DATA" in str(error.value)
+
+
+def test_a_failed_conversion_leaves_nothing_behind(offline, tmp_path, monkeypatch):
+    write_originals("cifar10", tmp_path, arrays("cifar10"))
+
+    def fail_halfway(file, **stored):
+        file.write(b"half an archive")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail_halfway)
+    with pytest.raises(OSError, match="disk full"):
+        load("cifar10", root=tmp_path)
+    assert not list(tmp_path.glob("cifar10*"))
+
+
+def without(key):
+    return lambda made: made.pop(key)
+
+
+def replaced(key, change):
+    return lambda made: made.update({key: change(made[key])})
+
+
+DAMAGES = {
+    "missing key": (without("y_test"), r"lacks y_test; it must hold x_train \[N, 32, 32, 3\] uint8"),
+    "images of another dtype": (
+        replaced("x_train", lambda x: x / np.float32(255)),
+        r"x_train in .* is \[20, 32, 32, 3\] float32; it must be x_train \[N, 32, 32, 3\] uint8",
+    ),
+    "channels first": (
+        replaced("x_test", lambda x: x.transpose(0, 3, 1, 2)),
+        r"x_test in .* is \[10, 3, 32, 32\] uint8; it must be x_test \[N, 32, 32, 3\] uint8",
+    ),
+    "labels of another dtype": (replaced("y_train", lambda y: y.astype(np.int32)), r"y_train .* int32; .* int64"),
+    "labels one-hot": (replaced("y_train", lambda y: np.eye(10, dtype=np.int64)[y]), r"y_train in .* \[20, 10\] int64"),
+    "a scalar": (replaced("y_train", lambda y: np.int64(3)), r"y_train in .* is \[\] int64"),
+    "pickled names": (replaced("classes", lambda names: names.astype(object)), r"cannot be read as an .npz archive"),
+    "too few labels": (replaced("y_train", lambda y: y[:-1]), r"20 images in x_train but 19 labels in y_train"),
+    "labels from 1": (
+        replaced("y_test", lambda y: np.arange(1, 11)),
+        r"y_test in .* from 1 to 10; they must be 0 to 9",
+    ),
+    "negative labels": (
+        replaced("y_test", lambda y: np.arange(-1, 9)),
+        r"y_test in .* from -1 to 8; they must be 0 to 9",
+    ),
+    "too few names": (replaced("classes", lambda names: names[:9]), r"names 9 classes; it must name 10"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_archive_is_named_with_what_is_wrong_and_left_alone(damage, offline, tmp_path):
+    break_it, message = DAMAGES[damage]
+    made = arrays("cifar10")
+    break_it(made)
+    path = tmp_path / "cifar10.npz"
+    np.savez(path, **made)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=message) as error:
+        load("cifar10", root=tmp_path)
+    assert str(path) in str(error.value)
+    assert path.read_bytes() == before
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip_a_byte(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("spoil", [cut, flip_a_byte, lambda content: b"", lambda content: b"<html>not found</html>"])
+def test_an_unreadable_file_is_named_and_left_alone(spoil, offline, tmp_path):
+    path = tmp_path / "cifar10.npz"
+    np.savez(path, **arrays("cifar10"))
+    spoilt = spoil(path.read_bytes())
+    path.write_bytes(spoilt)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} cannot be read as an .npz archive"):
+        load("cifar10", root=tmp_path)
+    assert path.read_bytes() == spoilt
+
+
+def test_a_single_array_is_no_archive(offline, tmp_path):
+    path = tmp_path / "cifar10.npz"
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match="no zip file"):
+        load("cifar10", root=tmp_path)

@@ -1,0 +1,265 @@
+"""Batches: what they hold, and that they are a pure function of the seed."""
+
+from itertools import islice
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labelreg.data import Loader, Split, augmentations, batches, load
+
+MEAN, STD = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([60.0, 50.0, 40.0])
+EVERY_VIEWS = [frozenset(), frozenset({"partner"}), frozenset({"source"}), frozenset({"partner", "source"})]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def image_split(count: int = 23, classes: int = 4) -> Split:
+    stored = torch.randint(256, (count, 8, 8, 3), generator=seeded(), dtype=torch.uint8)
+    return Split(stored.permute(0, 3, 1, 2), torch.randint(classes, (count,), generator=seeded(1)))
+
+
+def numbered_split(labels) -> Split:
+    """Inputs that are the positions of the samples."""
+    return Split(torch.arange(float(len(labels))).unsqueeze(1), torch.as_tensor(labels))
+
+
+def image_loader(**options) -> Loader:
+    return Loader(image_split(), 5, **{"mean": MEAN, "std": STD, "augmentation": "crop_flip", **options})
+
+
+def numbered_loader(labels, batch_size=4, **options) -> Loader:
+    return Loader(numbered_split(labels), batch_size, mean=torch.zeros(1), std=torch.ones(1), **options)
+
+
+def same(one, other, fields=("inputs", "targets", "indices", "partner", "source")) -> bool:
+    pairs = [(getattr(one, field), getattr(other, field)) for field in fields]
+    return all((a is None and b is None) or torch.equal(a, b) for a, b in pairs)
+
+
+class TestEpoch:
+    @given(st.integers(1, 40), st.integers(1, 12))
+    @settings(deadline=None)
+    def test_goes_over_every_sample_once_without_a_batch_of_one(self, count, batch_size):
+        loader = numbered_loader([0] * count, batch_size)
+        sizes = [len(batch.targets) for batch in loader.epoch(0)]
+        seen = torch.cat([batch.indices for batch in loader.epoch(0)])
+        assert sorted(seen.tolist()) == list(range(count))
+        assert len(sizes) == len(loader)
+        assert set(sizes[:-1]) <= {batch_size}
+        assert sizes[-1] <= batch_size + 1
+        assert sizes[-1] > 1 or batch_size == 1 or count == 1
+
+    def test_rows_belong_together(self):
+        split = image_split()
+        for batch in image_loader(augmentation="none", views={"source"}).epoch(0):
+            assert torch.equal(batch.targets, split.targets[batch.indices])
+            assert torch.equal(batch.inputs, batch.source)
+            pixels = split.inputs[batch.indices].double()
+            expected = (pixels - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+            torch.testing.assert_close(batch.inputs.double(), expected, rtol=1e-6, atol=1e-6)
+
+    def test_order_is_a_uniform_permutation(self):
+        times = torch.zeros(6, 6)
+        loader = numbered_loader([0] * 6, 6)
+        for epoch in range(1200):
+            order = next(loader.epoch(epoch)).indices
+            times[torch.arange(6), order] += 1
+        assert ((times - 200) ** 2 / 200).sum() < 53  # 25 degrees of freedom: one in a thousand
+
+    def test_epochs_and_seeds_differ(self):
+        orders = [
+            tuple(torch.cat([batch.indices for batch in image_loader(seed=seed).epoch(epoch)]).tolist())
+            for seed, epoch in [(0, 0), (0, 1), (1, 0), (1, 1)]
+        ]
+        assert len(set(orders)) == 4
+
+    @pytest.mark.parametrize("start", [0, 1, 3, 5])
+    @pytest.mark.parametrize("views", EVERY_VIEWS)
+    def test_from_a_start_equals_the_tail(self, start, views):
+        whole = list(image_loader(views=views).epoch(3))
+        tail = list(image_loader(views=views).epoch(3, start=start))
+        assert len(tail) == len(whole) - start
+        assert all(same(one, other) for one, other in zip(whole[start:], tail, strict=True))
+
+    def test_nothing_drawn_elsewhere_matters(self):
+        loader = image_loader(views={"partner"}, seed=7)
+        expected = list(loader.epoch(2))
+        torch.manual_seed(123)
+        interleaved = zip(loader.epoch(2), loader.epoch(5), strict=True)
+        assert all(same(one, other) for one, (other, _) in zip(expected, interleaved, strict=True))
+
+    def test_global_random_state_is_left_alone(self):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        list(image_loader(views={"partner", "source"}).epoch(0))
+        assert torch.equal(before, torch.get_rng_state())
+
+    def test_batches_of_an_epoch_are_augmented_differently(self):
+        one_image = Split(image_split(1).inputs.expand(8, -1, -1, -1), torch.zeros(8, dtype=torch.int64))
+        loader = Loader(one_image, 4, mean=MEAN, std=STD, augmentation="crop_flip")
+        results = [batch.inputs for epoch in range(2) for batch in loader.epoch(epoch)]
+        assert all(not torch.equal(a, b) for i, a in enumerate(results) for b in results[:i])
+
+    def test_images_come_out_channels_last(self):
+        batch = next(image_loader(views={"partner", "source"}).epoch(0))
+        for inputs in (batch.inputs, batch.partner, batch.source):
+            assert inputs.dtype == torch.float32
+            assert inputs.is_contiguous(memory_format=torch.channels_last)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+    def test_inputs_of_any_precision_are_normalised_in_single(self, dtype):
+        split = Split(torch.full((2, 1), 0.1, dtype=dtype), torch.zeros(2))
+        batch = next(Loader(split, 2, mean=torch.tensor([1e-4]), std=torch.tensor([1e-3])).epoch(0))
+        expected = (torch.tensor(0.1, dtype=dtype).float() - 1e-4) / 1e-3
+        torch.testing.assert_close(batch.inputs, expected.expand(2, 1))  # checks the dtype too
+
+    def test_regression_targets_and_embedded_data(self):
+        toy = load("toy")
+        loader = Loader(toy.train, 8, mean=toy.mean, std=toy.std, num_classes=toy.num_classes)
+        seen = list(loader.epoch(0))
+        inputs, indices = torch.cat([batch.inputs for batch in seen]), torch.cat([batch.indices for batch in seen])
+        assert torch.equal(torch.cat([batch.targets for batch in seen]), toy.train.targets[indices])
+        assert inputs.mean().abs() < 1e-5
+        assert inputs.std(unbiased=False).item() == pytest.approx(1, abs=1e-5)
+        digits = load("digits", subset=100)
+        batch = next(Loader(digits.train, 64, mean=digits.mean, std=digits.std, num_classes=10).epoch(0))
+        assert batch.inputs.shape == (64, 1, 8, 8)
+
+    def test_no_operation_waits_for_the_device(self):
+        loader = image_loader(views={"partner", "source"}, augmentation="crop_flip_cutout8")
+        with Operations() as operations:
+            list(islice(loader.epoch(0), 2))
+        assert {"aten::randperm", "aten::index", "aten::div"} <= {name.split(".")[0] for name in operations.names}
+        waiting = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::bincount", "aten::equal"}
+        assert not waiting & {name.split(".")[0] for name in operations.names}
+
+
+class Operations(TorchDispatchMode):
+    """Records the names of all operations; those that need a number on the host are told by theirs."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.name())
+        return function(*args, **(kwargs or {}))
+
+
+class TestViews:
+    @pytest.mark.parametrize("augmentation", augmentations)
+    @pytest.mark.parametrize("views", EVERY_VIEWS[1:])
+    def test_more_views_change_no_anchor(self, views, augmentation):
+        plain = image_loader(augmentation=augmentation)
+        more = image_loader(augmentation=augmentation, views=views)
+        for epoch in (0, 1):
+            for one, other in zip(plain.epoch(epoch), more.epoch(epoch), strict=True):
+                assert same(one, other, ("inputs", "targets", "indices"))
+                assert (other.partner is not None, other.source is not None) == ("partner" in views, "source" in views)
+                assert one.partner is None
+                assert one.source is None
+
+    def test_one_view_does_not_change_the_other(self):
+        both = next(image_loader(views={"partner", "source"}).epoch(0))
+        assert torch.equal(both.partner, next(image_loader(views={"partner"}).epoch(0)).partner)
+        assert torch.equal(both.source, next(image_loader(views={"source"}).epoch(0)).source)
+
+    def test_partners_are_uniform_over_the_class_the_sample_itself_included(self):
+        labels = [3, 0, 1, 3, 1, 3, 0, 3, 3, 1]  # classes of 2, 3, 0 and 5 samples
+        loader = numbered_loader(labels, 4, views={"partner"})
+        times = torch.zeros(len(labels), len(labels))
+        epochs = 2000
+        for epoch in range(epochs):
+            for batch in loader.epoch(epoch):
+                times[batch.indices, batch.partner.flatten().long()] += 1
+        same_class = torch.tensor(labels).unsqueeze(1) == torch.tensor(labels)
+        assert (times[~same_class] == 0).all()
+        share = epochs / same_class.sum(1, keepdim=True)
+        chi_square = (((times - share) ** 2 / share) * same_class).sum()
+        assert chi_square < 55  # 2 * 1 + 3 * 2 + 5 * 4 = 28 degrees of freedom: two in a thousand
+
+    def test_partners_are_augmented_on_their_own(self):
+        alone = Split(image_split(6).inputs, torch.arange(6))  # each sample can only be its own partner
+        loader = Loader(alone, 6, mean=MEAN, std=STD, augmentation="crop_flip", views={"partner", "source"})
+        batch = next(loader.epoch(0))
+        assert not torch.equal(batch.partner, batch.inputs)
+        assert not torch.equal(batch.partner, batch.source)
+        plain = Loader(alone, 6, mean=MEAN, std=STD, views={"partner"})
+        assert all(torch.equal(batch.partner, batch.inputs) for batch in plain.epoch(0))
+
+    def test_partners_are_of_the_label_as_given_noise_included(self):
+        noisy = numbered_loader([0, 0, 1, 1], 4, views={"partner"}, num_classes=2)
+        for epoch in range(20):
+            batch = next(noisy.epoch(epoch))
+            assert torch.equal(batch.partner.flatten() >= 2, batch.targets == 1)
+
+    def test_source_is_the_sample_before_augmentation(self):
+        split = image_split()
+        for batch in image_loader(views={"source"}).epoch(0):
+            expected = next(batches(split.select(batch.indices), len(batch.indices), MEAN, STD)).inputs
+            assert torch.equal(batch.source, expected)
+
+
+class TestBatches:
+    @given(st.integers(1, 20), st.integers(1, 8))
+    @settings(deadline=None)
+    def test_are_the_samples_in_stored_order(self, count, batch_size):
+        split = numbered_split(list(range(count)))
+        parts = list(batches(split, batch_size, torch.tensor([1.0]), torch.tensor([2.0])))
+        assert [len(part.targets) for part in parts[:-1]] == [batch_size] * (len(parts) - 1)
+        assert torch.cat([part.indices for part in parts]).tolist() == list(range(count))
+        assert torch.cat([part.targets for part in parts]).tolist() == list(range(count))
+        assert torch.equal(torch.cat([part.inputs for part in parts]), (split.inputs - 1) / 2)
+
+    def test_images_come_out_channels_last(self):
+        part = next(batches(image_split(), 4, MEAN, STD))
+        assert part.inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"augmentation": "crop_flp"}, r"'crop_flp'.*did you mean.*crop_flip"),
+            ({"views": {"partners"}}, r"'partners'.*did you mean.*partner"),
+            ({"mean": torch.zeros(1)}, r"mean must have one value a channel, \(3,\), got \(1,\)"),
+            ({"std": torch.ones(3, 1)}, r"std must have one value a channel, \(3,\), got \(3, 1\)"),
+            ({"std": torch.tensor([1.0, 0.0, 1.0])}, r"std must be positive in every channel, got \[1.0, 0.0, 1.0\]"),
+            ({"num_classes": 3}, r"below num_classes=3, got labels from 0 to 3"),
+        ],
+    )
+    def test_options_that_do_not_fit(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            image_loader(**options)
+
+    def test_partners_need_classes(self):
+        toy = load("toy")
+        with pytest.raises(ValueError, match=r"class labels must be \(N,\) int64"):
+            Loader(toy.train, 4, mean=toy.mean, std=toy.std, views={"partner"})
+
+    def test_only_images_can_be_augmented(self):
+        with pytest.raises(ValueError, match=r"'crop_flip' is for images \(N, C, H, W\), got inputs \(3, 1\)"):
+            numbered_loader([0, 0, 0], augmentation="crop_flip")
+
+    @pytest.mark.parametrize("make", [Loader, batches])
+    def test_empty_splits_and_batches(self, make):
+        with pytest.raises(ValueError, match="empty split"):
+            make(numbered_split([]), 4, mean=torch.zeros(1), std=torch.ones(1))
+        with pytest.raises(ValueError, match="batch size must be at least 1, got 0"):
+            make(numbered_split([0]), 0, mean=torch.zeros(1), std=torch.ones(1))
+
+    @pytest.mark.parametrize("start", [-1, 6])
+    def test_start_must_lie_in_the_epoch(self, start):
+        with pytest.raises(ValueError, match=rf"start={start} is no position in an epoch of 5 batches"):
+            image_loader().epoch(0, start=start)
+
+    def test_negative_seeds_and_epochs(self):
+        with pytest.raises(ValueError, match="must not be negative, got -1, 0 and 0"):
+            image_loader(seed=-1).epoch(0)
+        with pytest.raises(ValueError, match="must not be negative, got 0, -2 and 0"):
+            image_loader().epoch(-2)

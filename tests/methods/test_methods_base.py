@@ -1,0 +1,174 @@
+"""What holds for every method: the interface of a criterion, and the groups that an optimizer gets."""
+
+import pytest
+import torch
+from torch import nn
+
+from labelreg import methods
+from labelreg.data import Batch
+from labelreg.methods import Criterion, Method
+
+K = 5
+CRITERIA = [name for name in methods.names() if issubclass(methods.find(name), Criterion)]
+every_criterion = pytest.mark.parametrize("name", CRITERIA)
+every_method = pytest.mark.parametrize("name", methods.names())
+
+
+def create(name: str, **options) -> Method:
+    torch.manual_seed(1)
+    return methods.create(name, K, options, lambda role, chosen: nn.Linear(3, K))
+
+
+def make_batch(count: int = 12) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randint(K, (count,), generator=generator)
+    inputs, partner, source = torch.randn(3, count, 3, generator=generator)
+    return Batch(inputs, targets, torch.arange(count), partner, source)
+
+
+class TestCriterion:
+    @every_criterion
+    def test_drops_into_any_loop(self, name):
+        torch.manual_seed(0)
+        centres = 3 * torch.randn(K, 8)
+        targets = torch.arange(200) % K
+        inputs = centres[targets] + torch.randn(200, 8)
+        network, criterion = nn.Linear(8, K), create(name)
+        optimizer = torch.optim.SGD([*network.parameters(), *criterion.parameters()], lr=0.1)
+        for _ in range(60):
+            loss = criterion(network(inputs), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert loss.shape == ()
+        assert (network(inputs).argmax(1) == targets).float().mean() > 0.95
+
+    @every_criterion
+    def test_terms_add_up_to_the_loss(self, name):
+        batch = make_batch()
+        logits = torch.randn(12, K)
+        torch.manual_seed(2)
+        terms = create(name).terms(logits, batch.targets)
+        torch.manual_seed(2)
+        loss = create(name)(logits, batch.targets)
+        assert {term.shape for term in terms.values()} == {torch.Size()}
+        torch.testing.assert_close(sum(terms.values()), loss, rtol=0, atol=0)
+
+    @every_criterion
+    def test_is_the_mean_over_the_batch(self, name):
+        batch, logits = make_batch(), torch.randn(12, K)
+        criterion = create(name).eval()  # without a draw for each sample
+        single = [criterion(logits[[row]], batch.targets[[row]]) for row in range(12)]
+        torch.testing.assert_close(criterion(logits, batch.targets), torch.stack(single).mean())
+
+    @every_criterion
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_takes_half_precision(self, name, dtype):
+        batch, logits = make_batch(), (4 * torch.randn(12, K)).to(dtype).requires_grad_()
+        torch.manual_seed(2)
+        loss = create(name)(logits, batch.targets)
+        loss.backward()
+        torch.manual_seed(2)
+        full = create(name)(logits.float(), batch.targets)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, full)
+        assert logits.grad.dtype == dtype
+        assert logits.grad.isfinite().all()
+
+    @pytest.mark.parametrize("name", ["cross_entropy", "label_smoothing", "confidence_penalty"])
+    def test_probabilities_that_are_one_hot_are_class_indices(self, name):
+        batch, logits = make_batch(), torch.randn(12, K)
+        one_hot = nn.functional.one_hot(batch.targets, K).float()
+        criterion = create(name)
+        torch.testing.assert_close(criterion(logits, one_hot), criterion(logits, batch.targets))
+
+    @pytest.mark.parametrize("name", ["adaptive_label_regularization", "disturb_label", "knowledge_refinery"])
+    def test_what_needs_a_class_refuses_probabilities(self, name):
+        with pytest.raises(TypeError, match="targets must be class indices"):
+            create(name)(torch.randn(12, K), torch.full((12, K), 1 / K))
+
+
+class TestStep:
+    @every_method
+    def test_is_a_loss_with_its_logits_and_terms(self, name):
+        batch, network = make_batch(), nn.Linear(3, K)
+        torch.manual_seed(2)
+        step = create(name).step(network, batch)
+        torch.testing.assert_close(step.logits, network(batch.inputs), rtol=0, atol=0)
+        torch.testing.assert_close(step.loss, sum(step.terms.values()), rtol=0, atol=0)
+        step.loss.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+    @every_criterion
+    def test_of_a_criterion_is_the_criterion(self, name):
+        batch, network = make_batch(), nn.Linear(3, K)
+        torch.manual_seed(2)
+        step = create(name).step(network, batch)
+        torch.manual_seed(2)
+        torch.testing.assert_close(step.loss, create(name)(network(batch.inputs), batch.targets), rtol=0, atol=0)
+
+    @every_method
+    def test_is_judged_by_its_networks_own_logits(self, name):
+        batch, network = make_batch(), nn.Linear(3, K)
+        torch.testing.assert_close(create(name).predict(network, batch.inputs), network(batch.inputs), rtol=0, atol=0)
+
+
+class TestState:
+    @every_method
+    def test_goes_through_a_state_dict(self, name):
+        def train(method, network, epochs):
+            optimizer = torch.optim.SGD([{"params": network.parameters()}, *method.parameter_groups(0.1)], lr=0.1)
+            for epoch in epochs:
+                method.start_epoch(epoch)
+                step = method.step(network, make_batch())
+                optimizer.zero_grad()
+                step.loss.backward()
+                optimizer.step()
+
+        network, method, other = nn.Linear(3, K), create(name), create(name)
+        train(method, network, range(3))
+        other.start_epoch(2)
+        other.load_state_dict(method.state_dict())
+        for each in (method, other):
+            each.start_epoch(3)
+        torch.manual_seed(2)
+        expected = method.step(network, make_batch()).loss
+        torch.manual_seed(2)
+        torch.testing.assert_close(other.step(network, make_batch()).loss, expected, rtol=0, atol=0)
+
+
+class TestParameterGroups:
+    class Composite(Method):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+            self.network = nn.Linear(3, K)
+            self.frozen = nn.Linear(3, K).requires_grad_(False)
+            self.own = nn.Parameter(torch.zeros(4))
+            self.fixed = nn.Parameter(torch.zeros(4), requires_grad=False)
+
+        def step(self, network, batch):
+            raise AssertionError("not called here")
+
+    @every_method
+    def test_hold_everything_trainable_once(self, name):
+        method = create(name)
+        grouped = [id(parameter) for group in method.parameter_groups(0.1) for parameter in group["params"]]
+        trainable = [id(parameter) for parameter in method.parameters() if parameter.requires_grad]
+        assert sorted(grouped) == sorted(trainable)
+
+    def test_a_method_inside_a_method_keeps_its_own(self):
+        composite = self.Composite(create("knowledge_refinery", lr_mult=3.0))
+        decayed = nn.Linear(3, K)
+        optimizer = torch.optim.SGD(
+            [{"params": decayed.parameters()}, *composite.parameter_groups(0.1)], lr=0.1, weight_decay=0.5
+        )
+        settings = {
+            id(parameter): (group["lr"], group["weight_decay"])
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+        assert settings[id(composite.own)] == (0.1, 0.0)
+        assert settings[id(composite.inner.matrix)] == (pytest.approx(0.3), 0.0)
+        assert settings[id(composite.network.weight)] == settings[id(decayed.weight)] == (0.1, 0.5)
+        assert not {id(composite.fixed), id(composite.frozen.weight)} & settings.keys()

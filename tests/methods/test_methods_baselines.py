@@ -1,0 +1,103 @@
+"""The baselines against closed forms."""
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from labelreg.methods import ConfidencePenalty, CrossEntropy, DisturbLabel, LabelSmoothing
+
+K = 10
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    return 2 * torch.randn(50, K, generator=generator, dtype=torch.float64), torch.arange(50) % K
+
+
+def test_cross_entropy_is_minus_the_log_probability(batch):
+    logits, targets = batch
+    expected = -logits.softmax(1).log()[range(50), targets].mean()
+    torch.testing.assert_close(CrossEntropy()(logits, targets), expected)
+
+
+class TestLabelSmoothing:
+    @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
+    def test_over_all_classes_is_pytorchs(self, batch, epsilon):
+        expected = cross_entropy(*batch, label_smoothing=epsilon)
+        torch.testing.assert_close(LabelSmoothing(epsilon)(*batch), expected)
+
+    @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.9])
+    def test_over_the_others_gives_the_wrong_classes_exactly_epsilon(self, batch, epsilon):
+        expected = cross_entropy(*batch, label_smoothing=epsilon * K / (K - 1))
+        torch.testing.assert_close(LabelSmoothing(epsilon, convention="others")(*batch), expected)
+
+    @pytest.mark.parametrize("options", [{"epsilon": 1.1}, {"epsilon": -0.1}, {"convention": "none"}])
+    def test_refuses_what_is_no_smoothing(self, batch, options):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            LabelSmoothing(**options)(*batch)
+
+
+class TestConfidencePenalty:
+    def test_is_cross_entropy_minus_the_weighted_entropy(self, batch):
+        logits, targets = batch
+        entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+        expected = cross_entropy(logits, targets) - 0.3 * entropy
+        torch.testing.assert_close(ConfidencePenalty(0.3)(logits, targets), expected)
+
+    def test_a_large_weight_makes_predictions_uniform(self):
+        logits = torch.tensor([[3.0, 0.0, -1.0]], requires_grad=True)
+        optimizer = torch.optim.SGD([logits], lr=0.01)
+        for _ in range(2000):
+            optimizer.zero_grad()
+            ConfidencePenalty(100.0)(logits, torch.tensor([0])).backward()
+            optimizer.step()
+        torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3), atol=0.01, rtol=0)
+
+
+class TestDisturbLabel:
+    @staticmethod
+    def labels_used(rate, targets):
+        """Read the labels off the gradient of cross-entropy, which is negative at the label alone."""
+        logits = torch.zeros(len(targets), K, requires_grad=True)
+        DisturbLabel(rate)(logits, targets).backward()
+        return logits.grad.argmin(1)
+
+    def test_redraws_at_its_rate_from_all_classes(self):
+        torch.manual_seed(0)
+        count, rate = 40_000, 0.3
+        targets = torch.randint(K, (count,))
+        used = self.labels_used(rate, targets)
+        changed = rate * (1 - 1 / K)  # a redrawn label is the old one again with probability 1 / K
+        deviation = (changed * (1 - changed) / count) ** 0.5
+        assert abs((used != targets).double().mean() - changed) < 4 * deviation
+        counts = torch.bincount((used - targets)[used != targets] % K, minlength=K)[1:]
+        expected = counts.sum() / (K - 1)
+        assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom: one in a thousand
+
+    def test_leaves_the_batch_as_it_is(self):
+        targets = torch.arange(K)
+        self.labels_used(1.0, targets)
+        assert torch.equal(targets, torch.arange(K))
+
+    def test_a_rate_of_1_forgets_the_labels(self):
+        torch.manual_seed(0)
+        used = self.labels_used(1.0, torch.zeros(20_000, dtype=torch.int64))
+        assert abs((used == 0).double().mean() - 1 / K) < 4 * (0.09 / 20_000) ** 0.5
+
+    def test_draws_anew_in_every_step(self):
+        targets = torch.zeros(100, dtype=torch.int64)
+        assert not torch.equal(self.labels_used(0.5, targets), self.labels_used(0.5, targets))
+
+    def test_a_rate_of_0_is_cross_entropy(self, batch):
+        torch.testing.assert_close(DisturbLabel(0.0)(*batch), cross_entropy(*batch))
+
+    def test_evaluates_with_the_labels_as_they_are_and_draws_nothing(self, batch):
+        state = torch.get_rng_state()
+        torch.testing.assert_close(DisturbLabel(1.0).eval()(*batch), cross_entropy(*batch))
+        assert torch.equal(torch.get_rng_state(), state)
+
+    @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan")])
+    def test_refuses_what_is_no_probability(self, rate):
+        with pytest.raises(ValueError, match=r"rate is a probability in \[0, 1\]"):
+            DisturbLabel(rate)

@@ -1,0 +1,86 @@
+"""Classifier, features and size of every network."""
+
+import pytest
+import torch
+from torch import nn
+
+from labelreg.networks import build, classifier, count_parameters, features, names
+
+IMAGENET = [name for name in names() if name.startswith("imagenet_")]
+CIFAR = [
+    *("plaincnn6", "resnet8", "resnet10", "resnet18", "resnet20", "resnet32", "resnet44"),
+    *("preresnet110", "preact_resnet18", "wrn28_10", "densenet121", "vgg16", "alexnet"),
+]
+
+
+def shape_of(name):
+    return (1, 8, 8) if name == "mlp" else (3, 64, 64) if name in IMAGENET else (3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["mlp", *CIFAR, *IMAGENET])
+def test_the_classifier_is_the_last_layer_called(name):
+    with torch.device("meta"):
+        network = build(name, 7, shape_of(name))
+        inputs = torch.empty(2, *shape_of(name))
+    called = []
+    for module in network.modules():
+        if not list(module.children()):
+            module.register_forward_hook(lambda module, arguments, output: called.append(module))
+
+    logits, penultimate = features(network, inputs)
+
+    last = classifier(network)
+    assert called[-1] is last
+    assert called.count(last) == 1
+    assert name in IMAGENET or last is network.classifier
+    assert logits.shape == (2, 7) == (2, last.out_features)
+    assert penultimate.shape == (2, last.in_features)
+
+
+@pytest.mark.parametrize("name", ["mlp", "plaincnn6", "resnet8", "vgg16", "imagenet_resnet18", "imagenet_densenet121"])
+def test_the_classifier_turns_features_into_logits(name):
+    torch.manual_seed(0)
+    network = build(name, 5, shape_of(name)).eval()
+    inputs = torch.randn(2, *shape_of(name))
+    logits, penultimate = features(network, inputs)
+    assert torch.equal(logits, network(inputs))
+    torch.testing.assert_close(logits, penultimate @ classifier(network).weight.T + classifier(network).bias)
+
+
+def test_gradient_flows_through_the_features():
+    network = build("mlp", 3)
+    _, penultimate = features(network, torch.randn(4, 1, 8, 8))
+    penultimate.sum().backward()
+    assert network.head[0].weight.grad.abs().sum() > 0
+    assert network.classifier.weight.grad is None
+
+
+def test_no_hook_is_left_behind_even_after_an_error():
+    network = build("mlp", 3)
+    features(network, torch.zeros(2, 64))
+    with pytest.raises(RuntimeError):
+        features(network, torch.zeros(2, 63))
+    assert not classifier(network)._forward_pre_hooks
+
+
+def test_networks_without_a_classifier_are_refused():
+    with pytest.raises(ValueError, match=r"Conv2d has no nn\.Linear"):
+        classifier(nn.Conv2d(1, 1, 1))
+
+    class Idle(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(RuntimeError, match="Idle did not call"):
+        features(Idle(), torch.zeros(1, 1))
+
+
+def test_count_parameters_counts_what_is_learnt():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    assert count_parameters(network) == 3 * 4 + 4 + 2 * 4
+    network[0].bias.requires_grad_(False)
+    assert count_parameters(network) == 3 * 4 + 2 * 4
