@@ -24,7 +24,8 @@ from labelreg.training import Recipe, Trainer
 
 Options = tuple[tuple[str, Any], ...]
 
-TRAINING_STREAM = 1 << 32  # added to the seed for what is drawn during training
+# added to the seed for what is drawn during training; PyTorch's CPU generator takes the lower 32 bits of a seed only
+TRAINING_STREAM = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,16 @@ class Experiment(Recipe):
         super().__post_init__()
         options = methods.check_options(self.method, dict(self.options))
         object.__setattr__(self, "options", tuple(sorted(options.items())))
-        object.__setattr__(self, "network_options", tuple(sorted(dict(self.network_options).items())))
-        object.__setattr__(self, "observe", tuple(self.observe))
+        network_options = {name: _hashable(value) for name, value in dict(self.network_options).items()}
+        object.__setattr__(self, "network_options", tuple(sorted(network_options.items())))
+        observe = (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
+        object.__setattr__(self, "observe", observe)
+        if self.subset is not None:
+            settle("subset", self.subset, int)
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, not {self.seed}")
+        if "teacher" in options or not isinstance(self.teacher, Experiment | None):
+            raise ValueError("the teacher is an experiment, not the name of a network: set teacher, not an option")
         for name in ("holdout", "label_noise"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise ValueError(f"{name} is a fraction in [0, 1), not {value}")
@@ -120,7 +129,8 @@ class Experiment(Recipe):
                 raise unknown("setting", name, known)
         changes = PROFILES[profile].settings | overrides
         if self.teacher and "teacher" not in overrides:
-            shared = {name: value for name, value in overrides.items() if name not in ("network", "method", "options")}
+            own = ("network", "network_options", "method", "options", "observe")
+            shared = {name: value for name, value in overrides.items() if name not in own}
             changes["teacher"] = self.teacher.at(profile, **shared)
         return replace(self, **changes)
 
@@ -204,7 +214,9 @@ def run(
     if result is None:
         with _lock(experiment):
             # another process may have finished it while this one waited
-            result = store.find(experiment.key) or _train_and_record(experiment, store, device, progress)
+            if store.find(experiment.key) is None:
+                _train_and_record(experiment, store, device, progress)
+        result = store.find(experiment.key)
     return result
 
 
@@ -229,7 +241,7 @@ def train(
 
 def _train_and_record(
     experiment: Experiment, store: Store, device: str, progress: Callable[[str], None] | None
-) -> Result:
+) -> None:
     """Train with a checkpoint, keep the weights, and record the result; the caller holds the experiment's lock."""
     folder = _folder(experiment)
     checkpoint = folder / "checkpoint.pt"
@@ -240,7 +252,6 @@ def _train_and_record(
     os.replace(folder / "weights.tmp", folder / "weights.pt")
     store.save(trained.result, experiment.name)
     checkpoint.unlink()
-    return trained.result
 
 
 def _kept_teacher(
@@ -295,7 +306,7 @@ def _train(
         key=experiment.key,
         experiment=experiment.as_dict(),
         history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
-        provenance=provenance(target),
+        provenance=provenance(target) | {"seconds": round(sum(row["seconds"] for row in trainer.history), 1)},
         observations={name: torch.stack(values).numpy() for name, values in trainer.observations.items()},
     )
     return Trained(result, network, method, dataset)
@@ -332,6 +343,11 @@ def _build_network(experiment: Experiment, dataset: Dataset, name: str | None = 
     """Build the experiment's network for a data set, or another one by name, at its defaults."""
     options = dict(experiment.network_options) if name in (None, experiment.network) else {}
     return networks.build(name or experiment.network, dataset.num_classes, input_shape=dataset.input_shape, **options)
+
+
+def _hashable(value: Any) -> Any:
+    """A list as a tuple: JSON knows no tuples, and lists have no hash."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _folder(experiment: Experiment) -> Path:

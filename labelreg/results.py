@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -95,9 +96,8 @@ class Store:
         target = self.root / folder
         target.mkdir(parents=True, exist_ok=True)
         content = {"schema": SCHEMA} | {name: value for name, value in asdict(result).items() if name != "observations"}
-        text = json.dumps(_rounded(content), indent=None, separators=(",", ":"), allow_nan=False).replace(
-            '],"', '],\n"'
-        )
+        content["history"] = {name: [_rounded(value) for value in values] for name, values in result.history.items()}
+        text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"')
         unfinished = target / f".{result.key}.{os.getpid()}.tmp"
         unfinished.write_text(text + "\n")
         try:
@@ -126,7 +126,9 @@ class Store:
         rows = []
         for result in self:
             best = {f"best_{name}": value for name, value in result.best.items() if name.startswith("test_")}
-            rows.append({"key": result.key} | result.experiment | result.last | best | result.provenance)
+            # a setting and a metric may have the same name, as the learning rate does: the setting counts
+            last = {name: value for name, value in result.last.items() if name not in result.experiment}
+            rows.append({"key": result.key} | result.experiment | last | best | result.provenance)
         return pd.DataFrame(rows)
 
 
@@ -188,6 +190,10 @@ def _read(path: Path) -> Result | None:
         content = {name: content[name] for name in ("key", "experiment", "history", "provenance")}
         if not all(isinstance(content[name], Mapping) for name in ("experiment", "history", "provenance")):
             raise ValueError("experiment, history and provenance are not all objects")
+        content["history"] = {
+            name: [math.nan if value is None else value for value in values]
+            for name, values in content["history"].items()
+        }
         arrays = path.with_suffix(".npz")
         if arrays.exists():
             with np.load(arrays) as stored:
@@ -207,13 +213,8 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     os.replace(unfinished, path)
 
 
-def _rounded(value: Any) -> Any:
-    match value:
-        case float():
-            return float(f"{value:.{DIGITS}g}")
-        case Mapping():
-            return {name: _rounded(item) for name, item in value.items()}
-        case list() | tuple():
-            return [_rounded(item) for item in value]
-        case _:
-            return value
+def _rounded(value: float) -> float | None:
+    """A number short enough for a small file; None for NaN and infinity, which JSON does not know."""
+    if isinstance(value, int):
+        return value
+    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from labelreg.checks import settle
 from labelreg.data import Batch, Dataset, Loader, Split, batches
 from labelreg.evaluation import summarise
 from labelreg.methods import Method, Step
@@ -59,14 +61,15 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "milestones", tuple(self.milestones))
+        milestones = tuple(settle("milestones, each,", milestone, int) for milestone in self.milestones)
+        object.__setattr__(self, "milestones", milestones)
         for name, allowed in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
         for name in ("epochs", "batch_size", "learning_rate"):
-            if (value := getattr(self, name)) <= 0:
+            if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
-        if self.weight_decay < 0:
+        if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay must not be negative, not {self.weight_decay}")
 
 
@@ -159,6 +162,8 @@ class Trainer:
                     progress(self.history[-1])
                 if checkpoint is not None:
                     self.save(checkpoint)
+                if stop.is_set():
+                    self._interrupt(f"after epoch {self.epoch}", checkpoint)
 
     def _train_epoch(self, stop: threading.Event, checkpoint: Path | None) -> None:
         started = time.perf_counter() - self.seconds
@@ -171,12 +176,13 @@ class Trainer:
             self.position += 1
             if stop.is_set():
                 self.seconds = time.perf_counter() - started
-                where = f"epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
                 if checkpoint is not None:
                     self.save(checkpoint)
-                    raise Interrupted(f"interrupted in {where}; saved, the same call resumes there")
-                raise Interrupted(f"interrupted in {where}")
+                self._interrupt(f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}", checkpoint)
         self._finish_epoch(started)
+
+    def _interrupt(self, where: str, checkpoint: Path | None) -> NoReturn:
+        raise Interrupted(f"interrupted {where}" + ("; saved, the same call resumes there" if checkpoint else ""))
 
     def _step(self, batch: Batch) -> Step:
         with self._autocast():
@@ -259,7 +265,8 @@ class Trainer:
             self.method.start_epoch(self.epoch, self.history)
             self.method.load_state_dict(state["method"])
         except Exception as error:
-            raise ValueError(f"{path} cannot be resumed from ({error}); move it away to start anew") from error
+            reason = " ".join(str(error).split())
+            raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
         _set_random_state(state["random"], self.device)
 
 

@@ -1,6 +1,6 @@
 """What networks are trained on: tensor-resident data sets, batched augmentation and the loader.
 
-A data set is a function from the folder of raw data to a `Dataset`, registered under its name with `@register(name)`.
+A data set is a function from the folder of raw data to a ``Dataset``, registered by name with ``@register(name)``.
 Every module of this package is imported here, so a new data set takes one new file and no other change.
 """
 

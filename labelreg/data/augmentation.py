@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 
 def random_crop(inputs: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Pad each image with `padding` zeros on every side and cut its size out again at a place drawn for each image.
+    """Pad each image with ``padding`` zeros on every side and cut its size out again at a place drawn for each image.
 
     Args:
         inputs: (B, C, H, W).
@@ -75,7 +75,7 @@ def crop_flip(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
 
 
 def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
-    """`crop_flip`, then a square of `size` pixels in the mean colour, (C,)."""
+    """``crop_flip``, then a square of ``size`` pixels in the mean colour, (C,)."""
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 

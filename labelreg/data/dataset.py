@@ -37,7 +37,7 @@ class Split:
         return Split(self.inputs.to(device), self.targets.to(device))
 
     def select(self, indices: Tensor) -> "Split":
-        """The samples at `indices`, (M,) int64, in that order."""
+        """The samples at ``indices``, (M,) int64, in that order."""
         indices = indices.to(self.targets.device)
         return Split(self.inputs[indices], self.targets[indices])
 
@@ -51,7 +51,7 @@ class Dataset:
         train: what to train on.
         test: what to report on.
         classes: the name of each class, in the order of the class indices; empty for regression.
-        augmentation: the name of the augmentation that is usual for it, a key of `labelreg.data.augmentations`.
+        augmentation: the name of the augmentation that is usual for it, a key of ``labelreg.data.augmentations``.
         task: what the targets are.
     """
 
@@ -101,14 +101,14 @@ class Dataset:
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
-    """The first `n` samples, balanced over the classes.
+    """The first ``n`` samples, balanced over the classes.
 
     Every class gives its first samples in stored order, and the counts of two classes differ by at most one; where a
     class has too few, the others make up for it. The samples keep their stored order, and a smaller subset lies within
     a larger one.
 
     Raises:
-        ValueError: `n` is not between 1 and the size of the split, or the targets are not indices of `num_classes`
+        ValueError: ``n`` is not between 1 and the size of the split, or the targets are not indices of ``num_classes``
             classes.
     """
     if not 1 <= n <= len(split):
@@ -157,8 +157,8 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
     """Label noise: draw a fraction of the labels anew, uniformly over all classes.
 
-    A redrawn label is the old one again with probability 1 / `num_classes`. Which labels, and what they become, depends
-    on the seed alone, not on the device.
+    A redrawn label is the old one again with probability 1 / ``num_classes``. Which labels, and what they become,
+    depends on the seed alone, not on the device.
 
     Args:
         split: a classification split of N samples; it is left as it is.
@@ -167,7 +167,7 @@ def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) ->
         seed: of the draw, not negative.
 
     Raises:
-        ValueError: the fraction is not within [0, 1], or the targets are not indices of `num_classes` classes.
+        ValueError: the fraction is not within [0, 1], or the targets are not indices of ``num_classes`` classes.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")

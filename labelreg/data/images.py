@@ -32,7 +32,7 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read `root/name.npz`, made first where it is missing.
+    """Read ``root/name.npz``, made first where it is missing.
 
     Args:
         name: of the data set.
@@ -60,7 +60,7 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
 
 
 def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
-    """Write torchvision's copy of a data set, downloaded unless it lies beside `path`, as one archive.
+    """Write torchvision's copy of a data set, downloaded unless it lies beside ``path``, as one archive.
 
     Raises:
         FileNotFoundError: torchvision neither finds nor gets it, or what it gets fails its checksum.

@@ -48,7 +48,7 @@ class Loader:
         batch_size: B.
         mean: (C,) subtracted from each channel, in the units of the inputs.
         std: (C,) each channel is divided by.
-        augmentation: a key of `labelreg.data.augmentations`.
+        augmentation: a key of ``labelreg.data.augmentations``.
         views: what to add to each batch, of "partner" and "source". A partner is drawn uniformly from the samples of
             the class, the sample itself among them, as in the published code of CS-KD.
         num_classes: labels are checked to be below it; None or 0, as for regression, checks nothing.

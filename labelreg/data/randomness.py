@@ -21,7 +21,7 @@ class Stream(IntEnum):
 def generator(
     seed: int, stream: Stream, epoch: int = 0, position: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator on `device` that is a function of the arguments alone; seeding it does not wait for the device.
+    """A generator on ``device`` that is a function of the arguments alone; seeding it does not wait for the device.
 
     Raises:
         ValueError: a number is negative.

@@ -13,7 +13,7 @@ _datasets: dict[str, Callable[[Path], Dataset]] = {}
 
 
 def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path], Dataset]]:
-    """Make a function from the data folder to a `Dataset` loadable under `name`.
+    """Make a function from the data folder to a ``Dataset`` loadable under ``name``.
 
     Raises:
         ValueError: a function of another module already has that name.
@@ -30,7 +30,7 @@ def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path]
 
 
 def names() -> tuple[str, ...]:
-    """The names that `load` knows, sorted."""
+    """The names that ``load`` knows, sorted."""
     return tuple(sorted(_datasets))
 
 
@@ -38,8 +38,8 @@ def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder that holds the raw data.
 
     Args:
-        root: the folder; where it is None, the environment variable LABELREG_DATA names it, else it is `data/raw` in
-            the checkout this package is imported from, else (an installed package) `data/raw` in the current folder.
+        root: the folder; where it is None, the environment variable LABELREG_DATA names it, else it is ``data/raw`` in
+            the checkout this package is imported from, else (an installed package) ``data/raw`` in the current folder.
     """
     return paths.data_root() if root is None else Path(root)
 
@@ -48,9 +48,9 @@ def load(name: str, root: str | os.PathLike | None = None, subset: int | None = 
     """Load a data set, whole, as tensors on the CPU.
 
     Args:
-        name: one of `names()`.
-        root: the folder of raw data, see `data_root`; a data set that is embedded in the package does not look there.
-        subset: keep only that many training samples, as balanced over the classes as can be (`balanced_subset`). The
+        name: one of ``names()``.
+        root: the folder of raw data, see ``data_root``; a data set that is embedded in the package does not look there.
+        subset: keep only that many training samples, as balanced over the classes as can be (``balanced_subset``). The
             test split stays whole.
 
     Raises:

@@ -1,0 +1,71 @@
+"""Tables for the notebooks."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from labelreg.papers import papers
+from labelreg.results import Result, Store
+from labelreg.tables import against_baseline, beside_printed, show_against_baseline
+
+
+def results(errors, experiment=None) -> list[Result]:
+    return [
+        Result(
+            key=f"k{seed}",
+            experiment={"seed": seed},
+            history={"test_error": [0.9, error], "test_ece": [0.5, 0.1], "test_nll": [2.0, 0.4]},
+            provenance={},
+        )
+        for seed, error in enumerate(errors)
+    ]
+
+
+def test_difference_and_interval_are_those_of_a_paired_t_test():
+    baseline, method = [0.10, 0.12, 0.11, 0.15], [0.08, 0.11, 0.10, 0.11]
+    table = against_baseline({"base": results(baseline), "new": results(method)}, "base")
+    interval = stats.ttest_rel(np.multiply(100, method), np.multiply(100, baseline)).confidence_interval()
+    assert table.error["new"] == pytest.approx(10)
+    assert table.difference["new"] == pytest.approx((interval.high + interval.low) / 2)
+    assert table.half_width["new"] == pytest.approx((interval.high - interval.low) / 2)
+    assert table.ece["new"] == pytest.approx(10)
+    assert table.nll["new"] == pytest.approx(0.4)
+
+
+def test_the_baseline_must_be_there_with_as_many_seeds():
+    with pytest.raises(ValueError, match="no label is called 'bass'; did you mean base"):
+        against_baseline({"base": results([0.1])}, "bass")
+    with pytest.raises(ValueError, match="the same seeds"):
+        against_baseline({"base": results([0.1]), "new": results([0.1, 0.2])}, "base")
+
+
+def test_shown_table_has_a_sign_and_leaves_the_baseline_empty():
+    table = against_baseline({"base": results([0.10, 0.12]), "new": results([0.08, 0.11])}, "base")
+    html = show_against_baseline({"clean": table}).to_html()
+    assert "-1.5 ± 6.4" in html
+    assert html.count("±") == 1
+
+
+def test_one_seed_has_no_interval():
+    table = against_baseline({"base": results([0.10]), "new": results([0.08])}, "base")
+    assert "-2.0" in show_against_baseline({"clean": table}).to_html()
+
+
+def test_cells_not_run_show_their_command(tmp_path):
+    html = beside_printed("kr", "table1", Store(tmp_path)).to_html()
+    assert html.count("not yet run") == 16
+    assert "labelreg run --profile=paper --seeds=5" in html
+    assert "gap" not in html
+
+
+def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
+    experiment = papers["kr"].tables["table1"][0]
+    store = Store(tmp_path)
+    for each, error in zip(experiment.with_seeds(2), (0.05, 0.06), strict=True):
+        history = {"test_error": [0.04, error], "test_ece": [0.1, 0.1]}
+        store.save(Result(each.key, each.as_dict(), history, {}), each.name)
+    html = beside_printed("kr", "table1", store).to_html()
+    assert "5.50 ± 0.71" in html
+    assert "+0.78" in html  # 5.50 against 4.72
+    assert "paper, 2 seeds" in html
+    assert html.count("not yet run") == 15
