@@ -23,7 +23,7 @@ lint: env  ## check style
 format: env  ## bring code into style and strip notebooks of outputs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout $(NOTEBOOKS)
+	$(BIN)/nbstripout --keep-id $(NOTEBOOKS)
 
 notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, into _build/notebooks
 	mkdir -p _build/notebooks

@@ -12,7 +12,7 @@ from labelreg.checks import unknown
 from labelreg.experiments import Experiment
 
 _DEFAULTS = {field.name: field.default for field in fields(Experiment)}
-_GROUPS = ("options", "network_options", "teacher")
+_GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             ``teacher.network=resnet18``.
 
     Returns:
-        Setting to value, as :meth:`Experiment.at` and the constructor take them.
+        Setting to value, as :meth:`Experiment.at` and the constructor take them; a teacher's settings as a mapping.
 
     Raises:
         ValueError: text of another form, or a name that is no setting.
@@ -42,12 +42,13 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             teacher.append(f"{member}={text}")
         elif dot:
             settings.setdefault(group, {})[member] = _value(text)
-        elif isinstance(_DEFAULTS[name], tuple):
-            settings[name] = tuple(_value(part) for part in text.split(",") if part)
         else:
-            settings[name] = _value(text)
+            # none is the name of an augmentation too
+            value = None if _DEFAULTS[name] is None and text.lower() == "none" else _value(text)
+            is_list = isinstance(_DEFAULTS[name], tuple)
+            settings[name] = (value,) if is_list and not isinstance(value, tuple) else value
     if teacher:
-        settings["teacher"] = Experiment(**parse(teacher))
+        settings["teacher"] = parse(teacher)
     return settings
 
 
@@ -55,9 +56,12 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Write settings, as :meth:`Experiment.changes` returns them, so that :func:`parse` reads them back."""
     for name, value in changes.items():
         if isinstance(value, Mapping):
-            yield from render(value, f"{prefix}{name}.")
+            # a teacher with no setting of its own has to be named all the same
+            yield from render(value or {"method": _DEFAULTS["method"]}, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
-            yield f"{prefix}{name}={','.join(map(str, value))}"
+            # the comma that makes one value a list can be left out where only a list can stand
+            comma = "," if len(value) == 1 and name not in _DEFAULTS else ""
+            yield f"{prefix}{name}={','.join(map(str, value))}{comma}" if value else f"{prefix}{name}=()"
         else:
             yield f"{prefix}{name}={value}"
 
@@ -68,7 +72,9 @@ def command(experiment: Experiment, seeds: int = 1) -> str:
 
 
 def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None}
+    words = {"true": True, "false": False, "()": ()}
+    if "," in text:
+        return tuple(_value(part) for part in text.split(",") if part)
     if text.lower() in words:
         return words[text.lower()]
     try:

@@ -16,7 +16,7 @@ from labelreg import papers as reference
 from labelreg.experiments import PROFILES, Experiment
 from labelreg.results import Store
 from labelreg.sweeps import run_all
-from labelreg.training import Diverged, Interrupted
+from labelreg.training import Diverged
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,9 +49,13 @@ def run(
     """
     experiment = Experiment().at(profile, **assignments.parse(settings or []))
     record = profile != "quick" or results is not None
-    finished = run_all(
-        experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results, progress=_say
-    )
+    try:
+        finished = run_all(
+            experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results, progress=_say
+        )
+    except KeyboardInterrupt as interruption:  # caught here, as typer would end the program without a word
+        _say(str(interruption) or "interrupted")
+        raise typer.Exit(130) from None
     rows = [
         {"seed": each.seed, "error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
         | {"best error %": 100 * result.best["test_error"], "key": result.key}
@@ -157,9 +161,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app()
-    except Interrupted as interruption:
-        _say(str(interruption))
-        sys.exit(130)
     except (ValueError, TypeError, FileNotFoundError, Diverged) as error:
         _say(f"labelreg: {error}")
         sys.exit(2)

@@ -5,6 +5,7 @@ Rates and errors are fractions in [0, 1]. An empty input raises ``ValueError``.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -17,9 +18,11 @@ __all__ = [
     "expected_calibration_error",
     "negative_log_likelihood",
     "perplexity",
+    "perplexity_from_nll",
     "recall_at_1",
     "reliability_diagram",
     "summarise",
+    "summarise_batches",
     "top_k_error",
 ]
 
@@ -84,7 +87,11 @@ def perplexity(logits: Tensor, targets: Tensor) -> float:
     Returns:
         The perplexity, at least 1; infinite where it exceeds the largest float.
     """
-    nll = negative_log_likelihood(logits, targets)
+    return perplexity_from_nll(negative_log_likelihood(logits, targets))
+
+
+def perplexity_from_nll(nll: float) -> float:
+    """``perplexity``, of a negative log-likelihood in nats that is at hand."""
     try:
         return math.exp(nll)
     except OverflowError:
@@ -149,8 +156,7 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
         raise ValueError(f"features must hold at least 2 samples, got {len(features)}")
     if not features.isfinite().all():
         raise ValueError("features must be finite, got NaN or infinity")
-    features = features.double()
-    features = features - features.mean(0)  # distances by matrix product lose digits far from the origin
+    features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
     nearest = []
     for chunk in samples.split(1024):
@@ -160,7 +166,6 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
     return _mean(targets[torch.cat(nearest)] == targets)
 
 
-@torch.no_grad()
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """What is recorded after every epoch, for one wait on the device.
 
@@ -169,13 +174,30 @@ def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
         targets: (N,) class indices.
 
     Returns:
-        A dictionary: "error" and, with more than 5 classes, "top5_error", in [0, 1]; "nll" in nats; "ece" in 20 bins.
+        A dictionary of "error" and, with more than 5 classes, "top5_error", in [0, 1], "nll" in nats, "ece" in 20 bins.
     """
-    _check_scores("logits", logits, targets)
-    losses = soft_cross_entropy(logits, targets, reduction="none")
-    confidence = logits.to(losses.dtype).softmax(1).amax(1)
-    rank = _rank(logits, targets)
-    losses, confidence, rank = torch.stack([losses, confidence, rank.to(losses.dtype)]).cpu()
+    return summarise_batches([(logits, targets)])
+
+
+@torch.no_grad()
+def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """``summarise``, of logits and targets that come in batches and need not all be in memory at once.
+
+    Args:
+        predictions: pairs of logits (B, K) and targets (B,), with B as it comes.
+
+    Returns:
+        The dictionary of ``summarise``.
+    """
+    reduced = []
+    for logits, targets in predictions:
+        _check_scores("logits", logits, targets)
+        losses = soft_cross_entropy(logits, targets, reduction="none")
+        confidence = logits.to(losses.dtype).softmax(1).amax(1)
+        reduced.append(torch.stack([losses, confidence, _rank(logits, targets).to(losses.dtype)]))
+    if not reduced:
+        raise ValueError("predictions must hold at least one batch, got none")
+    losses, confidence, rank = torch.cat(reduced, 1).cpu()
     summary = {"error": _mean(rank >= 1)}
     if logits.shape[1] > 5:
         summary["top5_error"] = _mean(rank >= 5)

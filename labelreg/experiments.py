@@ -39,13 +39,16 @@ class Experiment(Recipe):
         options: of the method, by name; given as a mapping, kept as sorted pairs. What a method takes a network for
             (``peer``, ``auxiliary``) is named here too, and is the target's network otherwise.
         network_options: of the network, likewise.
+        auxiliary_options: of a network that the method trains beside the target, likewise: what differs from the
+            target's where it is the same kind of network.
         augmentation: ``"standard"`` for that of the data set, or one of :mod:`labelreg.data.augmentation`.
         subset: train on so many samples, class-balanced; all if None.
         holdout: fraction of the training samples kept for validation.
         label_noise: fraction of the training labels redrawn uniformly.
         seed: of parameters, data order, augmentation, hold-out and label noise.
-        teacher: the experiment whose trained network the method consults; it runs first.
-        observe: names of :data:`labelreg.observers.OBSERVERS`, called after every epoch.
+        teacher: the experiment whose trained network the method consults; it runs first. A mapping of its settings is
+            welcome too.
+        observe: names of ``labelreg.observers.OBSERVERS``, called after every epoch.
 
     Raises:
         ValueError: a setting that cannot be, named with what would be right.
@@ -56,6 +59,7 @@ class Experiment(Recipe):
     method: str = "cross_entropy"
     options: Options | Mapping[str, Any] = ()
     network_options: Options | Mapping[str, Any] = ()
+    auxiliary_options: Options | Mapping[str, Any] = ()
     augmentation: str = "standard"
     subset: int | None = None
     holdout: float = 0.0
@@ -71,14 +75,17 @@ class Experiment(Recipe):
         super().__post_init__()
         options = methods.check_options(self.method, dict(self.options))
         object.__setattr__(self, "options", tuple(sorted(options.items())))
-        network_options = {name: _hashable(value) for name, value in dict(self.network_options).items()}
-        object.__setattr__(self, "network_options", tuple(sorted(network_options.items())))
+        for name in ("network_options", "auxiliary_options"):
+            chosen = {option: _hashable(value) for option, value in dict(getattr(self, name)).items()}
+            object.__setattr__(self, name, tuple(sorted(chosen.items())))
         observe = (self.observe,) if isinstance(self.observe, str) else tuple(self.observe)
         object.__setattr__(self, "observe", observe)
         if self.subset is not None:
             settle("subset", self.subset, int)
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, not {self.seed}")
+        if isinstance(self.teacher, Mapping):
+            object.__setattr__(self, "teacher", Experiment(**self.teacher))
         if "teacher" in options or not isinstance(self.teacher, Experiment | None):
             raise ValueError("the teacher is an experiment, not the name of a network: set teacher, not an option")
         for name in ("holdout", "label_noise"):
@@ -94,6 +101,7 @@ class Experiment(Recipe):
         return settings | {
             "options": dict(self.options),
             "network_options": dict(self.network_options),
+            "auxiliary_options": dict(self.auxiliary_options),
             "teacher": self.teacher and self.teacher.as_dict(),
         }
 
@@ -118,6 +126,9 @@ class Experiment(Recipe):
     def at(self, profile: str, **overrides: Any) -> Self:
         """Return this experiment at a profile, with further settings overridden by name.
 
+        Its teacher goes along, and shares the overrides but for those that make it another experiment. A teacher given
+        as a mapping of settings is at the profile too, with these overridden.
+
         Raises:
             ValueError: an unknown profile, or a name that is no setting.
         """
@@ -128,18 +139,22 @@ class Experiment(Recipe):
             if name not in known:
                 raise unknown("setting", name, known)
         changes = PROFILES[profile].settings | overrides
-        if self.teacher and "teacher" not in overrides:
-            own = ("network", "network_options", "method", "options", "observe")
+        if changes.get("optimizer", self.optimizer) != "sgd" and "learning_rate" not in overrides:
+            changes["learning_rate"] = self.learning_rate  # the profiles' are for SGD
+        if isinstance(chosen := overrides.get("teacher"), Mapping):
+            changes["teacher"] = Experiment().at(profile, **chosen)
+        elif self.teacher and "teacher" not in overrides:
+            own = ("network", "network_options", "auxiliary_options", "method", "options", "observe")
             shared = {name: value for name, value in overrides.items() if name not in own}
             changes["teacher"] = self.teacher.at(profile, **shared)
         return replace(self, **changes)
 
     def with_seeds(self, count: int) -> list[Self]:
         """Return the experiment with so many consecutive seeds, its own first; a teacher's seed goes along."""
-        return [self._with_seed(self.seed + offset) for offset in range(count)]
+        return [self._shifted(offset) for offset in range(count)]
 
-    def _with_seed(self, seed: int) -> Self:
-        return replace(self, seed=seed, teacher=self.teacher and self.teacher._with_seed(seed))
+    def _shifted(self, offset: int) -> Self:
+        return replace(self, seed=self.seed + offset, teacher=self.teacher and self.teacher._shifted(offset))
 
 
 @dataclass(frozen=True)
@@ -157,6 +172,7 @@ PROFILES: dict[str, Profile] = {
             "dataset": "digits",
             "network": "mlp",
             "network_options": {},
+            "auxiliary_options": {},
             "subset": 200,
             "epochs": 40,
             "batch_size": 64,
@@ -225,6 +241,7 @@ def train(
     *,
     device: str = "auto",
     progress: Callable[[str], None] | None = None,
+    shared: dict | None = None,
 ) -> Trained:
     """Train in memory, a teacher too, and return the result with the network; nothing is read or written but the data.
 
@@ -232,11 +249,15 @@ def train(
         experiment: what to run.
         device: see :func:`run`.
         progress: see :func:`run`.
+        shared: what runs have in common that differ in nothing but their method's ``shareable_options``: the same
+            dictionary, empty at first, for all of them.
 
     Raises:
         ValueError: see :func:`run`.
     """
-    return _train(experiment, device, progress, teacher=lambda: train(experiment.teacher, device=device).network)
+    return _train(
+        experiment, device, progress, teacher=lambda: train(experiment.teacher, device=device).network, shared=shared
+    )
 
 
 def _train_and_record(
@@ -274,6 +295,7 @@ def _train(
     progress: Callable[[str], None] | None,
     teacher: Callable[[], nn.Module],
     checkpoint: Path | None = None,
+    shared: dict | None = None,
 ) -> Trained:
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
@@ -282,31 +304,49 @@ def _train(
 
     def second_network(role: str, chosen: str | None) -> nn.Module:
         if role != "teacher":
-            return _build_network(experiment, dataset, chosen)
+            return _build_network(experiment, dataset, chosen, experiment.auxiliary_options)
         if experiment.teacher is None:
             raise ValueError(f"{experiment.method} learns from a teacher: name another experiment as teacher")
         return teacher()
 
-    method = methods.create(experiment.method, dataset.num_classes, dict(experiment.options), second_network)
-    # a stream of its own: what methods draw while they are made must not change what training draws
-    torch.manual_seed(experiment.seed + TRAINING_STREAM)
-    trainer = Trainer(
-        network,
-        method,
-        dataset,
-        experiment,
-        augmentation=dataset.augmentation if experiment.augmentation == "standard" else experiment.augmentation,
-        validation=validation,
-        seed=experiment.seed,
-        observers=tuple(OBSERVERS[name] for name in experiment.observe),
-        device=target,
+    method = methods.create(
+        experiment.method,
+        dataset.num_classes,
+        dict(experiment.options),
+        second_network,
+        pixel_std=dataset.std / (255 if dataset.train.inputs.dtype == torch.uint8 else 1),
     )
+
+    def trainer_of(network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
+        # a stream of its own: what methods draw while they are made must not change what training draws
+        torch.manual_seed(experiment.seed + TRAINING_STREAM)
+        return Trainer(
+            network,
+            method,
+            dataset,
+            experiment,
+            augmentation=dataset.augmentation if experiment.augmentation == "standard" else experiment.augmentation,
+            validation=validation,
+            seed=experiment.seed,
+            observers=tuple(OBSERVERS[name] for name in observe),
+            device=target,
+        )
+
+    method.prepare(lambda network, method: trainer_of(network, method).fit())
+    if shared is not None:
+        method.share(shared)
+    trainer = trainer_of(network, method, experiment.observe)
+    origin = provenance(target)  # before training: a commit made meanwhile is not what runs
     trainer.fit(checkpoint, progress and (lambda row: progress(_progress_line(experiment, row))))
+    for common in (shared or {}).values():
+        common.finish()
+    trained = sum(parameter.numel() for group in trainer.optimizer.param_groups for parameter in group["params"])
     result = Result(
         key=experiment.key,
         experiment=experiment.as_dict(),
         history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
-        provenance=provenance(target) | {"seconds": round(sum(row["seconds"] for row in trainer.history), 1)},
+        provenance=origin
+        | {"parameters": trained, "seconds": round(sum(row["seconds"] for row in trainer.history), 1)},
         observations={name: torch.stack(values).numpy() for name, values in trainer.observations.items()},
     )
     return Trained(result, network, method, dataset)
@@ -315,8 +355,10 @@ def _train(
 def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
     """Load the data set and apply subset, hold-out and label noise; return it with the validation split or None."""
     dataset = load(experiment.dataset, subset=experiment.subset)
-    training, validation = dataset.train, None
+    training, validation = dataset.train, dataset.validation
     if experiment.holdout:
+        if validation:
+            raise ValueError(f"{dataset.name} comes with a validation split; holdout={experiment.holdout} must be 0")
         training, validation = hold_out(training, experiment.holdout, experiment.seed)
     if experiment.label_noise:
         training = redraw_labels(training, experiment.label_noise, dataset.num_classes, experiment.seed)
@@ -339,9 +381,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _build_network(experiment: Experiment, dataset: Dataset, name: str | None = None) -> nn.Module:
-    """Build the experiment's network for a data set, or another one by name, at its defaults."""
-    options = dict(experiment.network_options) if name in (None, experiment.network) else {}
+def _build_network(
+    experiment: Experiment, dataset: Dataset, name: str | None = None, changes: Options = ()
+) -> nn.Module:
+    """Build the experiment's network for a data set, or another one by name, at its defaults; but for the changes."""
+    options = dict(experiment.network_options if name in (None, experiment.network) else ()) | dict(changes)
     return networks.build(name or experiment.network, dataset.num_classes, input_shape=dataset.input_shape, **options)
 
 
@@ -362,7 +406,9 @@ def _lock(experiment: Experiment) -> FileLock:
 
 
 def _progress_line(experiment: Experiment, row: Mapping[str, float]) -> str:
+    perplexity = f"{row['test_perplexity']:.1f} perplexity  " if "test_perplexity" in row else ""
     return (
         f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}  loss {row['loss']:.4f}  "
-        f"train {row['train_accuracy']:.1%} correct  test {row['test_error']:.2%} error  {row['seconds']:.1f} s"
+        f"train {row['train_accuracy']:.1%} correct  test {row['test_error']:.2%} error  {perplexity}"
+        f"{row['seconds']:.1f} s"
     )

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from labelreg.data import Split
+from labelreg.data import Dataset, Split
 from labelreg.experiments import Experiment
+from labelreg.regression import DisturbedRegression
 from labelreg.results import Result
 
 # The methods that share most plots take the Okabe-Ito palette; the others keep their distance from it, and from each
@@ -314,4 +316,87 @@ def label_bars(
             axes.tick_params(axis="y", labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
         column[0].set_title(name, fontsize=9)
+    return figure
+
+
+def label_histories(
+    images: Sequence[np.ndarray], histories: Sequence[np.ndarray], classes: Sequence[str], shown: int = 3
+) -> Figure:
+    """Draw how the labels of samples change over training: the largest classes as lines, the rest in grey.
+
+    Args:
+        images: (H, W) or (H, W, 3), one a sample.
+        histories: (epochs, K) probabilities, one a sample.
+        classes: names of the K classes.
+        shown: how many classes of a sample are drawn in colour.
+    """
+    figure = Figure(figsize=(1.9 * len(images), 2.9), layout="constrained")
+    grid = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2.2], sharey="row")
+    for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):
+        top.imshow(image, cmap="gray_r")
+        top.axis("off")
+        epochs = range(1, len(history) + 1)
+        leading = np.argsort(-history.max(0))
+        bottom.plot(epochs, history[:, leading[shown:]], color="#DDDDDD", linewidth=0.8)
+        for place, label in enumerate(leading[:shown]):
+            bottom.plot(
+                epochs, history[:, label], color=("#E69F00", "#0072B2", "#009E73")[place % 3], label=classes[label]
+            )
+        bottom.legend(frameon=False, fontsize=7, loc="center right")
+        bottom.set_xlabel("epoch", fontsize=8)
+        bottom.tick_params(labelsize=7)
+        bottom.spines[["top", "right"]].set_visible(False)
+    grid[1, 0].set_ylabel("label", fontsize=8)
+    return figure
+
+
+def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
+    """Draw the disturbed targets of a regression over training: mean and three standard deviations over runs.
+
+    Args:
+        dataset: the regression; its test split is the curve without noise.
+        runs: what was seen.
+        panels: which looks to draw, by position.
+    """
+    figure = Figure(figsize=(1.75 * len(panels), 2.6), layout="constrained")
+    inputs, observed = dataset.train.inputs.squeeze(1), dataset.train.targets.squeeze(1)
+    line = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, panel in zip(line, panels, strict=True):
+        targets = runs.targets[panel]
+        axes.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="#0072B2", linewidth=1)
+        axes.errorbar(
+            inputs, targets.mean(0), 3 * targets.std(0), fmt="o", color="grey", markersize=2.5, linewidth=2.5, alpha=0.6
+        )
+        axes.plot(inputs, observed, "o", color="#D55E00", markersize=3)
+        axes.set_title(f"epoch {runs.epochs[panel]}", fontsize=9)
+        axes.set_xlabel("x", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    line[0].set_ylabel("y", fontsize=8)
+    return figure
+
+
+def sensitivity(values: pd.DataFrame, row: str, column: str, reference: float) -> Figure:
+    """Draw a quantity over a grid of two parameters: as a heatmap, and as curves over the one, a curve for the other.
+
+    Args:
+        values: the quantity, rows and columns named by the parameters' values.
+        row: name of the parameter that changes from row to row.
+        column: name of the other.
+        reference: the baseline's value, drawn as a line.
+    """
+    figure = Figure(figsize=(7.6, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    image = left.imshow(values, cmap="viridis_r", origin="lower")
+    left.set_xticks(range(values.shape[1]), values.columns, fontsize=8)
+    left.set_yticks(range(values.shape[0]), values.index, fontsize=8)
+    left.set(xlabel=column, ylabel=row)
+    figure.colorbar(image, ax=left, shrink=0.8, label="test error, %")
+    shades = colormaps["plasma"](np.linspace(0.05, 0.85, values.shape[1]))
+    for name, shade in zip(values.columns, shades, strict=True):
+        right.plot(values.index, values[name], "o-", color=shade, markersize=3, label=f"{column} = {name}")
+    right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
+    right.set(xlabel=row, ylabel="test error, %")
+    right.legend(frameon=False, fontsize=7)
+    right.spines[["top", "right"]].set_visible(False)
     return figure

@@ -27,6 +27,7 @@ __all__ = [
     "confidence_penalty",
     "js_divergence",
     "nar_loss",
+    "nar_regression_targets",
     "nar_targets",
     "residual_labels",
     "residual_logits",
@@ -54,8 +55,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean")
     _check_floating("logits", logits, "B", "K")
     _check_targets(targets, *logits.shape)
     logits = logits.to(_compute_dtype(logits))
-    if targets.ndim == 2:
-        targets = targets.to(logits.dtype)
+    targets = targets.to(logits.dtype) if targets.ndim == 2 else targets
     return _reduce(F.cross_entropy(logits, targets, reduction="none"), reduction)
 
 
@@ -132,11 +132,33 @@ def nar_targets(
     _check_floating("logits", logits, "B", "K")
     _check_floating("auxiliary_logits", auxiliary_logits, *logits.shape)
     _check_targets(targets, *logits.shape)
+    predictions, auxiliary_predictions = (_log_softmax(each).exp() for each in (logits, auxiliary_logits))
+    labels = _distribution(targets, logits.shape[1]).to(predictions.dtype)
+    return nar_regression_targets(predictions, auxiliary_predictions, labels, lam, alpha)
+
+
+@torch.no_grad()
+def nar_regression_targets(
+    outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
+) -> Tensor:
+    """The disturbed targets of a regression: NaR eqs. 3 and 4 with the networks' outputs in place of predictions.
+
+    Args:
+        outputs, auxiliary_outputs: of the target and of the auxiliary network, of any one shape.
+        targets: of that shape.
+        lam, alpha: see :func:`nar_targets`.
+
+    Returns:
+        The disturbed targets, of that shape, without gradient.
+    """
+    given = {"outputs": outputs, "auxiliary_outputs": auxiliary_outputs, "targets": targets}
+    for name, value in given.items():
+        _check_floating(name, value, *outputs.shape)
+    outputs, auxiliary_outputs, targets = (x.to(_compute_dtype(*given.values())) for x in given.values())
     for name, value in (("lam", lam), ("alpha", alpha)):
         if not 0 <= value < 1:
             raise ValueError(f"{name} must lie in [0, 1), got {value}")
-    disturbance = alpha * _log_softmax(logits).exp() + (1 - alpha) * _log_softmax(auxiliary_logits).exp()
-    return (1 - lam) * _distribution(targets, logits.shape[1]).to(disturbance.dtype) + lam * disturbance
+    return (1 - lam) * targets + lam * (alpha * outputs + (1 - alpha) * auxiliary_outputs)
 
 
 def nar_loss(
@@ -153,8 +175,7 @@ def nar_loss(
         logits: (B, K), of the target network.
         auxiliary_logits: (B, K), of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
-        lam: the weight of the predictions in the labels, in [0, 1).
-        alpha: the weight of the target network among the predictions, in [0, 1).
+        lam, alpha: see :func:`nar_targets`.
         reduction: "mean" or "none".
 
     Returns:
@@ -279,11 +300,7 @@ def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Ten
 
 
 def classwise_kl(
-    logits: Tensor,
-    partner_logits: Tensor,
-    temperature: float = 4.0,
-    t_squared: bool = True,
-    reduction: str = "mean",
+    logits: Tensor, partner_logits: Tensor, temperature: float = 4.0, t_squared: bool = True, reduction: str = "mean"
 ) -> Tensor:
     """``KL(partner || prediction)`` at a temperature: the class-wise and the sample-wise loss of CS-KD (section 2).
 
@@ -321,9 +338,7 @@ def vicinity_kl(
     """
     _check_floating("reference_logits", reference_logits, "B", "K")
     _check_floating("virtual_logits", virtual_logits, "M", *reference_logits.shape)
-    if detach_reference:
-        reference_logits = reference_logits.detach()
-    log_reference = _log_softmax(reference_logits)
+    log_reference = _log_softmax(reference_logits.detach() if detach_reference else reference_logits)
     if len(virtual_logits) == 0:
         return _reduce(log_reference.new_zeros(len(reference_logits)), reduction)
     return _reduce(_kl(log_reference, _log_softmax(virtual_logits)).mean(0), reduction)
@@ -361,8 +376,7 @@ def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) ->
     _check_floating("features", features, "B", "D")
     _check_floating("weight", weight, "K", features.shape[1])
     _check_indices(targets, len(features), len(weight))
-    dtype = _compute_dtype(features, weight)
-    features, weight = features.to(dtype), weight.to(dtype)
+    features, weight = (x.to(_compute_dtype(features, weight)) for x in (features, weight))
     virtual = torch.linalg.vector_norm(weight, dim=1)[targets] * torch.linalg.vector_norm(features, dim=1)
     return torch.cat([F.linear(features, weight), virtual[:, None]], dim=1)
 
@@ -383,10 +397,8 @@ def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
     """
     _check_floating("p", p, "B", "K")
     _check_floating("q", q, *p.shape)
-    dtype = _compute_dtype(p, q)
-    p, q = p.to(dtype), q.to(dtype)
-    tiny = torch.finfo(dtype).tiny
-    log_p, log_q, log_m = (x.clamp_min(tiny).log() for x in (p, q, (p + q) / 2))
+    p, q = (x.to(_compute_dtype(p, q)) for x in (p, q))
+    log_p, log_q, log_m = (x.clamp_min(torch.finfo(p.dtype).tiny).log() for x in (p, q, (p + q) / 2))
     return _reduce((p * (log_p - log_m) + q * (log_q - log_m)).sum(-1) / 2, reduction)
 
 

@@ -67,9 +67,14 @@ class Session:
         chosen = {name: value for name in names if (value := getattr(self.parameters, name))}
         return experiment.at(self.parameters.profile, **chosen | settings)
 
-    def run(self, experiments: Mapping[str, Experiment]) -> dict[str, list[Result]]:
-        """Run labelled experiments with every seed; return their results in the order of seeds, by label."""
-        wanted = {label: each.with_seeds(self.seeds) for label, each in experiments.items()}
+    def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
+        """Run labelled experiments and return their results, in the order of seeds, by label.
+
+        Args:
+            experiments: label to experiment.
+            seeds: runs of each; 0 for the notebook's number.
+        """
+        wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
         finished = run_all(
             [each for group in wanted.values() for each in group],
             record=not self.live,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torch.nn.functional import softmax
+from torch.nn.functional import one_hot, softmax
 
 from labelreg import functional as F
-from labelreg.data import Split
+from labelreg.data import Split, batches
 from labelreg.training import Observer, Trainer
 
 SAMPLES = 10_000  # training samples looked at, so that watching a large data set stays cheap
+SHOWN = 200  # training samples whose labels are kept one by one
 
 
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
@@ -29,14 +31,42 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
 
 def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
     """The learned residual labels (K, K), zeros on the diagonal (ALR figure 3)."""
-    return {"residual_labels": trainer.method.residual_labels()}
+    return {"residual_labels": _learned_labels(trainer)}
 
 
 def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
     logits, targets = _train_logits(trainer)
-    learned = trainer.method.residual_labels()[targets]
+    learned = _learned_labels(trainer)[targets]
     return {"residual_divergence": F.js_divergence(F.residual_probabilities(logits, targets), learned)}
+
+
+def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
+    """Labels that the method disturbs, as they stand after the epoch (NaR figure 1 and eq. 4).
+
+    Returns:
+        ``disturbed_labels`` (n, K), of the first training samples; ``disturbance``, a scalar, the mean over training
+        samples of the Euclidean distance of the disturbed from the plain label.
+    """
+    if not hasattr(trainer.method, "labels"):
+        raise ValueError(f"{type(trainer.method).__name__} disturbs no labels that could be observed")
+    dataset = trainer.dataset
+    first = Split(dataset.train.inputs[:SAMPLES], dataset.train.targets[:SAMPLES])
+    labels = [
+        trainer.method.labels(trainer.network, batch.inputs, batch.targets)
+        for batch in batches(first, 1024, dataset.mean, dataset.std)
+    ]
+    disturbed, plain = torch.cat(labels), one_hot(first.targets, dataset.num_classes)
+    return {
+        "disturbed_labels": disturbed[:SHOWN],
+        "disturbance": torch.linalg.vector_norm(disturbed - plain, dim=1).mean(),
+    }
+
+
+def _learned_labels(trainer: Trainer) -> Tensor:
+    if not hasattr(trainer.method, "residual_labels"):
+        raise ValueError(f"{type(trainer.method).__name__} learns no residual labels that could be observed")
+    return trainer.method.residual_labels()
 
 
 def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
@@ -45,5 +75,6 @@ def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
 
 
 OBSERVERS: dict[str, Observer] = {
-    observer.__name__: observer for observer in (class_distributions, residual_labels, residual_divergence)
+    observer.__name__: observer
+    for observer in (class_distributions, residual_labels, residual_divergence, disturbed_labels)
 }

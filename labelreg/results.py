@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
+from scipy.special import stdtrit
 
 import labelreg
 from labelreg import paths
@@ -35,7 +36,7 @@ class Result:
         key: of the experiment.
         experiment: every setting of the experiment, as plain data.
         history: name to its values, one an epoch; fractions, nats and seconds.
-        provenance: device, versions, commit, date (UTC, ISO 8601) and seconds.
+        provenance: device, versions, commit, date of the start (UTC, ISO 8601), and seconds of training.
         observations: name to an array (epochs, ...) of what observers saw; kept beside the JSON file as ``.npz``.
     """
 
@@ -52,8 +53,9 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """What the epoch with the lowest test error recorded: chosen on the test set, so never a result by itself."""
-        epoch = int(np.argmin(self.history["test_error"]))
+        """What the best epoch recorded, by test error or perplexity: chosen on the test set, so no result by itself."""
+        criterion = "test_perplexity" if "test_perplexity" in self.history else "test_error"
+        epoch = int(np.argmin(self.history[criterion]))
         return {name: values[epoch] for name, values in self.history.items()}
 
 
@@ -153,8 +155,8 @@ def paired_difference(
     differences = np.subtract(values, baseline)
     if len(differences) == 1:
         return float(differences[0]), float("nan")
-    quantile = stats.t.ppf((1 + confidence) / 2, len(differences) - 1)
-    return float(differences.mean()), float(quantile * stats.sem(differences))
+    quantile = stdtrit(len(differences) - 1, (1 + confidence) / 2)
+    return float(differences.mean()), float(quantile * differences.std(ddof=1) / math.sqrt(len(differences)))
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:
@@ -201,7 +203,7 @@ def _read(path: Path) -> Result | None:
         result = Result(**content)
         result.best  # noqa: B018 (a history without test errors is no result)
         return result
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"{path} is no result and is passed over: {type(error).__name__}: {error}", stacklevel=3)
         return None
 

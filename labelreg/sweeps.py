@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
 import torch
 
+from labelreg import methods
 from labelreg.experiments import Experiment, run, train
 from labelreg.results import Result
 
@@ -27,7 +29,8 @@ def run_all(
     Args:
         experiments: what to run; each different one is run once.
         record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
-            memory, and nothing is written: for results that must be of this very moment.
+            memory, and nothing is written: for results that must be of this very moment. Then runs that differ in
+            nothing but their method's ``shareable_options`` have in common what these leave alone.
         jobs: how many at once; 0 for as many as there are cores (on a GPU: 1).
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
         results: folder of the recorded runs; by default ``data/results``.
@@ -41,29 +44,42 @@ def run_all(
     todo = list(dict.fromkeys(experiments))
     if jobs < 0:
         raise ValueError(f"jobs is a number of processes, 0 for as many as there are cores, not {jobs}")
+    # what is recorded may be resumed, and then the runs it has something in common with are gone
+    groups = [[each] for each in todo] if record else _sharing(todo)
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    workers = min(jobs or (1 if on_gpu else os.cpu_count() or 1), len(todo)) or 1
+    workers = min(jobs or (1 if on_gpu else os.cpu_count() or 1), len(groups)) or 1
     every_epoch = progress if workers == 1 else None
-    calls = (joblib.delayed(_run_one)(each, record, device, results, every_epoch, workers) for each in todo)
+    calls = (joblib.delayed(_run_group)(group, record, device, results, every_epoch, workers) for group in groups)
     finished: dict[Experiment, Result] = {}
-    for experiment, result in zip(todo, joblib.Parallel(workers, return_as="generator")(calls), strict=True):
-        finished[experiment] = result
-        done = len(finished)
-        if progress is not None and (done * 10 // len(todo) > (done - 1) * 10 // len(todo)):
-            progress(f"{done} of {len(todo)} runs done")
-    return finished
+    for group, of_group in zip(groups, joblib.Parallel(workers, return_as="generator")(calls), strict=True):
+        before = len(finished)
+        finished |= zip(group, of_group, strict=True)
+        if progress is not None and len(finished) * 10 // len(todo) > before * 10 // len(todo):
+            progress(f"{len(finished)} of {len(todo)} runs done")
+    return {each: finished[each] for each in todo}
 
 
-def _run_one(
-    experiment: Experiment,
+def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
+    """Group experiments that differ in nothing but what their method can share between runs."""
+    groups: dict[Experiment, list[Experiment]] = {}
+    for each in experiments:
+        shareable = methods.find(each.method).shareable_options
+        common = {name: value for name, value in each.options if name not in shareable}
+        groups.setdefault(replace(each, options=common), []).append(each)
+    return list(groups.values())
+
+
+def _run_group(
+    group: list[Experiment],
     record: bool,
     device: str,
     results: Path | str | None,
     progress: Callable[[str], None] | None,
     workers: int,
-) -> Result:
+) -> list[Result]:
     if workers > 1:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if record:
-        return run(experiment, results=results, device=device, progress=progress)
-    return train(experiment, device=device, progress=progress).result
+        return [run(each, results=results, device=device, progress=progress) for each in group]
+    shared: dict | None = {} if len(group) > 1 else None
+    return [train(each, device=device, progress=progress, shared=shared).result for each in group]

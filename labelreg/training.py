@@ -18,13 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from labelreg.checks import settle
-from labelreg.data import Batch, Dataset, Loader, Split, batches
-from labelreg.evaluation import summarise
+from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
+from labelreg.evaluation import perplexity_from_nll, summarise_batches
 from labelreg.methods import Method, Step
+from labelreg.networks import reset_state
 
-SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant")
+SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant", "plateau")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "bfloat16")
+EVALUATION_COLUMNS = 10  # of a text that is reported on: one would be exact and slow, each starts without a past
 
 Observer = Callable[["Trainer"], dict[str, Tensor]]
 
@@ -35,17 +37,20 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training data.
-        batch_size: samples a step.
+        batch_size: samples a step; for a text, the columns it is cut into.
         optimizer: ``"sgd"`` or ``"adam"``.
         learning_rate: of the first step (of the peak, for ``one_cycle``).
         momentum: of SGD.
         nesterov: Nesterov's form of momentum.
         weight_decay: of the network's parameters, never of the method's own. The two papers do not state it.
         schedule: ``"multi_step"``, ``"one_cycle"`` (cosine up for 30 % of the steps, then down), ``"cosine"``,
-            ``"constant"``.
+            ``"constant"``, ``"plateau"`` (down by ``decay`` after every epoch whose validation loss, the plain negative
+            log-likelihood, is no better than the best before).
         milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``.
-        decay: factor of ``multi_step``.
+        decay: factor of ``multi_step`` and ``plateau``.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
+        sequence_length: words of every column a step, for a text: where back-propagation through time is cut off.
+        clip_norm: the gradient of each network is scaled down to this norm where it exceeds it; 0 leaves it alone.
     """
 
     epochs: int = 200
@@ -59,6 +64,8 @@ class Recipe:
     milestones: tuple[int, ...] = (60, 120, 160)
     decay: float = 0.1
     precision: str = "float32"
+    sequence_length: int = 35
+    clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
         milestones = tuple(settle("milestones, each,", milestone, int) for milestone in self.milestones)
@@ -66,11 +73,12 @@ class Recipe:
         for name, allowed in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        for name in ("epochs", "batch_size", "learning_rate"):
+        for name in ("epochs", "batch_size", "learning_rate", "sequence_length"):
             if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
-        if not self.weight_decay >= 0:
-            raise ValueError(f"weight_decay must not be negative, not {self.weight_decay}")
+        for name in ("weight_decay", "clip_norm"):
+            if not (value := getattr(self, name)) >= 0:
+                raise ValueError(f"{name} must not be negative, not {value}")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -90,7 +98,7 @@ class Trainer:
         dataset: its training split is trained on, its test split reported after every epoch.
         recipe: how long and how fast.
         augmentation: name of an augmentation, see :mod:`labelreg.data.augmentation`.
-        validation: a held-out split that is reported too.
+        validation: a held-out split that is reported too; by default that of the data set, if it has one.
         seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
             method come from PyTorch's global generator.
         observers: called after every epoch; what they return is collected in :attr:`observations`.
@@ -98,8 +106,12 @@ class Trainer:
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``, ``test_error``,
-            ``test_nll``, ``test_ece`` (fractions, nats), ``learning_rate`` at its end, ``seconds``.
+            ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of the validation
+            split, ``learning_rate`` at its end, ``seconds``.
         observations: name to the list of what was observed, one entry an epoch.
+
+    Raises:
+        ValueError: the method, the augmentation or the schedule cannot be had with this data set.
     """
 
     def __init__(
@@ -117,22 +129,17 @@ class Trainer:
     ):
         self.device = torch.device(device)
         self.dataset = dataset.to(self.device)
-        self.validation = validation and validation.to(self.device)
+        self.validation = validation.to(self.device) if validation else self.dataset.validation
+        if recipe.schedule == "plateau" and not self.validation:
+            raise ValueError(
+                f"schedule 'plateau' watches a validation split, and {dataset.name} comes with none: hold one out"
+            )
         memory_format = torch.channels_last if len(dataset.input_shape) == 3 else torch.preserve_format
         self.network = network.to(self.device, memory_format=memory_format)
         self.method = method.to(self.device, memory_format=memory_format)
         self.recipe = recipe
         self.observers = observers
-        self.loader = Loader(
-            self.dataset.train,
-            recipe.batch_size,
-            mean=self.dataset.mean,
-            std=self.dataset.std,
-            augmentation=augmentation,
-            views=method.views,
-            num_classes=self.dataset.num_classes,
-            seed=seed,
-        )
+        self.loader = _make_loader(self.dataset, recipe, augmentation, method.views, seed)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
         self.epoch = 0
@@ -170,6 +177,7 @@ class Trainer:
         self.network.train()
         self.method.train()
         if self.position == 0:
+            reset_state(self.network, self.method)
             self.method.start_epoch(self.epoch, self.history)
         for batch in self.loader.epoch(self.epoch, start=self.position):
             self._count(self._step(batch), batch)
@@ -189,46 +197,71 @@ class Trainer:
             step = self.method.step(self.network, batch)
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
+        if self.recipe.clip_norm:
+            for group in self.optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], self.recipe.clip_norm)
         self.optimizer.step()
-        self.scheduler.step()
+        if self.recipe.schedule != "plateau":
+            self.scheduler.step()
         return step
 
     @torch.no_grad()
     def _count(self, step: Step, batch: Batch) -> None:
         """Add a batch to the epoch's totals, all of it on the device: reading a number here would stall it."""
-        size = len(batch.inputs)
+        size = len(batch.targets)
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
         counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
         for name, value in counted.items():
             self.totals[name] = self.totals.get(name, 0) + value.detach().double()
 
     def _finish_epoch(self, started: float) -> None:
-        samples = len(self.dataset.train)
+        samples = len(self.loader.split)
         values = (torch.stack(list(self.totals.values())) / samples).tolist()
         row = {"epoch": self.epoch + 1} | dict(zip(self.totals, values, strict=True))
         if not math.isfinite(row["loss"]):
             raise Diverged(f"the loss is {row['loss']} in epoch {self.epoch + 1}; a lower learning_rate may help")
         splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
         for name, split in splits.items():
-            row |= {f"{name}_{key}": value for key, value in summarise(*self.predict(split)).items()}
+            row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
         for observer in self.observers:
             for name, value in observer(self).items():
                 self.observations.setdefault(name, []).append(value.cpu())
+        if self.recipe.schedule == "plateau":
+            self.scheduler.step(row["validation_nll"])
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         row["seconds"] = time.perf_counter() - started
         self.history.append(row)
         self.epoch, self.position, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
 
-    @torch.no_grad()
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, in evaluation mode."""
+        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, in evaluation mode.
+
+        Those of a text are in the order of a :class:`labelreg.data.SequenceLoader`.
+        """
+        logits, targets = zip(*self._predictions(split), strict=True)
+        return torch.cat(logits), torch.cat(targets)
+
+    def _summarise(self, split: Split) -> dict[str, float]:
+        summary = summarise_batches(self._predictions(split))
+        if self.dataset.task == "language_modelling":
+            summary["perplexity"] = perplexity_from_nll(summary["nll"])
+        return summary
+
+    @torch.no_grad()
+    def _predictions(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield logits and targets batch by batch: those of a whole text can be more than fits into memory."""
         self.network.eval()
         self.method.eval()
-        outputs = []
-        for batch in batches(split, 1024, self.dataset.mean, self.dataset.std):
+        reset_state(self.network, self.method)
+        for batch in self._evaluation_batches(split):
             with self._autocast():
-                outputs.append(self.method.predict(self.network, batch.inputs).float())
-        return torch.cat(outputs), split.targets
+                logits = self.method.predict(self.network, batch.inputs)
+            yield logits.float(), batch.targets
+
+    def _evaluation_batches(self, split: Split) -> Iterator[Batch]:
+        if self.dataset.task == "language_modelling":
+            return SequenceLoader(split, EVALUATION_COLUMNS, self.recipe.sequence_length).epoch(0)
+        return batches(split, 1024, self.dataset.mean, self.dataset.std)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
@@ -273,6 +306,26 @@ class Trainer:
 _PROGRESS = ("epoch", "position", "seconds", "totals", "history", "observations")
 
 
+def _make_loader(
+    dataset: Dataset, recipe: Recipe, augmentation: str, views: frozenset[str], seed: int
+) -> Loader | SequenceLoader:
+    if dataset.task != "language_modelling":
+        return Loader(
+            dataset.train,
+            recipe.batch_size,
+            mean=dataset.mean,
+            std=dataset.std,
+            augmentation=augmentation,
+            views=views,
+            num_classes=dataset.num_classes,
+            seed=seed,
+        )
+    if augmentation != "none" or views:
+        asked = ", ".join([*(f"view {view!r}" for view in sorted(views)), f"augmentation {augmentation!r}"])
+        raise ValueError(f"{dataset.name} is a text, which has no views and no augmentation but 'none'; got {asked}")
+    return SequenceLoader(dataset.train, recipe.batch_size, recipe.sequence_length)
+
+
 def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [{"params": list(network.parameters())}, *method.parameter_groups(recipe.learning_rate)]
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
@@ -285,7 +338,7 @@ def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch
 def _make_scheduler(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """All schedules move every step; those that move by epochs have their milestones counted in steps."""
+    """All schedules but the plateau move every step; those that move by epochs count their milestones in steps."""
     steps = recipe.epochs * steps_per_epoch
     schedulers = torch.optim.lr_scheduler
     match recipe.schedule:
@@ -298,6 +351,9 @@ def _make_scheduler(
             return schedulers.OneCycleLR(optimizer, peaks, total_steps=steps + 1, cycle_momentum=False)
         case "cosine":
             return schedulers.CosineAnnealingLR(optimizer, steps)
+        case "plateau":
+            # without PyTorch's tolerances: any improvement is one, and any step down is taken
+            return schedulers.ReduceLROnPlateau(optimizer, factor=recipe.decay, patience=0, threshold=0.0, eps=0.0)
         case _:
             return schedulers.ConstantLR(optimizer, factor=1.0)
 

@@ -1,6 +1,7 @@
 """The metrics against brute force, a reference implementation, and their edges."""
 
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from labelreg.evaluation import (
     recall_at_1,
     reliability_diagram,
     summarise,
+    summarise_batches,
     top_k_error,
 )
 
 HALVES = (torch.bfloat16, torch.float16)
+METRICS = (top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, summarise)
 
 
 @pytest.fixture
@@ -187,14 +190,42 @@ class TestSummarise:
         assert math.isnan(summary["nll"])
         assert math.isnan(summary["ece"])
 
-    def test_needs_no_gradient_and_leaves_none(self, scores):
-        logits, targets = scores[0].clone().requires_grad_(), scores[1]
-        assert summarise(logits, targets) == summarise(logits.detach(), targets)
+
+class TestSummariseBatches:
+    @pytest.mark.parametrize("size", [1, 7, 1000])
+    def test_is_the_summary_of_all_of_them(self, scores, size):
+        logits, targets = scores
+        batches = zip(logits.split(size), targets.split(size), strict=True)
+        assert summarise_batches(batches) == pytest.approx(summarise(logits, targets), rel=1e-12)
+
+    def test_keeps_none_of_them(self, scores):
+        made = []
+
+        def batches():
+            for part, labels in zip(scores[0].split(7), scores[1].split(7), strict=True):
+                assert sum(reference() is not None for reference in made) <= 1  # the one before
+                batch = part.clone()
+                made.append(weakref.ref(batch))
+                yield batch, labels
+
+        summarise_batches(batches())
+
+    def test_needs_one(self):
+        with pytest.raises(ValueError, match="predictions must hold at least one batch, got none"):
+            summarise_batches([])
 
 
-@pytest.mark.parametrize(
-    "metric", [top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, summarise]
-)
+@pytest.mark.parametrize("metric", [*METRICS, reliability_diagram, recall_at_1])
+def test_no_graph_is_kept(metric):
+    def fail(_):
+        pytest.fail("a tensor was saved for the backward pass")
+
+    scores = torch.eye(6, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(fail, fail):
+        metric(scores, torch.arange(6))
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_bad_scores_are_named(metric):
     name = "probabilities" if metric is expected_calibration_error else "logits"
     targets = torch.zeros(2, dtype=torch.int64)

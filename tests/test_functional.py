@@ -17,7 +17,7 @@ from labelreg import functional as F
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # only two classes may warn
 
-B, K, M = 6, 5, 3
+B, K = 6, 5
 KINDS = ("kl", "cross_entropy")
 DIRECTIONS = ("target_first", "literal")
 HALVES = (torch.bfloat16, torch.float16)
@@ -33,11 +33,6 @@ def batch():
     return logits, other, torch.tensor([0, 4, 2, 2, 1, 3]), matrix
 
 
-@pytest.fixture
-def virtual():
-    return 2 * torch.randn(M, B, K, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
 def losses(logits, other, targets, matrix, reduction="mean"):
     """Every loss by name, those that need a second network's or sample's logits with `other`."""
     named = {
@@ -45,7 +40,7 @@ def losses(logits, other, targets, matrix, reduction="mean"):
         "soft_cross_entropy of probabilities": F.soft_cross_entropy(logits, other.softmax(1), reduction),
         "nar_loss": F.nar_loss(logits, other, targets, 0.4, 0.3, reduction),
         "classwise_kl": F.classwise_kl(logits, other, reduction=reduction),
-        "vicinity_kl": F.vicinity_kl(other, torch.stack([logits, logits * 0.5]), reduction),
+        "vicinity_kl": F.vicinity_kl(other, torch.stack([logits, logits.roll(1, dims=0)]), reduction),
         "confidence_penalty": F.confidence_penalty(logits, reduction),
         "js_divergence": F.js_divergence(logits.softmax(1), other.softmax(1), reduction),
     }
@@ -68,16 +63,16 @@ def cross_entropy(p, q):
 
 
 def wrong(rows, targets):
-    return np.stack([np.delete(row, k) for row, k in zip(np.asarray(rows), targets, strict=True)])
+    return np.stack([np.delete(row, k) for row, k in zip(np.asarray(rows), np.asarray(targets), strict=True)])
 
 
 def with_zero(rows, targets):
-    return np.stack([np.insert(row, k, 0) for row, k in zip(rows, targets, strict=True)])
+    return np.stack([np.insert(row, k, 0) for row, k in zip(rows, np.asarray(targets), strict=True)])
 
 
 def assert_equals(values, expected):
     assert values.dtype == torch.float64
-    np.testing.assert_allclose(values.numpy(), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(values.numpy(), expected, rtol=0, atol=1e-12)
 
 
 class TestAgainstDefinitions:
@@ -126,13 +121,12 @@ class TestAgainstDefinitions:
         logits, partner, _, _ = batch
         expected = kl(softmax(partner.numpy() / temperature, 1), softmax(logits.numpy() / temperature, 1))
         assert_equals(F.classwise_kl(logits, partner, temperature, t_squared=False, reduction="none"), expected)
-        published = nn.KLDivLoss(reduction="sum")(
-            (logits / temperature).log_softmax(1), (partner / temperature).softmax(1)
-        )
-        assert_equals(F.classwise_kl(logits, partner, temperature), published.item() / B * temperature**2)
+        log_p, q = (logits / temperature).log_softmax(1), (partner / temperature).softmax(1)
+        summed = nn.KLDivLoss(reduction="sum")(log_p, q)
+        assert_equals(F.classwise_kl(logits, partner, temperature), summed / B * temperature**2)
 
-    def test_vicinity_kl(self, batch, virtual):
-        reference, _, _, _ = batch
+    def test_vicinity_kl(self, batch):
+        reference, virtual = batch[0], torch.stack([batch[1], batch[1].flip(0), batch[0].flip(1)])
         expected = np.mean([kl(softmax(reference.numpy(), 1), softmax(v.numpy(), 1)) for v in virtual], axis=0)
         assert_equals(F.vicinity_kl(reference, virtual, "none"), expected)
 
@@ -187,9 +181,8 @@ class TestSmoothLabels:
 class TestNar:
     def test_without_disturbance_is_cross_entropy(self, batch):
         logits, other, targets, _ = batch
-        torch.testing.assert_close(
-            F.nar_loss(logits, other, targets, lam=0.0), nn.functional.cross_entropy(logits, targets)
-        )
+        loss = F.nar_loss(logits, other, targets, lam=0.0)
+        torch.testing.assert_close(loss, nn.functional.cross_entropy(logits, targets))
 
     def test_a_uniform_auxiliary_is_label_smoothing(self, batch):
         logits, _, targets, _ = batch
@@ -290,9 +283,9 @@ class TestResidualLosses:
 class TestGradients:
     """Against finite differences, in float64."""
 
-    def test_everything(self, batch, virtual):
+    def test_everything(self, batch):
         logits, other, targets, matrix = batch
-        soft = other.softmax(1)
+        soft, virtual = other.softmax(1), torch.stack([logits, other.flip(0)])
         functions = {
             "soft_cross_entropy": (lambda z, y: F.soft_cross_entropy(z, y, "none"), (logits, soft)),
             "smooth_labels": (lambda y: F.smooth_labels(y, K, 0.2, "others"), (soft,)),
@@ -317,10 +310,9 @@ class TestGradients:
             inputs = tuple(x.detach().clone().requires_grad_() for x in inputs)
             assert torch.autograd.gradcheck(function, inputs), name
 
-    def test_fixed_sides_get_none(self, batch, virtual):
+    def test_fixed_sides_get_none(self, batch):
         logits, other, _, _ = (x.requires_grad_() if x.is_floating_point() else x for x in batch)
-        virtual.requires_grad_()
-        for loss in (F.classwise_kl(logits, other), F.vicinity_kl(other, virtual)):
+        for loss in (F.classwise_kl(logits, other), F.vicinity_kl(other, logits[None])):
             assert torch.autograd.grad(loss, other, allow_unused=True) == (None,)
 
 
@@ -357,8 +349,7 @@ class TestExtremes:
         divergence = F.js_divergence(p, q, "none")
         divergence.sum().backward()
         assert divergence.tolist() == pytest.approx([math.log(2), 0, math.log(2) / 2], abs=1e-6)
-        assert p.grad.isfinite().all()
-        assert q.grad.isfinite().all()
+        assert torch.stack([p.grad, q.grad]).isfinite().all()
         assert p.grad[0, 1] < -10  # giving mass to a class that only q has brings them closer
 
     @pytest.mark.parametrize("dtype", HALVES)
@@ -406,12 +397,8 @@ def problems(draw):
     batch, classes = draw(st.integers(1, 4)), draw(st.integers(3, 6))
     logits, other = (torch.from_numpy(draw(arrays(np.float64, (batch, classes), elements=finite))) for _ in range(2))
     matrix = torch.from_numpy(draw(arrays(np.float64, (classes, classes), elements=finite)))
-    return (
-        logits,
-        other,
-        torch.tensor(draw(st.lists(st.integers(0, classes - 1), min_size=batch, max_size=batch))),
-        matrix,
-    )
+    targets = torch.from_numpy(draw(arrays(np.int64, batch, elements=st.integers(0, classes - 1))))
+    return logits, other, targets, matrix
 
 
 class TestProperties:
@@ -428,8 +415,7 @@ class TestProperties:
         logits, other, targets, matrix = problem
         shifted = losses(logits + constant, other - constant, targets, matrix + constant)
         for name, loss in losses(*problem).items():
-            if name != "vicinity_kl":  # `losses` scales these logits after the shift
-                torch.testing.assert_close(shifted[name], loss, rtol=1e-9, atol=1e-9, msg=name)
+            torch.testing.assert_close(shifted[name], loss, rtol=1e-9, atol=1e-9, msg=name)
 
     @examples
     @given(problems(), st.permutations(range(6)))
@@ -439,9 +425,8 @@ class TestProperties:
         renamed = losses(logits[:, order], other[:, order], order.argsort()[targets], matrix[order][:, order])
         for name, loss in losses(*problem).items():
             torch.testing.assert_close(renamed[name], loss, rtol=1e-9, atol=1e-9, msg=name)
-        torch.testing.assert_close(
-            F.residual_labels(matrix[order][:, order]), F.residual_labels(matrix)[order][:, order]
-        )
+        labels = F.residual_labels(matrix)[order][:, order]
+        torch.testing.assert_close(F.residual_labels(matrix[order][:, order]), labels)
 
     @examples
     @given(problems())
@@ -490,8 +475,6 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: F.nar_targets(Z, Z[:, 1:], Y), ValueError, r"auxiliary_logits must have shape \(6, 5\)"),
         (lambda: F.nar_loss(Z, Z, Y, lam=1.0), ValueError, r"lam must lie in \[0, 1\), got 1.0"),
         (lambda: F.nar_loss(Z, Z, Y, alpha=-0.1), ValueError, r"alpha must lie in \[0, 1\), got -0.1"),
-        (lambda: F.nar_loss(Z, Z, Y, alpha=math.nan), ValueError, "alpha must lie in"),
-        (lambda: F.residual_logits(Z[:, :1], Y), ValueError, "at least 2 classes .* got 1"),
         (lambda: F.residual_logits(Z, Y - 1), ValueError, r"targets must lie in \[0, 4\], got -1 to -1"),
         (lambda: F.residual_losses(Z[:, :1], Y, S[:1, :1]), ValueError, "at least 2 classes .* got 1"),
         (lambda: F.residual_losses(Z, Y, S[:, 1:]), ValueError, r"matrix must have shape \(5, 5\), got \(5, 4\)"),

@@ -11,11 +11,13 @@ from labelreg.data.augmentation import augmentations
 from labelreg.data.dataset import Dataset, Split, balanced_subset, hold_out, redraw_labels
 from labelreg.data.loader import Batch, Loader, batches
 from labelreg.data.registry import data_root, load, names, register
+from labelreg.data.sequences import SequenceLoader
 
 __all__ = [
     "Batch",
     "Dataset",
     "Loader",
+    "SequenceLoader",
     "Split",
     "augmentations",
     "balanced_subset",

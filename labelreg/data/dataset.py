@@ -16,8 +16,8 @@ class Split:
 
     Attributes:
         inputs: (N, C, ...), uint8 or float. Images may lie in memory as (N, H, W, C): what is taken from them then does
-            too.
-        targets: (N,) int64 class indices, or (N, D) float for regression.
+            too. A text is (N,) int64, its words in order.
+        targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the word that follows each.
     """
 
     inputs: Tensor
@@ -44,7 +44,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test split, and what is known of them.
+    """What to train on and what to report on, and what is known of it.
 
     Attributes:
         name: the name it is loaded by.
@@ -53,6 +53,7 @@ class Dataset:
         classes: the name of each class, in the order of the class indices; empty for regression.
         augmentation: the name of the augmentation that is usual for it, a key of ``labelreg.data.augmentations``.
         task: what the targets are.
+        validation: a split to choose by, where the data set comes with one.
     """
 
     name: str
@@ -60,7 +61,8 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     augmentation: str = "none"
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "regression", "language_modelling"] = "classification"
+    validation: Split | None = None
 
     @property
     def num_classes(self) -> int:
@@ -69,12 +71,15 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample."""
+        """The shape of one sample: () for a word."""
         return tuple(self.train.inputs.shape[1:])
 
     @property
     def mean(self) -> Tensor:
-        """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8)."""
+        """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8).
+
+        Words have no channels: theirs is empty.
+        """
         return self._moments[0]
 
     @property
@@ -85,6 +90,8 @@ class Dataset:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         inputs = self.train.inputs
+        if inputs.dim() == 1:
+            return torch.empty(0), torch.empty(0)
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]
         for chunk in inputs.split(1024):  # a float64 copy of all of CIFAR would take 1.2 GB
@@ -97,7 +104,12 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> "Dataset":
         """The same data set on another device."""
-        return replace(self, train=self.train.to(device), test=self.test.to(device))
+        return replace(
+            self,
+            train=self.train.to(device),
+            test=self.test.to(device),
+            validation=self.validation and self.validation.to(device),
+        )
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:

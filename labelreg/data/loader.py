@@ -20,7 +20,8 @@ class Batch:
     """What a method sees at one step.
 
     Attributes:
-        inputs: (B, ...) float32, augmented and normalised.
+        inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with B then
+            standing for T * B below.
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, where in the split the samples are stored.
         partner: (B, ...) float32, for each sample the augmented input of one drawn from the same class; None unless

@@ -13,10 +13,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from labelreg.checks import settle, unknown
-from labelreg.methods.base import Criterion, Method, Step
+from labelreg.methods.base import Criterion, Method, Step, Wrapper
+
+_INNER = "cross_entropy"  # the method inside another, where none is chosen
+# parameters that the data decides
+_FILLED = ("num_classes", "pixel_std")
 
 _CLASSES: dict[str, type[Method]] = {}
 
@@ -25,7 +29,7 @@ def _discover() -> None:
     for info in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{info.name}")
         for name, item in vars(module).items():
-            defined_here = getattr(item, "__module__", None) == module.__name__
+            defined_here = getattr(item, "__module__", None) == module.__name__ and not name.startswith("_")
             if defined_here and inspect.isclass(item) and issubclass(item, Method) and not inspect.isabstract(item):
                 _CLASSES[_snake_case(name)] = globals()[name] = item
 
@@ -51,14 +55,12 @@ def find(name: str) -> type[Method]:
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """Return what can be set of a method: its constructor's parameters but for ``num_classes``."""
-    parameters = inspect.signature(find(name), eval_str=True).parameters
-    # a class without a constructor of its own shows nn.Module's *args and **kwargs
-    return {
-        key: parameter
-        for key, parameter in parameters.items()
-        if key != "num_classes" and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    }
+    """Return what can be set of a method: its constructor's parameters but for those that the data decides.
+
+    A parameter annotated ``nn.Module`` or ``Method`` is chosen by name; the options of a method inside a method are
+    chosen along with it, under dotted names such as ``"method.lam"``.
+    """
+    return {key: parameter for key, parameter in _parameters(name).items() if key not in _FILLED}
 
 
 def check_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,11 +72,16 @@ def check_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     available = options(name)
     settled = {}
     for key, value in chosen.items():
-        if key not in available:
+        outer = key.partition(".")[0]
+        if outer not in available or (outer != key and available[outer].annotation is not Method):
             raise unknown(f"option of {name}", key, available)
-        kind = available[key].annotation
-        # a network is chosen by name
-        settled[key] = settle(f"{name}'s option {key}", value, str if kind is nn.Module else kind)
+        if outer == key:
+            kind = available[key].annotation
+            settled[key] = settle(f"{name}'s option {key}", value, str if kind in (nn.Module, Method) else kind)
+    for key, parameter in available.items():
+        if parameter.annotation is Method:
+            inner, inner_options = _inside(key, chosen)
+            settled |= {f"{key}.{option}": value for option, value in check_options(inner, inner_options).items()}
     return settled
 
 
@@ -83,31 +90,56 @@ def create(
     num_classes: int,
     chosen: Mapping[str, Any],
     network: Callable[[str, str | None], nn.Module],
+    *,
+    pixel_std: Tensor | None = None,
 ) -> Method:
     """Make a method by name.
 
     Args:
         name: one of :func:`names`.
         num_classes: K, given to the methods that ask for it.
-        chosen: option name to value; the rest stay at their defaults.
+        chosen: option name to value, see :func:`options`; the rest stay at their defaults. A method inside a method is
+            cross-entropy by default.
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
+        pixel_std: (C,) by which the inputs were divided when they were normalised, for pixels in [0, 1]; given to the
+            methods that ask for it. None for inputs that are not normalised.
 
     Raises:
         ValueError: what :func:`check_options` or the constructor raises.
     """
-    arguments = check_options(name, chosen)
-    parameters = inspect.signature(find(name), eval_str=True).parameters
-    if "num_classes" in parameters:
-        arguments["num_classes"] = num_classes
-    for key, parameter in parameters.items():
-        if parameter.annotation is nn.Module:
-            arguments[key] = network(key, chosen.get(key))
+    settled = check_options(name, chosen)
+    filled = dict(zip(_FILLED, (num_classes, pixel_std), strict=True))
+    arguments = {}
+    for key, parameter in _parameters(name).items():
+        if key in filled:
+            arguments[key] = filled[key]
+        elif parameter.annotation is nn.Module:
+            arguments[key] = network(key, settled.get(key))
+        elif parameter.annotation is Method:
+            inner, inner_options = _inside(key, settled)
+            arguments[key] = create(inner, num_classes, inner_options, network, pixel_std=pixel_std)
+        elif key in settled:
+            arguments[key] = settled[key]
     return find(name)(**arguments)
+
+
+def _parameters(name: str) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters by name."""
+    parameters = inspect.signature(find(name), eval_str=True).parameters
+    # a class without a constructor of its own shows nn.Module's *args and **kwargs
+    return {key: each for key, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD}
+
+
+def _inside(key: str, chosen: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The name and the options chosen for the method that a parameter asks for."""
+    prefix = f"{key}."
+    inner = {option.removeprefix(prefix): value for option, value in chosen.items() if option.startswith(prefix)}
+    return chosen.get(key, _INNER), inner
 
 
 _discover()
 
-__all__ = ["Criterion", "Method", "Step", "check_options", "create", "find", "names", "options"]
+__all__ = ["Criterion", "Method", "Step", "Wrapper", "check_options", "create", "find", "names", "options"]
 __all__ += [item.__name__ for item in _CLASSES.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -35,14 +35,35 @@ class Method(nn.Module, ABC):
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
         lr_mult: factor on the learning rate of the method's own parameters.
+        shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
     views: frozenset[str] = frozenset()
     lr_mult: float = 1.0
+    shareable_options: frozenset[str] = frozenset()
 
     @abstractmethod
     def step(self, network: nn.Module, batch: Batch) -> Step:
         """Compute the loss of one batch; the caller runs ``backward``."""
+
+    def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
+        """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
+
+        Args:
+            train: trains a network with a method, as the method's own run will train its network: on the same data, in
+                the same order, for as long.
+        """
+
+    def share(self, shared: dict) -> None:
+        """Have in common with other runs what does not depend on the target network: called once, after preparing.
+
+        The first run leaves something in the dictionary, the later ones use it and need not compute it.
+
+        Args:
+            shared: empty for the first run, and the same dictionary for those that differ from it in nothing but the
+                :attr:`shareable_options`; learning rates must not follow the target's progress either. Its values have
+                a method ``finish``, to be called when the run has ended: what is not finished is not used.
+        """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         """Prepare for an epoch: called once before its first batch.
@@ -74,6 +95,32 @@ class Method(nn.Module, ABC):
             elif trained := [parameter for parameter in child.parameters() if parameter.requires_grad]:
                 groups.append({"params": trained})
         return groups
+
+
+class Wrapper(Method):
+    """A method around another: it changes the batch or the loss and leaves everything else to the method inside.
+
+    Args:
+        method: the method inside.
+    """
+
+    def __init__(self, method: Method):
+        super().__init__()
+        self.method = method
+        self.views = method.views
+
+    def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
+        self.method.prepare(train)
+
+    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+        self.method.start_epoch(epoch, history)
+
+    def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
+        return self.method.predict(network, inputs)
+
+    def _check_inputs(self, inputs: Tensor) -> None:
+        if not inputs.is_floating_point():
+            raise TypeError(f"{type(self).__name__} changes inputs, which must be floating-point, not {inputs.dtype}")
 
 
 class Criterion(Method):

@@ -73,8 +73,8 @@ class AdaptiveLabelRegularization(ResidualCriterion):
         tracking: which training accuracy, as the paper does not say: ``"epoch"``, that of the previous epoch (weight 1
             in the first), or ``"ema"``, a moving average over batches with factor 0.99. Either stays on the device.
         kind: ``"cross_entropy"`` as printed, or ``"kl"``.
-        direction: see :class:`ResidualCriterion`.
-        lr_mult: see :class:`ResidualCriterion`.
+        direction: see :class:`.ResidualCriterion`.
+        lr_mult: see :class:`.ResidualCriterion`.
 
     Raises:
         ValueError: an unknown tracking; what :func:`labelreg.functional.residual_losses` raises, on the first loss.
@@ -135,8 +135,8 @@ class KnowledgeRefinery(ResidualCriterion):
         smoothing: label smoothing of the hard loss (KR eqs. 12 to 14); 0.1 gives KR-LS.
         truncate: epoch from which alpha is 0 (KR eq. 15, "1*": ``gamma=1, truncate=20``); 0 for never.
         kind: ``"kl"`` as printed, or ``"cross_entropy"``.
-        direction: see :class:`ResidualCriterion`.
-        lr_mult: see :class:`ResidualCriterion`.
+        direction: see :class:`.ResidualCriterion`.
+        lr_mult: see :class:`.ResidualCriterion`.
 
     Raises:
         ValueError: gamma outside [0, 1] or a negative truncate; what :func:`labelreg.functional.residual_losses`

@@ -12,9 +12,10 @@ import importlib
 import pkgutil
 
 from labelreg.networks.features import classifier, count_parameters, features
+from labelreg.networks.language_model import reset_state
 from labelreg.networks.registry import build, names, register
 
-__all__ = ["build", "classifier", "count_parameters", "features", "names", "register"]
+__all__ = ["build", "classifier", "count_parameters", "features", "names", "register", "reset_state"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

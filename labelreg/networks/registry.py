@@ -69,9 +69,11 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
 
     Args:
         name: one of `names()`.
-        num_classes: the number of outputs K; the network maps a batch (B, *input_shape) to logits (B, K).
-        input_shape: the shape of one input, (C, H, W) for images; None takes the network's own default, which is
-            (3, 32, 32) for the CIFAR-size networks, (3, 224, 224) for `imagenet_*` and (1, 8, 8) for `mlp`.
+        num_classes: the number of outputs K; the network maps a batch ``(B, *input_shape)`` to logits (B, K). A language
+            model maps words (T, B) to the logits (T * B, K) of the words that follow.
+        input_shape: the shape of one input, (C, H, W) for images and () for words; None takes the network's own
+            default, which is (3, 32, 32) for the CIFAR-size networks, (3, 224, 224) for `imagenet_*`, (1, 8, 8) for
+            `mlp` and () for `lstm`.
         **options: the network's own options, named in its builder.
 
     Returns:
@@ -94,15 +96,19 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     shape = entry.input_shape if input_shape is None else tuple(input_shape)
-    _check_shape(name, shape, entry.smallest_image)
+    _check_shape(name, shape, entry)
     return entry.builder(num_classes, shape, **options)
 
 
-def _check_shape(name: str, shape: tuple[int, ...], smallest_image: int | None) -> None:
+def _check_shape(name: str, shape: tuple[int, ...], entry: _Entry) -> None:
+    if entry.input_shape == ():
+        if shape:
+            raise ValueError(f"{name} takes words, whose input_shape is (), got {shape}")
+        return
     if not shape or any(size < 1 for size in shape):
         raise ValueError(f"{name}: input_shape must hold positive sizes, got {shape}")
-    if smallest_image is not None and (len(shape) != 3 or min(shape[1:]) < smallest_image):
+    if entry.smallest_image is not None and (len(shape) != 3 or min(shape[1:]) < entry.smallest_image):
         raise ValueError(
             f"{name}: input_shape must be (channels, height, width) with height and width of at least "
-            f"{smallest_image} pixels, got {shape}"
+            f"{entry.smallest_image} pixels, got {shape}"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -55,13 +56,13 @@ def reported(paper: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def compare(paper: str, item: str, store: Store | None = None) -> pd.DataFrame:
+def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
     """Put the recorded runs beside the numbers that a table prints.
 
     Args:
         paper: key of a paper.
         item: name of one of its tables.
-        store: the recorded runs; by default those under ``data/results``.
+        store: the recorded runs, a :class:`.Store` or what was read from one; by default those under ``data/results``.
 
     Returns:
         A row a printed number, with all numbers in its unit: ``dataset, network, method, metric``; the paper's
@@ -79,7 +80,7 @@ def compare(paper: str, item: str, store: Store | None = None) -> pd.DataFrame:
         raise unknown(f"table of {paper}", item, papers[paper].tables)
     printed = reported(paper).query("item == @item")
     rows = {(row.dataset, row.network, row.method): row for row in papers[paper].tables[item].rows}
-    recorded = {result.key: result for result in store or Store()}
+    recorded = {result.key: result for result in (Store() if store is None else store)}
     records = []
     for cell in printed.itertuples():
         row = rows[cell.dataset, cell.network, cell.method]

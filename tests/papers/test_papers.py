@@ -1,0 +1,237 @@
+"""Every paper: its tables and figures as experiments, and the printed numbers beside recorded runs."""
+
+import math
+import random
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from labelreg import data, methods, networks, papers, paths
+from labelreg.experiments import PROFILES, Experiment
+from labelreg.papers import COLUMNS, Item, Paper, Row, compare, reported
+from labelreg.results import Result, Store
+
+PAPERS = pytest.mark.parametrize("key", papers.papers)
+TABLES = [(key, name) for key, paper in papers.papers.items() for name in paper.tables]
+
+
+def record(experiment, last=0.2, best=0.1, top5=0.02):
+    """A made-up recorded run of two epochs, the first of them the best."""
+    history = {"test_error": [best, last], "test_top5_error": [top5 / 2, top5], "test_ece": [0.01, 0.04]}
+    result = Result(experiment.key, experiment.as_dict(), {"epoch": [1, 2]} | history, {})
+    Store().save(result, experiment.name)
+
+
+class TestPapers:
+    def test_are_found_by_their_modules(self):
+        assert {"alr", "kr"} <= papers.papers.keys()
+        assert all(paper.key == key and isinstance(paper, Paper) for key, paper in papers.papers.items())
+
+    @PAPERS
+    def test_have_titles_authors_and_items(self, key):
+        paper = papers.papers[key]
+        assert paper.title
+        assert paper.authors
+        assert paper.venue
+        assert paper.seeds >= 1
+        assert paper.items == {**paper.tables, **paper.figures}
+        for item in paper.items.values():
+            assert item.title
+            assert len(item) == len(item.rows) == len(list(item)) > 0
+            assert all(isinstance(experiment, Experiment) for experiment in item)
+            assert [item[index] for index in range(len(item))] == list(item)
+
+    @PAPERS
+    def test_rows_are_told_apart_by_data_set_network_and_method(self, key):
+        for item in papers.papers[key].items.values():
+            labels = [(row.dataset, row.network, row.method) for row in item.rows]
+            assert len(set(labels)) == len(labels)
+            assert len({experiment.key for experiment in item}) == len(labels)
+
+    @PAPERS
+    def test_rows_are_called_after_what_they_run(self, key):
+        for item in papers.papers[key].items.values():
+            for row in item.rows:
+                assert (row.experiment.dataset, row.experiment.network) == (row.dataset, row.network)
+                assert row.experiment.method in methods.names()
+                assert row.experiment.seed == 0
+
+    @PAPERS
+    def test_what_learns_from_a_teacher_has_one(self, key):
+        for item in papers.papers[key].items.values():
+            for experiment in item:
+                asks = "teacher" in methods.options(experiment.method)
+                assert asks == (experiment.teacher is not None)
+
+
+class TestReported:
+    @pytest.mark.parametrize("key", sorted(path.stem for path in paths.reported_root().glob("*.csv")))
+    def test_has_the_agreed_columns_and_kinds(self, key):
+        table = reported(key)
+        assert tuple(table.columns) == COLUMNS == ("item", "dataset", "network", "method", "metric", "value", "std")
+        assert not table.duplicated(["item", "dataset", "network", "method", "metric"]).any()
+        assert not table[["item", "dataset", "network", "metric", "value"]].isna().any().any()
+        assert table[table.metric.isin(papers._METRICS)].value.between(0, 100).all()
+        assert table["std"].dropna().between(0, 10).all()
+
+    @PAPERS
+    def test_every_measured_number_has_its_experiment_and_every_experiment_its_number(self, key):
+        measured = reported(key).query("metric in @papers._METRICS")
+        printed = {tuple(row) for row in measured[["item", "dataset", "network", "method"]].itertuples(index=False)}
+        rows = {
+            (name, row.dataset, row.network, row.method)
+            for name, item in papers.papers[key].tables.items()
+            for row in item.rows
+        }
+        assert printed == rows
+
+    def test_unknown_paper(self):
+        with pytest.raises(ValueError, match="no paper with reported numbers is called 'krr'; did you mean kr"):
+            reported("krr")
+
+
+class TestCompare:
+    @pytest.mark.parametrize(("key", "table"), TABLES)
+    def test_has_a_row_a_printed_number_in_their_order(self, key, table):
+        printed = reported(key).query("item == @table").reset_index(drop=True)
+        cells = compare(key, table)
+        names = ["dataset", "network", "method", "metric"]
+        pd.testing.assert_frame_equal(cells[names], printed[names])
+        np.testing.assert_array_equal(cells.printed, printed.value)
+        np.testing.assert_array_equal(cells.printed_std, printed["std"])
+        assert (cells.profile == "").all()
+        assert (cells.seeds == 0).all()
+        assert cells[["ours", "ours_std", "best", "gap"]].isna().all().all()
+
+    @pytest.mark.parametrize(("key", "table"), TABLES)
+    def test_says_what_can_be_run_and_how(self, key, table):
+        cells = compare(key, table)
+        for cell in cells.itertuples():
+            there = cell.dataset in data.names() and cell.network in networks.names()
+            assert cell.runnable == there
+            assert cell.command.startswith(f"labelreg run --profile=paper --seeds={papers.papers[key].seeds} ")
+
+    def test_unknown_names(self):
+        with pytest.raises(ValueError, match="no paper is called 'krr'; did you mean kr"):
+            compare("krr", "table1")
+        with pytest.raises(ValueError, match="no table of kr is called 'table9'; did you mean table"):
+            compare("kr", "table9")
+        with pytest.raises(ValueError, match="no table of kr is called 'figure5'"):
+            compare("kr", "figure5")
+
+
+class TestRecorded:
+    """KR prints errors and ALR accuracies, of the same experiment up to the method."""
+
+    @staticmethod
+    def row(key, table, **names) -> Row:
+        rows = papers.papers[key].tables[table].rows
+        (found,) = [row for row in rows if all(getattr(row, name) == value for name, value in names.items())]
+        return found
+
+    @staticmethod
+    def cell(key, table, metric=None, **names):
+        cells = compare(key, table)
+        for name, value in names.items():
+            cells = cells[cells[name] == value]
+        if metric:
+            cells = cells[cells.metric == metric]
+        (found,) = cells.itertuples()
+        return found
+
+    NAMES = {"dataset": "cifar100", "network": "wrn28_10", "method": "Baseline"}  # noqa: RUF012
+
+    @pytest.mark.parametrize("profile", ["fast", "paper"])
+    def test_errors_are_means_and_deviations_over_seeds_in_percent(self, profile):
+        experiment = self.row("kr", "table1", **self.NAMES).experiment.at(profile)
+        errors = [0.19, 0.20, 0.18]
+        for seed, error in zip(experiment.with_seeds(3), errors, strict=True):
+            record(seed, last=error, best=error - 0.01)
+        cell = self.cell("kr", "table1", **self.NAMES)
+        assert (cell.profile, cell.seeds, cell.printed) == (profile, 3, 18.80)
+        assert (cell.ours, cell.ours_std, cell.best) == pytest.approx((19.0, 1.0, 18.0))
+        assert cell.gap == pytest.approx(19.0 - 18.80)
+        others = compare("kr", "table1").query("profile == ''")
+        assert len(others) == 15
+
+    def test_accuracies_are_the_complement(self):
+        experiment = self.row("alr", "table1", **self.NAMES).experiment
+        for seed, error in zip(experiment.with_seeds(2), (0.19, 0.21), strict=True):
+            record(seed, last=error, best=0.15)
+        cell = self.cell("alr", "table1", **self.NAMES)
+        assert (cell.ours, cell.best) == pytest.approx((80.0, 85.0))
+        assert cell.ours_std == pytest.approx(math.sqrt(2))
+        assert cell.gap == pytest.approx(80.0 - 81.20)
+
+    def test_top_1_and_top_5(self):
+        names = {"network": "imagenet_resnet50", "method": "KR"}
+        record(self.row("kr", "table2", **names).experiment, last=0.24, top5=0.07)
+        assert self.cell("kr", "table2", "top1_error", **names).ours == pytest.approx(24.0)
+        assert self.cell("kr", "table2", "top5_error", **names).ours == pytest.approx(7.0)
+        names = {"network": "imagenet_resnet50", "method": "ALR"}
+        record(self.row("alr", "table2", **names).experiment, last=0.24, top5=0.07)
+        assert self.cell("alr", "table2", "top1_accuracy", **names).ours == pytest.approx(76.0)
+        assert self.cell("alr", "table2", "top5_accuracy", **names).ours == pytest.approx(93.0)
+
+    def test_one_seed_has_no_deviation(self):
+        record(self.row("kr", "table1", **self.NAMES).experiment)
+        cell = self.cell("kr", "table1", **self.NAMES)
+        assert (cell.seeds, cell.ours) == (1, pytest.approx(20.0))
+        assert math.isnan(cell.ours_std)
+
+    def test_the_papers_protocol_comes_before_the_fast_one(self):
+        experiment = self.row("kr", "table1", **self.NAMES).experiment
+        for seed in experiment.at("fast").with_seeds(3):
+            record(seed, last=0.3)
+        assert self.cell("kr", "table1", **self.NAMES).profile == "fast"
+        record(experiment, last=0.2)
+        cell = self.cell("kr", "table1", **self.NAMES)
+        assert (cell.profile, cell.seeds, cell.ours) == ("paper", 1, pytest.approx(20.0))
+
+    def test_other_settings_do_not_count(self):
+        experiment = self.row("kr", "table1", **self.NAMES).experiment
+        for changes in ({"epochs": 2}, {"weight_decay": 1e-4}, {"subset": 100}):
+            record(experiment.at("paper", **changes))
+            record(experiment.at("fast", **changes))
+        record(experiment.at("quick"))
+        assert (compare("kr", "table1").profile == "").all()
+
+    def test_takes_a_store_or_its_results(self, tmp_path):
+        record(self.row("kr", "table1", **self.NAMES).experiment)
+        for store in (None, Store(), list(Store())):
+            assert (compare("kr", "table1", store).seeds > 0).sum() == 1
+        assert (compare("kr", "table1", Store(tmp_path / "elsewhere")).seeds > 0).sum() == 0
+        assert (compare("kr", "table1", []).seeds > 0).sum() == 0
+
+    @pytest.mark.parametrize(("key", "table"), TABLES)
+    @pytest.mark.parametrize("profile", ["fast", "paper"])
+    def test_every_row_is_found(self, key, table, profile):
+        generator = random.Random(0)
+        errors = {}
+        for row in papers.papers[key].tables[table].rows:
+            errors[row.dataset, row.network, row.method] = generator.random()
+            record(row.experiment.at(profile), last=errors[row.dataset, row.network, row.method])
+        cells = compare(key, table)
+        cells = cells[~cells.metric.str.startswith("top5")]
+        for cell in cells.itertuples():
+            error = 100 * errors[cell.dataset, cell.network, cell.method]
+            expected = 100 - error if "accuracy" in cell.metric else error
+            assert (cell.profile, cell.seeds) == (profile, 1)
+            assert cell.ours == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
+def test_an_item_is_a_sequence_of_experiments():
+    rows = tuple(Row("digits", "mlp", str(seed), Experiment(seed=seed)) for seed in range(3))
+    item = Item("three", rows)
+    assert list(item) == [Experiment(seed=seed) for seed in range(3)]
+    assert item[1] == Experiment(seed=1)
+    assert item[-1] in item
+    assert len(item) == 3
+
+
+def test_no_profile_makes_two_rows_of_a_table_one():
+    for paper in papers.papers.values():
+        for item in paper.tables.values():
+            for profile in PROFILES.keys() - {"quick"}:
+                assert len({experiment.at(profile).key for experiment in item}) == len(item)

@@ -1,0 +1,161 @@
+"""Experiments as text: what is written is read back, through a shell too."""
+
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from labelreg import cli
+from labelreg.assignments import command, parse, render
+from labelreg.experiments import Experiment
+from labelreg.papers import papers
+
+numbers = st.floats(1e-6, 1e6)
+SETTINGS = {
+    "epochs": st.integers(1, 500),
+    "batch_size": st.integers(1, 512),
+    "optimizer": st.sampled_from(["sgd", "adam"]),
+    "learning_rate": numbers,
+    "momentum": st.floats(0, 0.999),
+    "nesterov": st.booleans(),
+    "weight_decay": st.floats(0, 0.1),
+    "schedule": st.sampled_from(["multi_step", "one_cycle", "cosine", "constant", "plateau"]),
+    "milestones": st.lists(st.integers(1, 500), max_size=4).map(tuple),
+    "decay": st.floats(0, 1),
+    "precision": st.sampled_from(["float32", "bfloat16"]),
+    "sequence_length": st.integers(1, 100),
+    "clip_norm": st.floats(0, 10),
+    "dataset": st.sampled_from(["digits", "cifar10", "20news"]),
+    "network": st.sampled_from(["mlp", "resnet32"]),
+    "network_options": st.fixed_dictionaries(
+        {}, optional={"hidden": st.lists(st.integers(1, 512), max_size=3).map(tuple), "dropout": st.floats(0, 0.9)}
+    ),
+    "auxiliary_options": st.fixed_dictionaries({}, optional={"hidden": st.integers(1, 512)}),
+    "augmentation": st.sampled_from(["standard", "none", "crop_flip"]),
+    "subset": st.none() | st.integers(1, 50_000),
+    "holdout": st.floats(0, 0.9),
+    "label_noise": st.floats(0, 0.9),
+    "seed": st.integers(0, 10_000),
+    "observe": st.sets(st.sampled_from(["residual_labels", "class_distributions", "residual_divergence"])).map(tuple),
+}
+methods = st.one_of(
+    st.fixed_dictionaries({"method": st.just("cross_entropy")}),
+    st.fixed_dictionaries(
+        {
+            "method": st.just("adaptive_label_regularization"),
+            "options": st.fixed_dictionaries(
+                {}, optional={"smoothing": st.floats(0, 1), "tracking": st.just("ema"), "lr_mult": numbers}
+            ),
+        }
+    ),
+    st.fixed_dictionaries(
+        {
+            "method": st.just("knowledge_refinery"),
+            "options": st.fixed_dictionaries(
+                {}, optional={"gamma": st.floats(0, 1), "truncate": st.integers(0, 99), "kind": st.just("kl")}
+            ),
+        }
+    ),
+)
+untaught = st.builds(
+    lambda settings, method: Experiment(**settings, **method), st.fixed_dictionaries({}, optional=SETTINGS), methods
+)
+experiments = st.builds(
+    lambda settings, method, teacher: Experiment(**settings, **method, teacher=teacher),
+    st.fixed_dictionaries({}, optional=SETTINGS),
+    methods,
+    st.none() | st.just(Experiment()) | untaught,
+)
+
+
+@given(experiments)
+@settings(deadline=None, max_examples=60)
+def test_what_is_written_is_read_back(experiment):
+    written = list(render(experiment.changes()))
+    assert Experiment(**parse(written)) == experiment
+    assert Experiment().at("paper", **parse(written)).key == experiment.key
+
+
+@given(experiments)
+@settings(deadline=None, max_examples=60)
+def test_the_shell_command_names_the_experiment(experiment):
+    program, verb, profile, seeds, *settings = shlex.split(command(experiment, seeds=3))
+    assert (program, verb, profile, seeds) == ("labelreg", "run", "--profile=paper", "--seeds=3")
+    assert Experiment(**parse(settings)).key == experiment.key
+
+
+@pytest.mark.parametrize("paper", papers.values(), ids=papers)
+def test_the_commands_of_a_paper_run_its_rows(paper, monkeypatch):
+    monkeypatch.setattr(cli, "run_all", lambda experiments, **options: ran.extend(experiments) or {})
+    for item in paper.items.values():
+        for experiment in item:
+            ran = []
+            outcome = CliRunner().invoke(cli.app, shlex.split(command(experiment, paper.seeds))[1:])
+            assert outcome.exit_code == 0, outcome.output
+            assert ran == experiment.with_seeds(paper.seeds)
+
+
+class TestParse:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("epochs=30", {"epochs": 30}),
+            ("learning_rate=1e-3", {"learning_rate": 0.001}),
+            ("nesterov=false", {"nesterov": False}),
+            ("subset=None", {"subset": None}),
+            ("augmentation=none", {"augmentation": "none"}),
+            ("milestones=60,120", {"milestones": (60, 120)}),
+            ("milestones=60", {"milestones": (60,)}),
+            ("milestones=()", {"milestones": ()}),
+            ("observe=residual_labels", {"observe": ("residual_labels",)}),
+            ("dataset=20news", {"dataset": "20news"}),
+            ("options.smoothing=0.1", {"options": {"smoothing": 0.1}}),
+            ("network_options.hidden=128,64", {"network_options": {"hidden": (128, 64)}}),
+            ("network_options.hidden=128,", {"network_options": {"hidden": (128,)}}),
+            ("teacher.options.alpha=0.5", {"teacher": {"options": {"alpha": 0.5}}}),
+            ("teacher.teacher.network=mlp", {"teacher": {"teacher": {"network": "mlp"}}}),
+        ],
+    )
+    def test_reads(self, text, expected):
+        assert parse([text]) == expected
+
+    def test_gathers_groups(self):
+        texts = ["options.gamma=0.9", "epochs=2", "options.smoothing=0.1", "teacher.seed=1", "teacher.epochs=3"]
+        expected = {"options": {"gamma": 0.9, "smoothing": 0.1}, "epochs": 2, "teacher": {"seed": 1, "epochs": 3}}
+        assert parse(texts) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("epochs", "settings are given as NAME=VALUE, not 'epochs'"),
+            ("=3", "settings are given as NAME=VALUE, not '=3'"),
+            ("epoch=3", "no setting is called 'epoch'; did you mean epochs"),
+            ("smoothing=0.1", "no setting is called 'smoothing'"),
+            ("options=0.1", r"no setting is called 'options'; did you mean options\.NAME"),
+            ("epochs.long=3", r"no setting is called 'epochs\.long'; did you mean epochs"),
+            ("teacher=resnet18", r"no setting is called 'teacher'; did you mean teacher\.NAME"),
+            ("teacher.epoch=3", "no setting is called 'epoch'; did you mean epochs"),
+        ],
+    )
+    def test_refuses(self, text, message):
+        with pytest.raises(ValueError, match=message):
+            parse([text])
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("epochs=two", "epochs must be a whole number, not 'two'"),
+            ("milestones=a,b", "milestones, each, must be a whole number, not 'a'"),
+            ("options.gamma=2", "no option of cross_entropy is called 'gamma'"),
+        ],
+    )
+    def test_leaves_values_to_the_experiment(self, text, message):
+        with pytest.raises(ValueError, match=message):
+            Experiment(**parse([text]))
+
+
+def test_a_teacher_from_the_command_line_is_at_the_profile_too():
+    experiment = Experiment().at("quick", **parse(["method=knowledge_distillation", "teacher.seed=3", "epochs=5"]))
+    assert experiment.teacher == Experiment(seed=3).at("quick")

@@ -1,0 +1,361 @@
+"""The printed numbers of NaR, CS-KD and SBA: checked against what the papers print twice or write in their text."""
+
+import csv
+import re
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+import torch
+
+from labelreg.networks import build, count_parameters
+from labelreg.papers import reported
+from labelreg.paths import reported_root
+
+CELL = ["item", "dataset", "network", "method", "metric"]
+CIFAR = ("cifar10", "cifar100")
+SMALL = ("cifar100", "tinyimagenet")
+FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
+NAR_NETWORKS = ("plaincnn6", "resnet32", "preresnet110", "wrn28_10")
+RIVALS = ("AdaCos", "Virtual-softmax", "Maximum-entropy")
+
+TABLES = {
+    "nar": {"table1": 4, "table2": 30, "table3": 40, "table4": 14, "table5": 16},
+    "cskd": {"table1": 50, "table2": 20, "table3": 20, "table4": 100},
+    "sba": {"table1": 37},
+}
+METRICS = {
+    "nar": {"parameters_millions": 4, "error": 86, "valid_perplexity": 7, "test_perplexity": 7},
+    "cskd": {"top1_error": 115, "top5_error": 25, "ece": 25, "recall_at_1": 25},
+    "sba": {"error": 29, "relative_improvement": 8},
+}
+# every data set with the networks trained on it, table by table; alike in all columns of a table
+SETTINGS = {
+    ("nar", "table1"): {"cifar100": NAR_NETWORKS},
+    ("nar", "table2"): dict.fromkeys(CIFAR, ("plaincnn6", "resnet32", "wrn28_10")),
+    ("nar", "table3"): dict.fromkeys(CIFAR, NAR_NETWORKS),
+    ("nar", "table4"): {"ptb": ("lstm",)},
+    ("nar", "table5"): dict.fromkeys(CIFAR, ("plaincnn6", "resnet32")),
+    ("cskd", "table1"): dict.fromkeys(SMALL, ("resnet18", "densenet121"))
+    | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18", "imagenet_densenet121")),
+    ("cskd", "table2"): dict.fromkeys(SMALL, ("resnet18",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18",)),
+    ("cskd", "table3"): dict.fromkeys(SMALL, ("resnet10",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet10",)),
+    ("cskd", "table4"): dict.fromkeys(SMALL, ("resnet18",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18",)),
+    ("sba", "table1"): {
+        "cifar10": ("resnet44", "vgg16", "alexnet"),
+        "cifar100": ("resnet44", "vgg16"),
+        "imagenet": ("imagenet_resnet50", "imagenet_vgg16", "imagenet_alexnet"),
+    },
+}
+METHODS = {
+    ("nar", "table2"): {"Baseline", "LSR", "BAN-2", "BAN-3", "NaR"},
+    ("nar", "table3"): {"Single", *(f"NaR ({auxiliary})" for auxiliary in NAR_NETWORKS)},
+    ("nar", "table4"): {"Baseline", "Label noise", "LSR", "CP", "BAN-2", "NaR-small", "NaR-large"},
+    ("nar", "table5"): {"AT", "AT+NaR", "mixup", "mixup+NaR"},
+    ("cskd", "table1"): {"Cross-entropy", *RIVALS, "CS-KD"},
+    ("cskd", "table2"): {"Cross-entropy", "CS-KD", "Mixup", "Mixup + CS-KD"},
+    ("cskd", "table3"): {"Cross-entropy", "CS-KD", "KD", "KD + CS-KD"},
+    ("cskd", "table4"): {"Cross-entropy", *RIVALS, "CS-KD"},
+}
+# of the values and of the deviations of every table, added up from the papers and not from the files
+SUMS = {
+    ("nar", "table1"): ("40.9", "0"),
+    ("nar", "table2"): ("479.47", "3.24"),
+    ("nar", "table3"): ("599.64", "3.81"),
+    ("nar", "table4"): ("1078.93", "0"),
+    ("nar", "table5"): ("297.39", "1.05"),
+    ("cskd", "table1"): ("1764.17", "24.97"),
+    ("cskd", "table2"): ("712.65", "10.44"),
+    ("cskd", "table3"): ("754.48", "6.45"),
+    ("cskd", "table4"): ("3272.84", "61.54"),
+    ("sba", "table1"): ("856.08", "0"),
+}
+# typed a second time, from every corner of the tables
+SPOTS = """
+nar  table1 cifar100      wrn28_10             -                 parameters_millions  36.5
+nar  table2 cifar10       wrn28_10             LSR               error                4.32±0.20
+nar  table2 cifar100      resnet32             BAN-2             error                29.45±0.08
+nar  table2 cifar100      plaincnn6            NaR               error                28.78±0.10
+nar  table3 cifar10       plaincnn6            NaR_(wrn28_10)    error                6.24±0.06
+nar  table3 cifar10       resnet32             NaR_(plaincnn6)   error                6.6±0.10
+nar  table3 cifar10       preresnet110         Single            error                5.11±0.11
+nar  table3 cifar100      preresnet110         NaR_(resnet32)    error                21.75±0.12
+nar  table3 cifar100      wrn28_10             NaR_(preresnet110) error               17.9±0.10
+nar  table4 ptb           lstm                 Label_noise       test_perplexity      77.67
+nar  table4 ptb           lstm                 NaR-large         valid_perplexity     77.90
+nar  table5 cifar10       resnet32             AT                error                7.93
+nar  table5 cifar100      plaincnn6            mixup+NaR         error                27.13±0.13
+cskd table1 cub200        imagenet_resnet18    Cross-entropy     top1_error           46.00±1.43
+cskd table1 tinyimagenet  densenet121          Virtual-softmax   top1_error           42.92±1.56
+cskd table1 stanford_dogs imagenet_densenet121 AdaCos            top1_error           27.87±0.65
+cskd table1 mit67         imagenet_resnet18    Maximum-entropy   top1_error           43.36±1.62
+cskd table2 stanford_dogs imagenet_resnet18    Mixup             top1_error           32.54±0.04
+cskd table3 tinyimagenet  resnet10             Cross-entropy     top1_error           48.09±0.54
+cskd table3 mit67         imagenet_resnet10    KD                top1_error           38.63±0.11
+cskd table4 cifar100      resnet18             AdaCos            ece                  71.79±0.51
+cskd table4 stanford_dogs imagenet_resnet18    Maximum-entropy   top5_error           10.9±0.31
+cskd table4 mit67         imagenet_resnet18    Maximum-entropy   recall_at_1          38.06±3.32
+sba  table1 cifar10       vgg16                Cutout            error                6.17
+sba  table1 cifar100      resnet44             Cutout_+_BA       error                25.85
+sba  table1 imagenet      imagenet_resnet50    SBA               error                22.72
+"""
+
+
+def as_text(paper: str) -> list[dict[str, str]]:
+    with open(reported_root() / f"{paper}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def numbers(paper: str, item: str, metric: str, column: str = "value") -> pd.Series:
+    """The numbers of one metric of a table, by dataset, network and method."""
+    rows = reported(paper).query("item == @item and metric == @metric")
+    return rows.set_index(["dataset", "network", "method"])[column].sort_index()
+
+
+@pytest.mark.parametrize("paper", TABLES)
+class TestForm:
+    def test_every_table_is_complete(self, paper):
+        table = reported(paper)
+        assert table["item"].value_counts().to_dict() == TABLES[paper]
+        assert table["metric"].value_counts().to_dict() == METRICS[paper]
+
+    def test_columns_and_types(self, paper):
+        rows = as_text(paper)
+        assert list(rows[0]) == [*CELL, "value", "std"]
+        assert all(re.fullmatch(r"\d{1,2}\.\d{1,2}", row["value"]) for row in rows)
+        assert all(re.fullmatch(r"(\d\.\d\d)?", row["std"]) for row in rows)
+
+    def test_no_cell_twice(self, paper):
+        assert not reported(paper).duplicated(CELL).any()
+
+    def test_names_are_those_of_the_package(self, paper):
+        table = reported(paper)
+        settings = {
+            (paper, item): {dataset: set(cells["network"]) for dataset, cells in rows.groupby("dataset")}
+            for item, rows in table.groupby("item")
+        }
+        expected = {
+            key: {dataset: set(networks) for dataset, networks in table.items()}
+            for key, table in SETTINGS.items()
+            if key[0] == paper
+        }
+        assert settings == expected
+
+
+@pytest.mark.parametrize(("paper", "item"), METHODS)
+def test_every_setting_has_every_method_in_every_metric(paper, item):
+    rows = reported(paper).query("item == @item")
+    for _, cells in rows.groupby(["dataset", "network", "metric"]):
+        assert sorted(cells["method"]) == sorted(METHODS[paper, item])
+
+
+def test_cutout_alone_is_not_printed_for_imagenet():
+    errors = numbers("sba", "table1", "error")
+    for (dataset, _), cells in errors.groupby(["dataset", "network"]):
+        cutout = {"Cutout"} if dataset in CIFAR else set()
+        assert set(cells.index.get_level_values("method")) == {"Baseline", "Cutout + BA", "SBA"} | cutout
+
+
+def test_deviations_stand_where_printed():
+    nar = reported("nar")
+    printed = nar["item"].isin(["table2", "table3"]) | nar["method"].isin(["AT+NaR", "mixup+NaR"])
+    assert (nar["std"].notna() == printed).all()
+    assert reported("cskd")["std"].notna().all()
+    assert reported("sba")["std"].isna().all()
+
+
+@pytest.mark.parametrize(("paper", "item"), SUMS)
+def test_sums(paper, item):
+    rows = [row for row in as_text(paper) if row["item"] == item]
+    sums = [sum(Decimal(row[column] or 0) for row in rows) for column in ("value", "std")]
+    assert sums == [Decimal(number) for number in SUMS[paper, item]]
+
+
+@pytest.mark.parametrize("spot", SPOTS.strip().splitlines(), ids=lambda spot: " ".join(spot.split()[:5]))
+def test_spots(spot):
+    paper, *cell, printed = spot.split()
+    cell = [name.replace("_(", " (").replace("_+_", " + ").replace("Label_", "Label ") for name in cell]
+    cell = ["" if name == "-" else name for name in cell]
+    value, _, std = printed.partition("±")
+    assert dict(zip([*CELL, "value", "std"], [*cell, value, std], strict=True)) in as_text(paper)
+
+
+# NaR -----------------------------------------------------------------------------------------------------------------
+
+
+def test_parameters_that_nar_prints_are_those_of_the_networks():
+    for row in reported("nar").query("item == 'table1'").itertuples():
+        with torch.device("meta"):
+            network = build(row.network, num_classes=100)
+        assert round(count_parameters(network) / 1e6, 1) == row.value
+
+
+@pytest.mark.parametrize("column", ["value", "std"])
+def test_baselines_of_nar_are_those_of_its_table_3(column):
+    baseline = numbers("nar", "table2", "error", column).xs("Baseline", level="method")
+    single = numbers("nar", "table3", "error", column).xs("Single", level="method")
+    assert baseline.to_dict() == single.drop("preresnet110", level="network").to_dict()
+
+
+def test_nar_with_its_own_architecture_is_the_same_in_tables_2_and_3_but_for_three_deviations():
+    columns = ["value", "std"]
+    table2, table3 = (reported("nar").query("item == @item").set_index(CELL[1:4]) for item in ("table2", "table3"))
+    deviations = {}
+    for (dataset, network), own in table2[columns].xs("NaR", level="method").iterrows():
+        other = table3.loc[(dataset, network, f"NaR ({network})"), columns]
+        assert own["value"] == other["value"]
+        if own["std"] != other["std"]:
+            deviations[dataset, network] = (own["std"], other["std"])
+    assert deviations == {
+        ("cifar10", "resnet32"): (0.10, 0.08),
+        ("cifar100", "plaincnn6"): (0.10, 0.08),
+        ("cifar100", "resnet32"): (0.07, 0.05),
+    }
+
+
+def test_nar_is_ahead_of_its_rivals_but_for_one_tie():
+    errors = numbers("nar", "table2", "error").unstack("method")
+    margin = (errors.drop(columns="NaR").min(axis="columns") - errors["NaR"]).round(2)
+    assert margin[margin <= 0].to_dict() == {("cifar10", "plaincnn6"): 0.0}
+
+
+def test_what_nar_says_of_auxiliary_networks_holds_but_for_some():
+    errors = numbers("nar", "table3", "error").unstack("method")
+    assert (errors["NaR (plaincnn6)"] > errors["NaR (resnet32)"]).all()
+
+    # that PreResNet-110 is the best auxiliary of residual targets
+    best = errors.drop("plaincnn6", level="network").idxmin(axis="columns")
+    assert best[best != "NaR (preresnet110)"].to_dict() == {("cifar100", "wrn28_10"): "NaR (wrn28_10)"}
+
+    # that WRN-28-10 is a worse auxiliary than ResNet-32 and PreResNet-110: in three settings of eight
+    worse = errors["NaR (wrn28_10)"] > errors[["NaR (resnet32)", "NaR (preresnet110)"]].max(axis="columns")
+    assert set(errors.index[worse]) == {("cifar10", "preresnet110"), ("cifar10", "wrn28_10"), ("cifar100", "plaincnn6")}
+
+
+def test_perplexities_are_ordered_as_nar_says_but_for_one():
+    valid = numbers("nar", "table4", "valid_perplexity")["ptb", "lstm"]
+    test = numbers("nar", "table4", "test_perplexity")["ptb", "lstm"]
+    for perplexity in (valid, test):
+        assert perplexity.idxmin() == "NaR-small"
+        assert perplexity["CP"] < perplexity[["LSR", "Label noise"]].min()
+    # that BAN is slightly better than the confidence penalty
+    assert test["BAN-2"] < test["CP"]
+    assert valid["BAN-2"] > valid["CP"]
+
+
+def test_nar_helps_adversarial_training_and_mixup_everywhere():
+    errors = numbers("nar", "table5", "error").unstack("method")
+    baseline = numbers("nar", "table2", "error").xs("Baseline", level="method")
+    assert (errors["AT+NaR"] < errors["AT"]).all()
+    assert (errors["mixup+NaR"] < errors["mixup"]).all()
+    assert (errors["mixup"] < baseline[errors.index]).all()
+    assert (errors["AT"] > baseline[errors.index]).all()
+
+
+# CS-KD ---------------------------------------------------------------------------------------------------------------
+
+# in parentheses beside CS-KD's errors in Table 1: by how much of cross-entropy's error they are lower, in percent
+PRINTED_REDUCTIONS = {
+    ("cifar100", "resnet18"): 11.9,
+    ("cifar100", "densenet121"): 3.7,
+    ("tinyimagenet", "resnet18"): 4.9,
+    ("tinyimagenet", "densenet121"): 2.9,
+    ("cub200", "imagenet_resnet18"): 27.2,
+    ("cub200", "imagenet_densenet121"): 27.2,
+    ("stanford_dogs", "imagenet_resnet18"): 14.4,
+    ("stanford_dogs", "imagenet_densenet121"): 17.2,
+    ("mit67", "imagenet_resnet18"): 8.9,
+    ("mit67", "imagenet_densenet121"): 4.9,
+}
+
+
+def test_printed_reductions_of_cskd_recompute():
+    errors = numbers("cskd", "table1", "top1_error").unstack("method")
+    reductions = 100 * (1 - errors["CS-KD"] / errors["Cross-entropy"])
+    assert reductions.round(1).to_dict() == PRINTED_REDUCTIONS
+
+
+@pytest.mark.parametrize("column", ["value", "std"])
+def test_errors_that_cskd_prints_again_are_those_of_its_table_1(column):
+    first = numbers("cskd", "table1", "top1_error", column)
+    second = numbers("cskd", "table2", "top1_error", column)
+    fourth = numbers("cskd", "table4", "top1_error", column)
+    again = second[second.index.get_level_values("method").isin(["Cross-entropy", "CS-KD"])]
+    assert again.to_dict() == first[again.index].to_dict()
+    assert fourth.to_dict() == first[fourth.index].to_dict()
+
+
+def test_numbers_that_cskd_names_in_its_text():
+    cub = ("cub200", "imagenet_resnet18")
+    first, second = (numbers("cskd", item, "top1_error")[cub] for item in ("table1", "table2"))
+    recall = numbers("cskd", "table4", "recall_at_1")[cub]
+    assert first[["Cross-entropy", "CS-KD"]].tolist() == [46.00, 33.50]
+    assert second[["Mixup", "Mixup + CS-KD"]].tolist() == [37.09, 31.95]
+    assert recall[["CS-KD", "Virtual-softmax", "AdaCos"]].tolist() == [59.22, 55.56, 54.86]
+    # the end of section 3.2 calls 39.32 the error of CS-KD, section 1 that of distillation
+    third = numbers("cskd", "table3", "top1_error")["cub200", "imagenet_resnet10"]
+    assert third[["CS-KD", "KD", "KD + CS-KD"]].tolist() == [39.12, 39.32, 35.36]
+
+
+def test_cskd_is_the_best_of_its_tables_but_for_one():
+    def best(item, metric):
+        table = numbers("cskd", item, metric).unstack("method")
+        return table.idxmax(axis="columns") if metric == "recall_at_1" else table.idxmin(axis="columns")
+
+    assert (best("table1", "top1_error") == "CS-KD").all()
+    assert (best("table2", "top1_error") == "Mixup + CS-KD").all()
+    assert (best("table3", "top1_error") == "KD + CS-KD").all()
+    assert (best("table4", "top5_error") == "CS-KD").all()
+    assert (best("table4", "ece") == "CS-KD").all()
+    recall = best("table4", "recall_at_1")
+    assert recall[recall != "CS-KD"].to_dict() == {("cifar100", "resnet18"): "Maximum-entropy"}
+
+
+def test_rivals_of_cskd_that_are_worse_than_cross_entropy():
+    errors = numbers("cskd", "table1", "top1_error").unstack("method")
+    rivals = errors[list(RIVALS)].stack()
+    baseline = errors["Cross-entropy"].loc[rivals.index.droplevel("method")]
+    # the text names Maximum-entropy on TinyImageNet instead of Virtual-softmax
+    assert set(rivals.index[rivals.to_numpy() > baseline.to_numpy()]) == {
+        ("cifar100", "densenet121", "AdaCos"),
+        ("tinyimagenet", "densenet121", "Virtual-softmax"),
+        ("mit67", "imagenet_densenet121", "Virtual-softmax"),
+        ("mit67", "imagenet_densenet121", "Maximum-entropy"),
+    }
+
+
+# SBA -----------------------------------------------------------------------------------------------------------------
+
+
+def test_printed_improvements_of_sba_recompute():
+    errors = numbers("sba", "table1", "error").unstack("method")
+    printed = numbers("sba", "table1", "relative_improvement").xs("SBA", level="method")
+    computed = (100 * (1 - errors["SBA"] / errors["Baseline"])).round(2)
+    assert computed.to_dict() == printed.to_dict()
+    # the two bounds that the text names
+    assert printed.min() == 4.26
+    assert printed["cifar10"].min() > 24
+
+
+def test_errors_of_sba_fall_from_column_to_column():
+    errors = numbers("sba", "table1", "error").unstack("method")
+    cifar = errors.dropna()
+    assert len(cifar) == 5
+    assert (cifar["Baseline"] > cifar["Cutout"]).all()
+    assert (cifar["Cutout"] > cifar["Cutout + BA"]).all()
+    assert (errors["Baseline"] > errors["Cutout + BA"]).all()
+    assert (errors["Cutout + BA"] > errors["SBA"]).all()
+
+
+def test_gains_of_the_rivals_that_sba_names_are_its_own_gains_over_them():
+    errors = numbers("sba", "table1", "error").unstack("method")
+    named = {"Cutout + BA": 1.96, "Cutout": 3.44}
+    gains = {method: (errors["Baseline"] - errors[method]).round(2) for method in named}
+    assert not any((gains[method] == gain).any() for method, gain in named.items())
+    vgg16 = errors.loc["cifar10", "vgg16"]
+    assert {method: round(vgg16[method] - vgg16["SBA"], 2) for method in named} == named
+
+
+def test_gain_over_batch_augmentation_that_sba_names_recomputes():
+    alexnet = numbers("sba", "table1", "error")["imagenet", "imagenet_alexnet"]
+    assert round(alexnet["Cutout + BA"] - alexnet["SBA"], 2) == 3.33

@@ -1,0 +1,125 @@
+"""The files around the package agree with each other."""
+
+import itertools
+import os
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+
+from labelreg.paths import project_root
+
+ROOT = project_root()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def project_files() -> list[str]:
+    """Everything in the checkout that git does not ignore, as paths from its root."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    finished = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True)
+    if finished.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in finished.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def loaded(name: str):
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+class TestEnvironment:
+    def test_conda_installs_every_extra(self):
+        *_, pip = loaded("environment.yml")["dependencies"]
+        (requirement,) = pip["pip"]
+        extras = re.fullmatch(r"-e \.\[(.+)\]", requirement)[1].split(",")
+        assert set(extras) == set(PROJECT["optional-dependencies"])
+
+    def test_conda_takes_the_same_pythons(self):
+        dependencies = loaded("environment.yml")["dependencies"]
+        assert f"python{PROJECT['requires-python']}" in dependencies
+        assert "pip" in dependencies
+
+    def test_lock_file_names_every_requirement(self):
+        (locked,) = (
+            package
+            for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+            if package["name"] == PROJECT["name"]
+        )
+        requirements = {(entry["name"], entry.get("specifier", "")) for entry in locked["metadata"]["requires-dist"]}
+        written = itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+        assert requirements == {re.fullmatch(r"([\w-]+)(.*)", each).groups() for each in written}
+
+    def test_hooks_run_tools_of_the_environment(self):
+        (repository,) = loaded(".pre-commit-config.yaml")["repos"]
+        tools = {re.match(r"\.venv/bin/(\S+)", hook["entry"])[1] for hook in repository["hooks"]}
+        assert tools <= {re.match(r"[\w-]+", each)[0] for each in PROJECT["optional-dependencies"]["dev"]}
+
+
+class TestCommands:
+    @pytest.mark.parametrize("target", ["env", "test", "lint", "format", "notebooks", "book", "clean"])
+    def test_make_knows_and_lists_the_target(self, target):
+        for command in (["make", "--dry-run", target], ["make", "help"]):
+            finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            assert finished.returncode == 0, finished.stderr
+        assert re.search(rf"^make {target} +\w", finished.stdout, re.M)
+
+    def test_continuous_integration_is_a_sound_script_that_stops_at_failures(self):
+        script = ROOT / ".ci" / "run"
+        assert os.access(script, os.X_OK)
+        assert subprocess.run(["bash", "-n", script]).returncode == 0
+        lines = script.read_text().splitlines()
+        assert lines[0] == "#!/usr/bin/env bash"
+        assert "set -euo pipefail" in lines
+
+
+class TestBook:
+    def test_every_notebook_and_page_is_in_the_table_of_contents_once(self):
+        contents = loaded("_toc.yml")
+        listed = [contents["root"]] + [page["file"] for part in contents["parts"] for page in part["chapters"]]
+        pages = [
+            path
+            for folder, kind in (("book", "md"), ("notebooks", "ipynb"))
+            for path in ROOT.glob(f"{folder}/*.{kind}")
+        ]
+        assert sorted(listed) == sorted(f"{path.parent.name}/{path.stem}" for path in pages)
+
+    def test_every_module_is_in_the_reference(self):
+        documented = re.findall(r"automodule:: labelreg\.(\w+)$", (ROOT / "book" / "api.md").read_text(), re.M)
+        modules = {path.stem for path in (ROOT / "labelreg").glob("[a-z]*") if path.suffix == ".py" or path.is_dir()}
+        behind_the_scenes = {"assignments", "checks", "cli", "paths"}
+        assert sorted(documented) == sorted(modules - behind_the_scenes)
+
+    def test_results_are_never_taken_from_a_cache_and_failures_never_passed_over(self):
+        configuration = loaded("_config.yml")
+        assert configuration["execute"]["execute_notebooks"] == "force"
+        assert configuration["sphinx"]["config"]["nb_execution_raise_on_error"] is True
+        assert "--warningiserror --nitpick" in (ROOT / "Makefile").read_text()
+
+    def test_equations_need_no_network(self):
+        assert "sphinx-mathjax-offline" in loaded("_config.yml")["sphinx"]["extra_extensions"]
+
+    def test_every_citation_is_in_the_bibliography(self):
+        known = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M))
+        pages = [*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")]
+        roles = [role for page in pages for role in re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", page.read_text())]
+        assert {key.strip() for role in roles for key in role.split(",")} <= known
+
+
+class TestFiles:
+    def test_no_python_file_is_longer_than_500_lines(self):
+        lengths = {
+            name: len((ROOT / name).read_text().splitlines()) for name in project_files() if name.endswith(".py")
+        }
+        assert lengths
+        assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+    def test_no_file_knows_the_machine_it_was_written_on(self):
+        machine = re.compile(rf"(?<![\w.])/(?:{'|'.join(['home', 'root', 'tmp', 'work', 'Users'])})/\w")
+        texts = {name: (ROOT / name).read_bytes() for name in project_files()}
+        found = {
+            name: match[0]
+            for name, content in texts.items()
+            if b"\0" not in content and (match := machine.search(content.decode(errors="replace")))
+        }
+        assert found == {}

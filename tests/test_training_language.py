@@ -1,0 +1,336 @@
+"""Training on a text: against a loop written out, against its own interruption, and what is reported of it."""
+
+import copy
+import itertools
+import math
+import os
+import signal
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from labelreg import experiments, methods, networks
+from labelreg.data import SequenceLoader, load, registry
+from labelreg.data.language import make_dataset
+from labelreg.experiments import Experiment
+from labelreg.methods import CrossEntropy, LabelSmoothing
+from labelreg.results import Result
+from labelreg.training import Interrupted, Recipe, Trainer
+
+WORDS = "abcdefgh"
+STEPS = 5  # of 7, 7, 7, 7 and 2 rows, 4 columns each
+
+
+def make_text(length, seed):
+    """Every word is followed by the next, or, once in four, by any."""
+    draws = torch.Generator().manual_seed(seed)
+    steps = torch.where(torch.rand(length, generator=draws) < 0.75, 1, torch.randint(8, (length,), generator=draws))
+    return [WORDS[place % 8] for place in steps.cumsum(0).tolist()]
+
+
+DATASET = make_dataset("chain", make_text(123, 0), make_text(64, 1), make_text(95, 2))
+
+
+def make_network(dropout=0.3, hidden=6):
+    return networks.build("lstm", 8, hidden=hidden, dropout=dropout, init_range=0.3)
+
+
+def make_trainer(method="cross_entropy", *, seed=0, dropout=0.3, trainer=None, **recipe):
+    """A trainer whose parameters and random draws are a function of the seed."""
+    torch.manual_seed(seed)
+    network = make_network(dropout)
+    if isinstance(method, str):
+        method = methods.create(method, 8, {}, lambda role, chosen: make_network(dropout, hidden=4))
+    settings = {"epochs": 3, "batch_size": 4, "sequence_length": 7, "learning_rate": 2.0, "schedule": "plateau"}
+    plain = {"momentum": 0.0, "weight_decay": 0.0}
+    return Trainer(network, method, DATASET, Recipe(**settings | plain | recipe), **trainer or {})
+
+
+def read_at_once(network, split, columns=10):
+    """Error and mean loss over a text in columns, each read in one piece from its beginning."""
+    rows = len(split) // columns
+    inputs, targets = (values[: rows * columns].view(columns, rows).t() for values in (split.inputs, split.targets))
+    network = copy.deepcopy(network).eval()
+    network.reset_state()
+    with torch.no_grad():
+        logits = network(inputs)
+    wrong = (logits.argmax(1) != targets.flatten()).double().mean()
+    return float(wrong), float(cross_entropy(logits.double(), targets.flatten()))
+
+
+class TestLoop:
+    @pytest.mark.parametrize("clip_norm", [0.0, 0.2])
+    def test_is_truncated_backpropagation_with_sgd_written_out(self, clip_norm):
+        trainer = make_trainer(dropout=0.0, clip_norm=clip_norm, learning_rate=0.5, schedule="constant")
+        network = copy.deepcopy(trainer.network)
+        parameters = list(network.parameters())
+        columns = [values[:120].view(4, 30).t() for values in (DATASET.train.inputs, DATASET.train.targets)]
+        norms = []
+        for _ in range(3):
+            network.reset_state()
+            for inputs, targets in zip(*(values.split(7) for values in columns), strict=True):
+                loss = cross_entropy(network(inputs), targets.flatten())
+                gradients = torch.autograd.grad(loss, parameters)
+                norms.append(float(torch.cat([gradient.flatten() for gradient in gradients]).norm()))
+                scale = min(1.0, clip_norm / norms[-1]) if clip_norm else 1.0
+                with torch.no_grad():
+                    for parameter, gradient in zip(parameters, gradients, strict=True):
+                        parameter -= 0.5 * scale * gradient
+        trainer.fit()
+        assert len(norms) == 3 * STEPS
+        assert not clip_norm or min(norms) < clip_norm < max(norms)  # some are clipped, some are not
+        for name, value in network.named_parameters():
+            torch.testing.assert_close(trainer.network.get_parameter(name), value, rtol=1e-4, atol=1e-6)
+
+    def test_clips_every_network_by_itself(self):
+        trainer, norms = make_trainer("deep_mutual_learning", clip_norm=0.05, epochs=1), []
+
+        def measure(optimizer, *_):
+            groups = ([parameter.grad for parameter in group["params"]] for group in optimizer.param_groups)
+            norms.append([float(torch.cat([gradient.flatten() for gradient in group]).norm()) for group in groups])
+
+        trainer.optimizer.register_step_pre_hook(measure)
+        trainer.fit()
+        assert torch.tensor(norms).shape == (STEPS, 2)
+        assert norms[0] == pytest.approx([0.05, 0.05], rel=1e-3)
+
+    def test_records_means_over_the_words_of_an_epoch(self):
+        class Recorder(CrossEntropy):
+            def step(self, network, batch):
+                step = super().step(network, batch)
+                right = int((step.logits.argmax(1) == batch.targets).sum())
+                steps.append((len(batch.targets), float(step.loss.detach()), right))
+                return step
+
+        steps = []
+        trainer = make_trainer(Recorder(), epochs=1)
+        trainer.fit()
+        assert [size for size, _, _ in steps] == [28, 28, 28, 28, 8]
+        mean = sum(size * loss for size, loss, _ in steps) / 120
+        assert trainer.history[0]["loss"] == pytest.approx(mean)
+        assert trainer.history[0]["train_accuracy"] == pytest.approx(sum(right for _, _, right in steps) / 120)
+
+    @pytest.mark.parametrize(
+        ("trainer", "method", "message"),
+        [
+            ({"augmentation": "crop_flip"}, "cross_entropy", "chain is a text, .* got augmentation 'crop_flip'"),
+            ({}, "partnered", "chain is a text, .* got view 'partner', augmentation 'none'"),
+        ],
+    )
+    def test_a_text_has_no_views_and_no_augmentation(self, trainer, method, message):
+        class Partnered(CrossEntropy):
+            views = frozenset({"partner"})
+
+        with pytest.raises(ValueError, match=message):
+            make_trainer(Partnered() if method == "partnered" else method, trainer=trainer)
+
+    @pytest.mark.parametrize("name", ["cross_entropy", "label_smoothing", "confidence_penalty", "disturb_label"])
+    def test_criteria_learn_word_by_word(self, name):
+        self.learns(name)
+
+    @pytest.mark.parametrize(
+        "name", ["deep_mutual_learning", "knowledge_distillation", "network_as_regularization", "knowledge_refinery"]
+    )
+    def test_methods_with_other_networks_or_labels_learn_too(self, name):
+        self.learns(name)
+
+    def learns(self, name):
+        trainer = make_trainer(name, dropout=0.0, epochs=20, optimizer="adam", learning_rate=0.05)
+        trainer.fit()
+        assert trainer.history[-1]["test_perplexity"] < 6 < 7 < trainer.history[0]["test_perplexity"]  # 8 by guessing
+
+
+class TestReport:
+    def test_of_a_text_is_that_of_the_text_read_at_once(self):
+        trainer = make_trainer(LabelSmoothing(0.3), sequence_length=2)
+        trainer.fit()
+        row = trainer.history[-1]
+        for name, split in (("test", DATASET.test), ("validation", DATASET.validation)):
+            error, nll = read_at_once(trainer.network, split)  # of the plain loss, whatever is trained on
+            assert row[f"{name}_error"] == pytest.approx(error)
+            assert row[f"{name}_nll"] == pytest.approx(nll, rel=1e-5)
+            assert row[f"{name}_perplexity"] == pytest.approx(math.exp(nll), rel=1e-5)
+
+    def test_predictions_come_in_the_order_of_the_columns(self):
+        trainer = make_trainer()
+        logits, targets = trainer.predict(DATASET.test)
+        loader = SequenceLoader(DATASET.test, 10, 9)
+        assert torch.equal(targets, torch.cat([batch.targets for batch in loader.epoch(0)]))
+        assert float(cross_entropy(logits, targets)) == pytest.approx(read_at_once(trainer.network, DATASET.test)[1])
+
+    def test_never_has_the_logits_of_more_than_a_step_in_memory(self):
+        rows = []
+
+        class Watching(CrossEntropy):
+            def predict(self, network, inputs):
+                rows.append(inputs.numel())
+                return super().predict(network, inputs)
+
+        trainer = make_trainer(Watching(), epochs=1, sequence_length=3)
+        trainer.fit()
+        assert max(rows) == 30
+        assert sum(rows) == 90 + 60  # of 94 and 63, in ten columns
+
+    def test_leaves_training_as_it_was(self):
+        trainer = make_trainer(schedule="constant")
+        trainer.fit()
+        unwatched = make_trainer(schedule="constant")
+        unwatched._summarise = lambda split: {}
+        unwatched.fit()
+        for one, other in zip(trainer.network.parameters(), unwatched.network.parameters(), strict=True):
+            assert torch.equal(one, other)
+
+
+class TestPlateau:
+    LOSSES = (3.0, 2.0, 2.0, 2.5, 1.9, 1.95, 1.0, 1.0)
+    # how often an epoch before was no better than the best before it
+    FALLS = (0, 0, 0, 1, 2, 2, 3, 3)
+
+    def make(self, **settings):
+        trainer = make_trainer(epochs=8, decay=0.25, **settings)
+        losses = itertools.cycle(self.LOSSES[trainer.epoch :])
+
+        def summarise(split):
+            nll = self.LOSSES[trainer.epoch] if split is trainer.validation else next(losses)
+            return {"nll": nll, "error": 0.5, "perplexity": math.exp(nll)}
+
+        trainer._summarise = summarise
+        rates = []
+        trainer.optimizer.register_step_pre_hook(
+            lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])
+        )
+        return trainer, rates
+
+    def test_the_rate_falls_after_every_epoch_without_improvement(self):
+        trainer, rates = self.make()
+        trainer.fit()
+        assert [rate for (rate,) in rates] == [2.0 * 0.25**fall for fall in self.FALLS for _ in range(STEPS)]
+        assert trainer.history[-1]["learning_rate"] == 2.0 * 0.25**4
+
+    def test_so_do_the_rates_of_a_methods_networks(self):
+        trainer, rates = self.make(method="deep_mutual_learning")
+        trainer.fit()
+        assert rates == [[2.0 * 0.25**fall] * 2 for fall in self.FALLS for _ in range(STEPS)]
+
+    @pytest.mark.parametrize("stop", range(1, 8))
+    def test_the_best_so_far_is_in_the_checkpoint(self, stop, tmp_path):
+        first, before = self.make()
+        first.recipe = Recipe(**{name: getattr(first.recipe, name) for name in vars(first.recipe)} | {"epochs": stop})
+        first.fit(tmp_path / "checkpoint.pt")
+        second, after = self.make()
+        second.fit(tmp_path / "checkpoint.pt")
+        assert [rate for (rate,) in before + after] == [2.0 * 0.25**fall for fall in self.FALLS for _ in range(STEPS)]
+
+    def test_needs_a_validation_split(self):
+        dataset = load("digits", subset=50)
+        network = networks.build("mlp", 10)
+        with pytest.raises(ValueError, match="'plateau' watches a validation split, and digits comes with none"):
+            Trainer(network, CrossEntropy(), dataset, Recipe(schedule="plateau"))
+        Trainer(network, CrossEntropy(), dataset, Recipe(schedule="plateau"), validation=dataset.test)
+
+
+class Interrupter:
+    """Sends this process a signal at one forward pass of a network."""
+
+    def __init__(self, network, moment):
+        self.passes, self.moment = 0, moment
+        network.register_forward_pre_hook(self)
+
+    def __call__(self, module, inputs):
+        self.passes += 1
+        if self.passes == self.moment:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def outcome(trainer):
+    """Everything training leaves behind but the time it took."""
+    return {
+        "network": trainer.network.state_dict(),
+        "method": trainer.method.state_dict(),
+        "history": [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history],
+        "random": torch.get_rng_state(),
+    }
+
+
+@pytest.mark.parametrize("method", ["cross_entropy", "disturb_label", "deep_mutual_learning"])
+# an epoch is 5 passes of training, two of the test and one of validation
+@pytest.mark.parametrize("moment", [1, 3, 5, 6, 12, 16])
+def test_an_interrupted_run_goes_on_bit_by_bit(method, moment, tmp_path):
+    straight = make_trainer(method)
+    straight.fit()
+    expected = outcome(straight)
+    interrupted = make_trainer(method)
+    Interrupter(interrupted.network, moment)
+    with pytest.raises(Interrupted):
+        interrupted.fit(tmp_path / "checkpoint.pt")
+    resumed = make_trainer(method, seed=99)  # nothing of it may survive
+    resumed.fit(tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(outcome(resumed), expected, rtol=0, atol=0)
+
+
+class TestRecipe:
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ({"sequence_length": 0}, "sequence_length must be positive, not 0"),
+            ({"clip_norm": -0.1}, "clip_norm must not be negative, not -0.1"),
+            ({"clip_norm": math.nan}, "clip_norm must not be negative, not nan"),
+        ],
+    )
+    def test_refuses_what_cannot_be(self, setting, message):
+        with pytest.raises(ValueError, match=message):
+            Recipe(**setting)
+
+
+SETTINGS = {
+    "dataset": "chain",
+    "network": "lstm",
+    "network_options": {"hidden": 8, "layers": 1, "dropout": 0.1, "init_range": 0.1},
+    "schedule": "plateau",
+    "batch_size": 10,
+    "learning_rate": 10.0,
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "clip_norm": 0.25,
+    "epochs": 2,
+}
+
+
+class TestExperiment:
+    @pytest.fixture(autouse=True)
+    def _registered(self, monkeypatch):
+        monkeypatch.setitem(registry._datasets, "chain", lambda root: DATASET)
+
+    def test_is_run_recorded_and_found(self, tmp_path):
+        lines = []
+        experiment = Experiment(**SETTINGS | {"dataset": "pydoc"})
+        result = experiments.run(experiment, results=tmp_path, progress=lines.append)
+        assert experiments.run(experiment, results=tmp_path, progress=lines.append) == result
+        assert len(lines) == 2
+        assert f"{result.last['test_perplexity']:.1f} perplexity" in lines[-1]
+        assert result.last["test_perplexity"] < result.history["test_perplexity"][0] < 1_200
+        assert {"validation_nll", "validation_perplexity", "validation_error", "test_nll", "test_error"} <= set(
+            result.last
+        )
+
+    def test_a_teacher_is_a_language_model_too(self):
+        teacher = Experiment(**SETTINGS)
+        student = Experiment(**SETTINGS, method="knowledge_distillation", teacher=teacher)
+        assert experiments.train(student).result.last["loss_soft"] > 0
+
+    def test_the_auxiliary_has_options_of_its_own(self):
+        trained = experiments.train(
+            Experiment(**SETTINGS, method="deep_mutual_learning", auxiliary_options={"hidden": 3})
+        )
+        assert trained.network.classifier.in_features == 8
+        assert trained.method.peer.classifier.in_features == 3
+        assert len(trained.method.peer.layers) == 1  # as the target has
+
+    def test_nothing_is_held_out_where_there_is_a_validation_split(self):
+        with pytest.raises(ValueError, match=r"chain comes with a validation split; holdout=0.1 must be 0"):
+            experiments.train(Experiment(**SETTINGS, holdout=0.1))
+
+    def test_the_best_epoch_is_that_of_the_lowest_perplexity(self):
+        history = {"test_error": [0.5, 0.6, 0.7], "test_perplexity": [90.0, 70.0, 80.0]}
+        assert Result("", {}, history, {}).best == {"test_error": 0.6, "test_perplexity": 70.0}
