@@ -28,6 +28,7 @@ METHOD_COLOURS: dict[str, str] = {
     "disturb_label": "#88DDBB",
     "network_as_regularization": "#E69F00",
     "snapshot_regularization": "#662200",
+    "forest_as_regularization": "#999933",
     "adaptive_label_regularization": "#009E73",
     "knowledge_refinery": "#0072B2",
     "class_wise_self_distillation": "#D55E00",
@@ -353,26 +354,32 @@ def label_histories(
 def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
     """Draw the disturbed targets of a regression over training: mean and three standard deviations over runs.
 
+    Above as they are, below as distances from the observations, each panel to its own scale.
+
     Args:
         dataset: the regression; its test split is the curve without noise.
         runs: what was seen.
         panels: which looks to draw, by position.
     """
-    figure = Figure(figsize=(1.75 * len(panels), 2.6), layout="constrained")
+    figure = Figure(figsize=(1.75 * len(panels), 4.2), layout="constrained")
+    grid = figure.subplots(2, len(panels), sharex=True, squeeze=False)
     inputs, observed = dataset.train.inputs.squeeze(1), dataset.train.targets.squeeze(1)
-    line = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, panel in zip(line, panels, strict=True):
+    bars = {"fmt": "o", "color": "grey", "markersize": 2.5, "linewidth": 2.5, "alpha": 0.6}
+    for (top, bottom), panel in zip(grid.T, panels, strict=True):
         targets = runs.targets[panel]
-        axes.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="#0072B2", linewidth=1)
-        axes.errorbar(
-            inputs, targets.mean(0), 3 * targets.std(0), fmt="o", color="grey", markersize=2.5, linewidth=2.5, alpha=0.6
-        )
-        axes.plot(inputs, observed, "o", color="#D55E00", markersize=3)
-        axes.set_title(f"epoch {runs.epochs[panel]}", fontsize=9)
-        axes.set_xlabel("x", fontsize=8)
-        axes.tick_params(labelsize=7)
-        axes.spines[["top", "right"]].set_visible(False)
-    line[0].set_ylabel("y", fontsize=8)
+        top.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="#0072B2", linewidth=1)
+        top.errorbar(inputs, targets.mean(0), 3 * targets.std(0), **bars)
+        top.plot(inputs, observed, "o", color="#D55E00", markersize=3)
+        top.set(title=f"epoch {runs.epochs[panel]}", ylim=(1.5 * observed.min(), 1.5 * observed.max()))
+        bottom.errorbar(inputs, (targets - observed).mean(0), 3 * targets.std(0), **bars)
+        bottom.axhline(0, color="#D55E00", linewidth=1)
+        bottom.set_xlabel("x", fontsize=8)
+        for axes in (top, bottom):
+            axes.title.set_fontsize(9)
+            axes.tick_params(labelsize=7)
+            axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].set_ylabel("y", fontsize=8)
+    grid[1, 0].set_ylabel("disturbed minus observed", fontsize=8)
     return figure
 
 
@@ -397,6 +404,6 @@ def sensitivity(values: pd.DataFrame, row: str, column: str, reference: float) -
         right.plot(values.index, values[name], "o-", color=shade, markersize=3, label=f"{column} = {name}")
     right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
     right.set(xlabel=row, ylabel="test error, %")
-    right.legend(frameon=False, fontsize=7)
+    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     right.spines[["top", "right"]].set_visible(False)
     return figure

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
 
 from labelreg import functional as F
 from labelreg.data import Dataset
@@ -92,17 +91,21 @@ def _standardise(values: Tensor) -> Tensor:
 
 
 class _Ensemble(nn.Module):
-    """R small networks whose parameters are stacked, so that one batched product does the work of R."""
+    """R small networks whose layers are stacked, so that one batched product does the work of R."""
 
     def __init__(self, size: int, hidden: int):
         super().__init__()
         members = [build("mlp", 1, input_shape=(1,), hidden=(hidden,)) for _ in range(size)]
-        stacked, _ = stack_module_state(members)
-        self.names = list(stacked)
-        self.stacked = nn.ParameterList([parameter.detach().requires_grad_() for parameter in stacked.values()])
-        object.__setattr__(self, "member", members[0].to("meta"))  # the form only: no parameters of this module
+        layers = zip(
+            *([layer for layer in each.modules() if isinstance(layer, nn.Linear)] for each in members), strict=True
+        )
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for layer in layers:
+            self.weights.append(torch.stack([each.weight.detach().T for each in layer]))
+            self.biases.append(torch.stack([each.bias.detach()[None] for each in layer]))
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Outputs (R, N, 1) for inputs (N, 1)."""
-        parameters = dict(zip(self.names, self.stacked, strict=True))
-        return vmap(lambda each: functional_call(self.member, each, (inputs,)))(parameters)
+        first, second = zip(self.weights, self.biases, strict=True)
+        hidden = torch.baddbmm(first[1], inputs.expand(len(first[0]), -1, -1), first[0]).relu()
+        return torch.baddbmm(second[1], hidden, second[0])

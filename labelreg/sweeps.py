@@ -60,10 +60,14 @@ def run_all(
 
 
 def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
-    """Group experiments that differ in nothing but what their method can share between runs."""
+    """Group experiments that differ in nothing but what their method can share between runs.
+
+    What is shared must not follow the target, as its learning rate would on a plateau, nor be looked at.
+    """
     groups: dict[Experiment, list[Experiment]] = {}
     for each in experiments:
-        shareable = methods.find(each.method).shareable_options
+        alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
+        shareable = frozenset() if alone else methods.find(each.method).shareable_options
         common = {name: value for name, value in each.options if name not in shareable}
         groups.setdefault(replace(each, options=common), []).append(each)
     return list(groups.values())

@@ -90,6 +90,6 @@ def test_label_bars_draw_every_distribution():
 
 def test_method_map_names_every_method():
     texts = {text.get_text() for text in figures.method_map().axes[0].texts}
-    for name in figures.METHOD_COLOURS:
+    for name in set(figures.METHOD_COLOURS) - {"forest_as_regularization"}:  # no method of its own, but a kind of NaR
         short = figures._PAPERS.get(name) or figures._SPELLINGS.get(name) or name.replace("_", " ")
         assert short in texts

@@ -62,8 +62,8 @@ class ForestAsRegularization(Method):
         return Step(loss, logits, {"disturbed": loss})
 
     def _collect(self, batch: Batch) -> None:
-        missing = int(batch.indices.max()) + 1 - len(self.inputs)
-        if missing > 0:
+        if not len(self.predictions):  # the first epoch: after it, all samples have a place
+            missing = max(0, int(batch.indices.max()) + 1 - len(self.inputs))
             inputs, targets = batch.inputs, batch.targets
             self.inputs = torch.cat([self.inputs.to(inputs), inputs.new_zeros(missing, *inputs.shape[1:])])
             self.targets = torch.cat([self.targets.to(targets), targets.new_zeros(missing)])

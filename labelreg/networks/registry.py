@@ -69,8 +69,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
 
     Args:
         name: one of `names()`.
-        num_classes: the number of outputs K; the network maps a batch ``(B, *input_shape)`` to logits (B, K). A language
-            model maps words (T, B) to the logits (T * B, K) of the words that follow.
+        num_classes: the number of outputs K; the network maps a batch ``(B, *input_shape)`` to logits (B, K). A
+            language model maps words (T, B) to the logits (T * B, K) of the words that follow.
         input_shape: the shape of one input, (C, H, W) for images and () for words; None takes the network's own
             default, which is (3, 32, 32) for the CIFAR-size networks, (3, 224, 224) for `imagenet_*`, (1, 8, 8) for
             `mlp` and () for `lstm`.

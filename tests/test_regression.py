@@ -1,0 +1,56 @@
+"""The toy regression of NaR figure 3."""
+
+import pytest
+import torch
+
+from labelreg.data import load
+from labelreg.networks import build
+from labelreg.regression import _Ensemble, disturb_regression
+
+
+@pytest.fixture(scope="module")
+def toy():
+    return load("toy")
+
+
+def test_shapes_and_looks(toy):
+    runs = disturb_regression(toy, runs=3, epochs=20, every=10)
+    assert runs.epochs.tolist() == [0, 10, 20]
+    assert runs.targets.shape == (3, 3, 20)
+    assert runs.predictions.shape == (3, 3, len(toy.test))
+    assert runs.losses.shape == (3, 3)
+
+
+def test_an_ensemble_computes_what_its_members_would():
+    torch.manual_seed(0)
+    ensemble = _Ensemble(4, 7)
+    torch.manual_seed(0)
+    members = [build("mlp", 1, input_shape=(1,), hidden=(7,)) for _ in range(4)]
+    inputs = torch.randn(5, 1)
+    torch.testing.assert_close(ensemble(inputs), torch.stack([member(inputs) for member in members]))
+
+
+def test_runs_do_not_touch_each_other(toy):
+    """The first of many runs starts from the same parameters as a run alone, and so must end like it."""
+    torch.manual_seed(3)
+    settings = {"epochs": 30, "every": 30, "hidden": 5, "auxiliary_hidden": 5}
+    alone = disturb_regression(toy, runs=1, **settings)
+    many = disturb_regression(toy, runs=1, **settings)
+    assert torch.equal(alone.targets, many.targets)
+    pair = disturb_regression(toy, runs=2, **settings)
+    assert not torch.allclose(pair.targets[-1, 0], pair.targets[-1, 1])
+
+
+def test_without_disturbance_the_targets_are_the_observations(toy):
+    runs = disturb_regression(toy, runs=2, lam=0.0, epochs=10, every=5)
+    torch.testing.assert_close(runs.targets, toy.train.targets.squeeze(1).expand(3, 2, 20), rtol=1e-4, atol=1e-3)
+
+
+def test_disturbance_is_large_at_first_and_then_small_but_for_outliers(toy):
+    runs = disturb_regression(toy)
+    disturbance = (runs.targets - toy.train.targets.squeeze(1)).abs().mean(1)
+    assert disturbance[0].mean() > 4 * disturbance[-1].mean()
+    outliers = (toy.train.targets - toy.train.inputs**3).abs().squeeze(1)
+    largest, smallest = outliers.topk(5).indices, (-outliers).topk(5).indices
+    assert disturbance[-1][largest].mean() > 2 * disturbance[-1][smallest].mean()
+    assert runs.losses[-1].mean() < 0.05 * runs.losses[0].mean()
