@@ -54,8 +54,8 @@ def load(name: str, root: str | os.PathLike | None = None, subset: int | None = 
             test split stays whole.
 
     Raises:
-        ValueError: the name is unknown, the subset is larger than the training split or asked of a regression, or a
-            file is damaged.
+        ValueError: the name is unknown, the subset is larger than the training split or asked of a task that is no
+            classification, or a file is damaged.
         FileNotFoundError: the files are not under the root and cannot be downloaded.
     """
     if name not in _datasets:

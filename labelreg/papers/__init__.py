@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -25,15 +25,17 @@ COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 
-# how a printed metric, in percent, follows from a fraction that is recorded every epoch
-_METRICS = {
-    "error": ("test_error", 1),
-    "accuracy": ("test_error", -1),
-    "top1_error": ("test_error", 1),
-    "top1_accuracy": ("test_error", -1),
-    "top5_error": ("test_top5_error", 1),
-    "top5_accuracy": ("test_top5_error", -1),
-    "ece": ("test_ece", 1),
+# how a printed metric follows from what is recorded every epoch
+_METRICS: dict[str, tuple[str, Callable[[float], float]]] = {
+    "error": ("test_error", lambda fraction: 100 * fraction),
+    "accuracy": ("test_error", lambda fraction: 100 * (1 - fraction)),
+    "top1_error": ("test_error", lambda fraction: 100 * fraction),
+    "top1_accuracy": ("test_error", lambda fraction: 100 * (1 - fraction)),
+    "top5_error": ("test_top5_error", lambda fraction: 100 * fraction),
+    "top5_accuracy": ("test_top5_error", lambda fraction: 100 * (1 - fraction)),
+    "ece": ("test_ece", lambda fraction: 100 * fraction),
+    "valid_perplexity": ("validation_perplexity", lambda perplexity: perplexity),
+    "test_perplexity": ("test_perplexity", lambda perplexity: perplexity),
 }
 
 
@@ -117,12 +119,12 @@ def _recorded(row: Row, recorded: dict[str, Result]) -> tuple[str, list[Result]]
 
 
 def _measured(results: list[Result], metric: str) -> tuple[float, float, float]:
-    """Mean and standard deviation over seeds of the last epoch, and mean of the best one, in percent as printed."""
+    """Mean and standard deviation over seeds of the last epoch, and mean of the best one, in the unit of print."""
     if not results:
         return np.nan, np.nan, np.nan
-    name, sign = _METRICS[metric]
+    name, as_printed = _METRICS[metric]
     last, best = (
-        [100 * (each[name] if sign > 0 else 1 - each[name]) for each in epochs]
+        [as_printed(each[name]) for each in epochs]
         for epochs in ([result.last for result in results], [result.best for result in results])
     )
     return float(np.mean(last)), float(np.std(last, ddof=1)) if len(last) > 1 else np.nan, float(np.mean(best))
