@@ -407,3 +407,32 @@ def sensitivity(values: pd.DataFrame, row: str, column: str, reference: float) -
     right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     right.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
+    """Draw accuracy against confidence at the last epoch, a panel a method; the area of a dot is the share of samples.
+
+    Args:
+        results: label to results that observed ``reliability``; bins are averaged over them by their samples.
+        colours: label to its colour.
+    """
+    figure = Figure(figsize=(1.55 * len(results), 2.1), layout="constrained")
+    line = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
+    for axes, (label, group) in zip(line, results.items(), strict=True):
+        share = np.stack([each.observations["bin_share"][-1] for each in group])
+        confidence, accuracy = (
+            np.nansum([each.observations[name][-1] for each in group] * share, axis=0) / np.maximum(share.sum(0), 1e-9)
+            for name in ("bin_confidence", "bin_accuracy")
+        )
+        filled = share.sum(0) > 0
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        sizes = 250 * share.mean(0)[filled]
+        axes.scatter(confidence[filled], accuracy[filled], sizes, color=colours[label], alpha=0.8)
+        ece = 100 * np.mean([each.last["test_ece"] for each in group])
+        axes.set_title(f"{label}\nECE {ece:.1f} %", fontsize=9)
+        axes.set_xlabel("confidence", fontsize=8)
+        axes.set(xlim=(0, 1.03), ylim=(0, 1.05), aspect="equal")
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    line[0].set_ylabel("accuracy", fontsize=8)
+    return figure

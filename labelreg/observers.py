@@ -8,6 +8,7 @@ from torch.nn.functional import one_hot, softmax
 
 from labelreg import functional as F
 from labelreg.data import Split, batches
+from labelreg.evaluation import reliability_diagram
 from labelreg.training import Observer, Trainer
 
 SAMPLES = 10_000  # training samples looked at, so that watching a large data set stays cheap
@@ -63,6 +64,23 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+def reliability(trainer: Trainer) -> dict[str, Tensor]:
+    """Accuracy by confidence on the test split, in the 20 bins of the expected calibration error.
+
+    Returns:
+        ``bin_confidence`` and ``bin_accuracy`` (20,), means, NaN where a bin is empty; ``bin_share`` (20,), the share
+        of samples in a bin.
+    """
+    logits, targets = trainer.predict(trainer.dataset.test)
+    diagram = reliability_diagram(softmax(logits, 1), targets)
+    counts = torch.tensor(diagram.count)
+    return {
+        "bin_confidence": torch.tensor(diagram.confidence),
+        "bin_accuracy": torch.tensor(diagram.accuracy),
+        "bin_share": counts / counts.sum(),
+    }
+
+
 def _learned_labels(trainer: Trainer) -> Tensor:
     if not hasattr(trainer.method, "residual_labels"):
         raise ValueError(f"{type(trainer.method).__name__} learns no residual labels that could be observed")
@@ -76,5 +94,5 @@ def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
 
 OBSERVERS: dict[str, Observer] = {
     observer.__name__: observer
-    for observer in (class_distributions, residual_labels, residual_divergence, disturbed_labels)
+    for observer in (class_distributions, residual_labels, residual_divergence, disturbed_labels, reliability)
 }

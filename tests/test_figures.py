@@ -93,3 +93,13 @@ def test_method_map_names_every_method():
     for name in set(figures.METHOD_COLOURS) - {"forest_as_regularization"}:  # no method of its own, but a kind of NaR
         short = figures._PAPERS.get(name) or figures._SPELLINGS.get(name) or name.replace("_", " ")
         assert short in texts
+
+
+def test_reliability_averages_bins_by_their_samples():
+    bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}
+    empty = {"bin_confidence": [[np.nan, 0.55]], "bin_accuracy": [[np.nan, 0.4]], "bin_share": [[0.0, 1.0]]}
+    figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]}, {"a": "C0"})
+    drawn = figure.axes[0].collections[0]
+    np.testing.assert_allclose(drawn.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
+    assert drawn.get_sizes()[1] == pytest.approx(3 * drawn.get_sizes()[0])
+    assert figure.axes[0].get_title() == "a\nECE 10.0 %"
