@@ -51,8 +51,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     """
     if not hasattr(trainer.method, "labels"):
         raise ValueError(f"{type(trainer.method).__name__} disturbs no labels that could be observed")
-    dataset = trainer.dataset
-    first = Split(dataset.train.inputs[:SAMPLES], dataset.train.targets[:SAMPLES])
+    dataset, first = trainer.dataset, _first_samples(trainer)
     labels = [
         trainer.method.labels(trainer.network, batch.inputs, batch.targets)
         for batch in batches(first, 1024, dataset.mean, dataset.std)
@@ -87,9 +86,13 @@ def _learned_labels(trainer: Trainer) -> Tensor:
     return trainer.method.residual_labels()
 
 
-def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
+def _first_samples(trainer: Trainer) -> Split:
     train = trainer.dataset.train
-    return trainer.predict(Split(train.inputs[:SAMPLES], train.targets[:SAMPLES]))
+    return Split(train.inputs[:SAMPLES], train.targets[:SAMPLES])
+
+
+def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
+    return trainer.predict(_first_samples(trainer))
 
 
 OBSERVERS: dict[str, Observer] = {

@@ -25,17 +25,26 @@ COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 
+
+def _percent(fraction: float) -> float:
+    return 100 * fraction
+
+
+def _percent_right(error: float) -> float:
+    return 100 * (1 - error)
+
+
 # how a printed metric follows from what is recorded every epoch
 _METRICS: dict[str, tuple[str, Callable[[float], float]]] = {
-    "error": ("test_error", lambda fraction: 100 * fraction),
-    "accuracy": ("test_error", lambda fraction: 100 * (1 - fraction)),
-    "top1_error": ("test_error", lambda fraction: 100 * fraction),
-    "top1_accuracy": ("test_error", lambda fraction: 100 * (1 - fraction)),
-    "top5_error": ("test_top5_error", lambda fraction: 100 * fraction),
-    "top5_accuracy": ("test_top5_error", lambda fraction: 100 * (1 - fraction)),
-    "ece": ("test_ece", lambda fraction: 100 * fraction),
-    "valid_perplexity": ("validation_perplexity", lambda perplexity: perplexity),
-    "test_perplexity": ("test_perplexity", lambda perplexity: perplexity),
+    "error": ("test_error", _percent),
+    "accuracy": ("test_error", _percent_right),
+    "top1_error": ("test_error", _percent),
+    "top1_accuracy": ("test_error", _percent_right),
+    "top5_error": ("test_top5_error", _percent),
+    "top5_accuracy": ("test_top5_error", _percent_right),
+    "ece": ("test_ece", _percent),
+    "valid_perplexity": ("validation_perplexity", float),
+    "test_perplexity": ("test_perplexity", float),
 }
 
 
