@@ -91,8 +91,7 @@ def test_label_bars_draw_every_distribution():
 def test_method_map_names_every_method():
     texts = {text.get_text() for text in figures.method_map().axes[0].texts}
     for name in set(figures.METHOD_COLOURS) - {"forest_as_regularization"}:  # no method of its own, but a kind of NaR
-        short = figures._PAPERS.get(name) or figures._SPELLINGS.get(name) or name.replace("_", " ")
-        assert short in texts
+        assert figures.method_name(name) in texts
 
 
 def test_reliability_averages_bins_by_their_samples():
@@ -103,3 +102,32 @@ def test_reliability_averages_bins_by_their_samples():
     np.testing.assert_allclose(drawn.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
     assert drawn.get_sizes()[1] == pytest.approx(3 * drawn.get_sizes()[0])
     assert figure.axes[0].get_title() == "a\nECE 10.0 %"
+
+
+def test_parameter_curves_leave_the_baseline_out_and_draw_it_as_a_line():
+    groups = {"base": [result([0.1]), result([0.2])], "1": [result([0.05]), result([0.1])], "2": [result([0.3])] * 2}
+    axes = Figure().subplots()
+    figures.parameter_curves(axes, {"net": against_baseline(groups, "base")}, "base", {"net": "C1"})
+    curve, *_, line = axes.lines
+    np.testing.assert_allclose(curve.get_xydata(), [[0, 7.5], [1, 30]])
+    np.testing.assert_allclose(line.get_ydata(), 15)
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
+
+
+def test_embeddings_draw_every_sample_in_the_colour_of_its_group():
+    features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)]).numpy()
+    groups = [0] * 40 + [1] * 40
+    figure = figures.embeddings({"a": features, "b": features}, groups, ["x", "y"], {"a": "1", "b": "2"})
+    first, second = figure.axes[0].collections
+    assert len(first.get_offsets()) == len(second.get_offsets()) == 40
+    # two clouds that lie far apart stay apart
+    centres = [np.mean(cloud.get_offsets(), 0) for cloud in (first, second)]
+    spread = max(np.std(cloud.get_offsets(), 0).max() for cloud in (first, second))
+    assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
+    assert figure.axes[0].get_title() == "a\n1"
+    assert not figure.axes[2].axison
+
+
+def test_embeddings_refuse_more_groups_than_colours():
+    with pytest.raises(ValueError, match="at most 20 groups"):
+        figures.embeddings({"a": np.zeros((50, 2))}, range(50), [str(k) for k in range(21)], {"a": ""})
