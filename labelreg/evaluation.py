@@ -9,13 +9,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from labelreg.functional import _check_floating, _check_indices, soft_cross_entropy
+from labelreg.functional import soft_cross_entropy
+from labelreg.functional.checks import check_floating, check_indices
 
 __all__ = [
     "ReliabilityDiagram",
+    "detection_auroc",
     "expected_calibration_error",
+    "fit_temperature",
     "negative_log_likelihood",
     "perplexity",
     "perplexity_from_nll",
@@ -24,7 +29,10 @@ __all__ = [
     "summarise",
     "summarise_batches",
     "top_k_error",
+    "variance_ratio",
 ]
+
+TEMPERATURES = (1e-3, 1e3)  # between which one is looked for
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,9 @@ def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) 
 def recall_at_1(features: Tensor, targets: Tensor) -> float:
     """The fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
 
-    The distance is Euclidean, in float64, so that close neighbours keep their order. Comparing 1024 samples at a time
-    with all bounds the memory. The only sample of a class counts as missed.
+    The distance is Euclidean, in float64, so that close neighbours keep their order; of neighbours at the same distance
+    the one stored first counts. Comparing 1024 samples at a time with all bounds the memory. The only sample of a class
+    counts as missed.
 
     Args:
         features: (N, D), finite, with at least 2 samples.
@@ -150,12 +159,7 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
     Returns:
         The recall in [0, 1].
     """
-    _check_floating("features", features, "N", "D")
-    _check_indices(targets, len(features), math.inf)
-    if len(features) < 2:
-        raise ValueError(f"features must hold at least 2 samples, got {len(features)}")
-    if not features.isfinite().all():
-        raise ValueError("features must be finite, got NaN or infinity")
+    _check_features(features, targets)
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
     nearest = []
@@ -164,6 +168,79 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
         distances[samples[: len(chunk)], chunk] = math.inf
         nearest.append(distances.argmin(1))
     return _mean(targets[torch.cat(nearest)] == targets)
+
+
+@torch.no_grad()
+def variance_ratio(features: Tensor, targets: Tensor) -> float:
+    r"""The variation within classes over the variation between them, tr(S_W) / tr(S_B).
+
+    With m_k the mean of the N_k samples of class k and m that of all N samples, the scatter within classes is S_W =
+    1/N sum_i (x_i - m_{y_i}) (x_i - m_{y_i})^T and between them S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T: their sum is
+    the covariance of the features. The ratio of the traces is the same for features in other units, or turned.
+
+    Args:
+        features: (N, D), finite, with at least 2 samples.
+        targets: (N,) class indices.
+
+    Returns:
+        The ratio, not negative: 0 where every class is one point, infinite where all class means are one point, NaN
+        where all samples are.
+    """
+    _check_features(features, targets)
+    features = features.double()
+    _, targets, counts = targets.unique(return_inverse=True, return_counts=True)
+    centred = features - features.mean(0)  # first: sums of squares far from the origin lose digits
+    means = centred.new_zeros(len(counts), features.shape[1]).index_add(0, targets, centred) / counts[:, None]
+    within = (centred - means[targets]).square().sum()
+    between = (counts[:, None] * means.square()).sum()
+    return (within / between).item()
+
+
+@torch.no_grad()
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The temperature T at which softmax(logits / T) has the least negative log-likelihood (Guo et al., 2017).
+
+    To be fitted on other samples than those that are reported on. The likelihood is convex in 1 / T, since the logits
+    are scaled by it and logarithms of sums of exponentials are convex; so over log T it has one valley, which bounded
+    minimisation finds.
+
+    Args:
+        logits: (N, K).
+        targets: (N,) class indices.
+
+    Returns:
+        T, between 1e-3 and 1e3: close to the lower bound where all samples are predicted correctly, for then no
+        prediction is certain enough; close to the upper one where the logits tell less than nothing.
+    """
+    _check_scores("logits", logits, targets)
+    logits = logits.double()
+    low, high = (math.log(temperature) for temperature in TEMPERATURES)
+    fit = minimize_scalar(
+        lambda log: negative_log_likelihood(logits / math.exp(log), targets), bounds=(low, high), method="bounded"
+    )
+    return math.exp(fit.x)
+
+
+def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
+    """How well confidence tells samples from what should be none: the area under the ROC curve.
+
+    The probability that a sample has a higher confidence than something foreign, ties counting half. The confidence is
+    the largest softmax probability in the baseline of Hendrycks and Gimpel (2017).
+
+    Args:
+        confidences_in: (N,), of samples of the distribution trained on, at least 1.
+        confidences_out: (M,), of what is foreign to it, at least 1.
+
+    Returns:
+        The area in [0, 1]: 1 where confidence tells them apart, 0.5 where it says nothing.
+    """
+    groups = {"confidences_in": confidences_in, "confidences_out": confidences_out}
+    for name, confidences in groups.items():
+        check_floating(name, confidences, "N")
+        if not len(confidences) or not confidences.isfinite().all():
+            raise ValueError(f"{name} must hold at least one number, all of them finite")
+    inside = torch.cat([torch.ones(len(confidences_in)), torch.zeros(len(confidences_out))])
+    return float(roc_auc_score(inside, torch.cat([each.double().cpu() for each in groups.values()])))
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
@@ -243,8 +320,17 @@ def _mean(values: Tensor) -> float:
     return values.cpu().double().mean().item()
 
 
+def _check_features(features: Tensor, targets: Tensor) -> None:
+    check_floating("features", features, "N", "D")
+    check_indices(targets, len(features), math.inf)
+    if len(features) < 2:
+        raise ValueError(f"features must hold at least 2 samples, got {len(features)}")
+    if not features.isfinite().all():
+        raise ValueError("features must be finite, got NaN or infinity")
+
+
 def _check_scores(name: str, scores: Tensor, targets: Tensor) -> None:
-    _check_floating(name, scores, "N", "K")
-    _check_indices(targets, *scores.shape)
+    check_floating(name, scores, "N", "K")
+    check_indices(targets, *scores.shape)
     if scores.numel() == 0:
         raise ValueError(f"{name} must hold at least one sample, got shape {tuple(scores.shape)}")

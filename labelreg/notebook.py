@@ -16,7 +16,7 @@ from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from labelreg.checks import settle, unknown
-from labelreg.experiments import PROFILES, Experiment, resolve_device
+from labelreg.experiments import PROFILES, Experiment, Trained, resolve_device, train, trained
 from labelreg.results import Result, provenance
 from labelreg.sweeps import run_all
 
@@ -84,6 +84,20 @@ class Session:
         )
         self.runs += finished.values()
         return {label: [finished[each] for each in group] for label, group in wanted.items()}
+
+    def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
+        """Return labelled experiments with their trained networks, of one seed each: live, or from kept weights.
+
+        Args:
+            experiments: label to experiment.
+        """
+        device = self.parameters.device
+        found = {
+            label: train(each, device=device) if self.live else trained(each, device=device)
+            for label, each in experiments.items()
+        }
+        self.runs += [each.result for each in found.values()]
+        return found
 
     def provenance(self) -> pd.Series:
         """Say where this notebook's numbers come from: parameters, runs, versions, device, minutes."""

@@ -1,4 +1,7 @@
-"""What can be watched during training, beyond the metrics: small functions of a trainer, called after every epoch."""
+"""What can be watched in training, beyond the metrics: small functions of a trainer, called after every epoch.
+
+The costly ones among them are called after the last epoch alone.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,31 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
 from labelreg import functional as F
-from labelreg.data import Split, batches
-from labelreg.evaluation import reliability_diagram
+from labelreg.data import Split
+from labelreg.evaluation import (
+    detection_auroc,
+    expected_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    recall_at_1,
+    reliability_diagram,
+    top_k_error,
+    variance_ratio,
+)
 from labelreg.training import Observer, Trainer
 
 SAMPLES = 10_000  # training samples looked at, so that watching a large data set stays cheap
 SHOWN = 200  # training samples whose labels are kept one by one
+NOISE = 1_000  # images of noise, the same for every run
+# of pixels in [0, 1]
+NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
+
+
+def only_last(observer: Observer) -> Observer:
+    """Mark an observer to be called after the last epoch alone."""
+    observer.only_last = True
+    return observer
 
 
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
@@ -54,7 +76,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     dataset, first = trainer.dataset, _first_samples(trainer)
     labels = [
         trainer.method.labels(trainer.network, batch.inputs, batch.targets)
-        for batch in batches(first, 1024, dataset.mean, dataset.std)
+        for batch in trainer.evaluation_batches(first)
     ]
     disturbed, plain = torch.cat(labels), one_hot(first.targets, dataset.num_classes)
     return {
@@ -80,6 +102,120 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+@only_last
+def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
+    """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
+
+    The temperature is fitted on the validation split and judged on the test split; where there is no validation split,
+    it is fitted on every second test sample and judged on the others.
+
+    Returns:
+        Scalars: ``temperature``; ``unscaled_ece``, ``scaled_ece``, fractions, and ``scaled_nll``, in nats, on the
+        samples that it is judged on.
+    """
+    test = trainer.dataset.test
+    fitted_on, judged_on = test.select(slice(0, None, 2)), test.select(slice(1, None, 2))
+    if trainer.validation:
+        fitted_on, judged_on = trainer.validation, test
+    temperature = fit_temperature(*trainer.predict(fitted_on))
+    logits, targets = trainer.predict(judged_on)
+    scaled = logits / temperature
+    seen = {
+        "temperature": temperature,
+        "unscaled_ece": expected_calibration_error(softmax(logits, 1), targets),
+        "scaled_ece": expected_calibration_error(softmax(scaled, 1), targets),
+        "scaled_nll": negative_log_likelihood(scaled, targets),
+    }
+    return {name: torch.tensor(value) for name, value in seen.items()}
+
+
+@only_last
+def robustness(trainer: Trainer) -> dict[str, Tensor]:
+    """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
+
+    The size of a disturbance is the noise's standard deviation or the attack's step, of pixels in [0, 1]. The noise is
+    the same for every run; the attack raises the cross-entropy of the method's own prediction. Nothing is clipped.
+
+    Returns:
+        ``noisy_error`` and ``fgsm_error``, (7,), in [0, 1], for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
+    """
+    dataset, method, network = trainer.dataset, trainer.method, trainer.network
+    pixel = (1 if dataset.train.inputs.is_floating_point() else 255) / dataset.std.view(-1, 1, 1)
+    draws = torch.Generator(trainer.device).manual_seed(0)
+    network.eval()
+    method.eval()
+    sizes = (NOISE_DEVIATIONS, ATTACK_STEPS)
+    wrong = torch.zeros(2, len(ATTACK_STEPS), device=trainer.device)
+    for batch in trainer.evaluation_batches(dataset.test):
+        inputs = batch.inputs.requires_grad_()
+        loss = F.soft_cross_entropy(method.predict(network, inputs), batch.targets)
+        (gradient,) = torch.autograd.grad(loss, inputs)
+        noise = torch.empty_like(gradient).normal_(generator=draws)
+        with torch.no_grad():
+            for row, direction in enumerate((noise, gradient.sign())):
+                for column, size in enumerate(sizes[row]):
+                    logits = method.predict(network, inputs + size * pixel * direction)
+                    wrong[row, column] += (logits.argmax(1) != batch.targets).sum()
+    noisy, attacked = wrong / len(dataset.test)
+    return {"noisy_error": noisy, "fgsm_error": attacked}
+
+
+def embedding(trainer: Trainer) -> dict[str, Tensor]:
+    """How the penultimate features of the test split lie, scalars (CS-KD section 3.3).
+
+    Returns:
+        ``recall_at_1``, the fraction of samples whose nearest other sample is of their class; ``variance_ratio``, the
+        variation within classes over that between them.
+    """
+    test = trainer.dataset.test
+    features = trainer.features(test)
+    return {
+        "recall_at_1": torch.tensor(recall_at_1(features, test.targets)),
+        "variance_ratio": torch.tensor(variance_ratio(features, test.targets)),
+    }
+
+
+def vote(trainer: Trainer) -> dict[str, Tensor]:
+    """The error of the majority vote on the test split, beside that of the plain prediction (SBA section 3.4).
+
+    Returns:
+        ``vote_error``, a scalar in [0, 1].
+    """
+    method = trainer.method
+    if not hasattr(method, "vote_logits"):
+        raise ValueError(f"{type(method).__name__} takes no vote that could be observed")
+    votes = trainer.evaluate(trainer.dataset.test, lambda inputs: method.vote_logits(trainer.network, inputs))
+    logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
+    return {"vote_error": torch.tensor(top_k_error(logits, targets))}
+
+
+@only_last
+def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
+    """How well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
+
+    The noise is Gaussian with the mean and standard deviation of each channel of the training images, clipped to the
+    range of their pixels.
+
+    Returns:
+        ``noise_auroc``, a scalar in [0, 1].
+    """
+    confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
+    return {"noise_auroc": torch.tensor(detection_auroc(*confidences))}
+
+
+def _noise(trainer: Trainer) -> Split:
+    dataset = trainer.dataset
+    if len(dataset.input_shape) != 3:
+        raise ValueError(f"noise is made for images (C, H, W), and a sample of {dataset.name} is {dataset.input_shape}")
+    pixels = dataset.train.inputs
+    low, high = (0, 255) if pixels.dtype == torch.uint8 else map(float, pixels.aminmax())
+    mean, std = (statistic.cpu().view(-1, 1, 1) for statistic in (dataset.mean, dataset.std))
+    noise = torch.randn(NOISE, *dataset.input_shape, generator=torch.Generator().manual_seed(0))
+    noise = (mean + std * noise).clamp(low, high)
+    noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
+    return Split(noise, torch.zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+
+
 def _learned_labels(trainer: Trainer) -> Tensor:
     if not hasattr(trainer.method, "residual_labels"):
         raise ValueError(f"{type(trainer.method).__name__} learns no residual labels that could be observed")
@@ -87,8 +223,7 @@ def _learned_labels(trainer: Trainer) -> Tensor:
 
 
 def _first_samples(trainer: Trainer) -> Split:
-    train = trainer.dataset.train
-    return Split(train.inputs[:SAMPLES], train.targets[:SAMPLES])
+    return trainer.dataset.train.select(slice(SAMPLES))
 
 
 def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
@@ -97,5 +232,16 @@ def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
 
 OBSERVERS: dict[str, Observer] = {
     observer.__name__: observer
-    for observer in (class_distributions, residual_labels, residual_divergence, disturbed_labels, reliability)
+    for observer in (
+        class_distributions,
+        residual_labels,
+        residual_divergence,
+        disturbed_labels,
+        reliability,
+        temperature_scaling,
+        robustness,
+        embedding,
+        vote,
+        noise_detection,
+    )
 }

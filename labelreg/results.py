@@ -34,10 +34,11 @@ class Result:
 
     Attributes:
         key: of the experiment.
-        experiment: every setting of the experiment, as plain data.
+        experiment: every setting of the experiment, as plain data, with those that were at their defaults.
         history: name to its values, one an epoch; fractions, nats and seconds.
         provenance: device, versions, commit, date of the start (UTC, ISO 8601), and seconds of training.
-        observations: name to an array (epochs, ...) of what observers saw; kept beside the JSON file as ``.npz``.
+        observations: name to an array (epochs, ...) of what observers saw, or (1, ...) where they look after the last
+            epoch alone; kept beside the JSON file as ``.npz``.
     """
 
     key: str
@@ -54,9 +55,26 @@ class Result:
     @property
     def best(self) -> dict[str, float]:
         """What the best epoch recorded, by test error or perplexity: chosen on the test set, so no result by itself."""
-        criterion = "test_perplexity" if "test_perplexity" in self.history else "test_error"
-        epoch = int(np.argmin(self.history[criterion]))
+        epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
+
+    def best_epoch(self, split: str) -> int:
+        """Return the position of the epoch with the lowest perplexity or else error on a split.
+
+        Raises:
+            KeyError: neither is recorded of the split.
+        """
+        perplexity = f"{split}_perplexity"
+        values = self.history[perplexity if perplexity in self.history else f"{split}_error"]
+        return int(np.argmin(np.nan_to_num(values, nan=np.inf)))
+
+    def epochs(self, name: str) -> np.ndarray:
+        """Return what was recorded under a name, or observed as a scalar: (epochs,).
+
+        Raises:
+            KeyError: there is nothing under that name.
+        """
+        return np.asarray(self.history[name] if name in self.history else self.observations[name])
 
 
 class Store:
@@ -77,18 +95,25 @@ class Store:
                 return result
         return None
 
-    def __iter__(self) -> Iterator[Result]:
-        """Read every result, in the order of the files; what is no result is named in a warning and passed over."""
-        for path in sorted(self.root.glob("**/*.json")):
+    def named(self, name: str) -> Iterator[Result]:
+        """Read the results that were saved under a name, and those whose name goes on from there.
+
+        They come in the order of the files; what is no result is named in a warning and passed over.
+        """
+        for path in sorted(self.root.glob(f"**/{name}*.json")):
             result = _read(path)
             if result is not None:
                 yield result
 
+    def __iter__(self) -> Iterator[Result]:
+        """Read every result, see :meth:`named`."""
+        return self.named("")
+
     def save(self, result: Result, name: str, folder: str = "shared") -> Path:
         """Write a result, atomically, and return its file.
 
-        A result that is already there stays; a file in the way that is not this result stays too, and another name is
-        used.
+        A result that is already there stays; a file in the way that is not of these settings stays too, and another
+        name is used.
 
         Args:
             result: what to write.
@@ -103,15 +128,15 @@ class Store:
         unfinished = target / f".{result.key}.{os.getpid()}.tmp"
         unfinished.write_text(text + "\n")
         try:
-            path = self._claim(unfinished, target / f"{name}-{result.key}", result.key)
+            path = self._claim(unfinished, target / f"{name}-{result.key}")
         finally:
             unfinished.unlink()
         if result.observations:
             _save_arrays(path.with_suffix(".npz"), result.observations)
         return path
 
-    def _claim(self, unfinished: Path, stem: Path, key: str) -> Path:
-        attempt = 0
+    def _claim(self, unfinished: Path, stem: Path) -> Path:
+        ours, attempt = json.loads(unfinished.read_text()), 0
         while True:
             path = stem.with_name(f"{stem.name}{f'-{attempt}' if attempt else ''}.json")
             try:
@@ -119,7 +144,7 @@ class Store:
                 return path
             except FileExistsError:
                 found = _read(path)
-                if found is not None and found.key == key:
+                if found is not None and (found.key, found.experiment) == (ours["key"], ours["experiment"]):
                     return path
                 attempt += 1
 
@@ -211,7 +236,11 @@ def _read(path: Path) -> Result | None:
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(unfinished, "wb") as file:
-        np.savez_compressed(file, **{name: np.asarray(array, np.float16) for name, array in arrays.items()})
+        # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
+        kept = {
+            name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()
+        }
+        np.savez_compressed(file, **kept)
     os.replace(unfinished, path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,23 @@ def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
     return pd.DataFrame(shown).rename_axis(None).style.set_properties(**{"text-align": "right"})
 
 
+def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]) -> Styler:
+    """Show what was recorded at the last epoch: the mean over seeds, and the standard deviation.
+
+    Args:
+        results: label to the results of one experiment; a label may be a tuple.
+        columns: name of a metric, or of an observation that is a number an epoch, to its heading. Under one that ends
+            in %, fractions are in percent.
+    """
+    shown = {}
+    for name, heading in columns.items():
+        scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
+        recorded = [[scale * each.epochs(name)[-1] for each in group] for group in results.values()]
+        means, deviations = (pd.Series(map(statistic, recorded)) for statistic in (np.mean, _deviation))
+        shown[heading] = _with_deviation(means, deviations, form).to_numpy()
+    return pd.DataFrame(shown, index=pd.Index(results)).style.set_properties(**{"text-align": "right"})
+
+
 def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     """Show recorded runs beside the numbers that a table prints; what has not been run shows the command that runs it.
 
@@ -77,12 +95,17 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     shown["paper"] = _with_deviation(cells.printed, cells.printed_std, digits)
     shown["ours"] = _with_deviation(cells.ours, cells.ours_std, digits).where(cells.seeds > 0, _how_to_run(cells))
     if cells.seeds.any():
-        for column, values in {"best epoch": cells.best, "gap": cells.gap}.items():
-            shown[column] = values.map(f"{{:{'+' if column == 'gap' else ''}{digits}}}".format).where(
-                cells.seeds > 0, ""
-            )
+        columns = {"best epoch": cells.best, "best validation epoch": cells.chosen, "gap": cells.gap}
+        for column, values in columns.items():
+            if values.notna().any():
+                form = f"{{:{'+' if column == 'gap' else ''}{digits}}}"
+                shown[column] = values.map(form.format).where(values.notna(), "")
         shown["runs"] = runs.where(cells.seeds > 0, "")
     return shown.style.hide(axis="index").set_properties(**{"text-align": "left"})
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 
 def _with_deviation(values: pd.Series, deviations: pd.Series, form: str) -> pd.Series:

@@ -21,11 +21,12 @@ from labelreg.checks import settle
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.evaluation import perplexity_from_nll, summarise_batches
 from labelreg.methods import Method, Step
-from labelreg.networks import reset_state
+from labelreg.networks import features, reset_state
 
 SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant", "plateau")
 OPTIMIZERS = ("sgd", "adam")
 PRECISIONS = ("float32", "bfloat16")
+EVALUATION_VALUES = 1 << 24  # in a batch: 1024 images of up to 73 pixels, 111 of 224
 EVALUATION_COLUMNS = 10  # of a text that is reported on: one would be exact and slow, each starts without a past
 
 Observer = Callable[["Trainer"], dict[str, Tensor]]
@@ -101,14 +102,15 @@ class Trainer:
         validation: a held-out split that is reported too; by default that of the data set, if it has one.
         seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
             method come from PyTorch's global generator.
-        observers: called after every epoch; what they return is collected in :attr:`observations`.
+        observers: called after every epoch, or after the last alone where they have a true ``only_last``; what they
+            return is collected in :attr:`observations`.
         device: where to train.
 
     Attributes:
         history: one dict an epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``, ``test_error``,
             ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of the validation
             split, ``learning_rate`` at its end, ``seconds``.
-        observations: name to the list of what was observed, one entry an epoch.
+        observations: name to the list of what was observed, one entry a call.
 
     Raises:
         ValueError: the method, the augmentation or the schedule cannot be had with this data set.
@@ -139,7 +141,7 @@ class Trainer:
         self.method = method.to(self.device, memory_format=memory_format)
         self.recipe = recipe
         self.observers = observers
-        self.loader = _make_loader(self.dataset, recipe, augmentation, method.views, seed)
+        self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
         self.epoch = 0
@@ -215,7 +217,7 @@ class Trainer:
             self.totals[name] = self.totals.get(name, 0) + value.detach().double()
 
     def _finish_epoch(self, started: float) -> None:
-        samples = len(self.loader.split)
+        samples = self.method.copies * len(self.loader.split)
         values = (torch.stack(list(self.totals.values())) / samples).tolist()
         row = {"epoch": self.epoch + 1} | dict(zip(self.totals, values, strict=True))
         if not math.isfinite(row["loss"]):
@@ -224,6 +226,8 @@ class Trainer:
         for name, split in splits.items():
             row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
         for observer in self.observers:
+            if getattr(observer, "only_last", False) and self.epoch + 1 < self.recipe.epochs:
+                continue
             for name, value in observer(self).items():
                 self.observations.setdefault(name, []).append(value.cpu())
         if self.recipe.schedule == "plateau":
@@ -241,27 +245,44 @@ class Trainer:
         logits, targets = zip(*self._predictions(split), strict=True)
         return torch.cat(logits), torch.cat(targets)
 
+    def features(self, split: Split) -> Tensor:
+        """Return what the network's classifier is given of a split, (N, D) in float32, in evaluation mode."""
+        penultimate = self.evaluate(split, lambda inputs: features(self.network, inputs)[1].flatten(0, -2))
+        return torch.cat([each for each, _ in penultimate])
+
+    @torch.no_grad()
+    def evaluate(self, split: Split, function: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what a function makes of the inputs, in float32, and the targets of a split, in evaluation mode.
+
+        Batch by batch: the logits of a whole text can be more than fits into memory.
+
+        Args:
+            split: of inputs like those trained on, on the trainer's device; it is normalised as they are.
+            function: of the inputs (B, ...) of a batch.
+        """
+        self.network.eval()
+        self.method.eval()
+        reset_state(self.network, self.method)
+        for batch in self.evaluation_batches(split):
+            with self._autocast():
+                values = function(batch.inputs)
+            yield values.float(), batch.targets
+
+    def _predictions(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.evaluate(split, lambda inputs: self.method.predict(self.network, inputs))
+
     def _summarise(self, split: Split) -> dict[str, float]:
         summary = summarise_batches(self._predictions(split))
         if self.dataset.task == "language_modelling":
             summary["perplexity"] = perplexity_from_nll(summary["nll"])
         return summary
 
-    @torch.no_grad()
-    def _predictions(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield logits and targets batch by batch: those of a whole text can be more than fits into memory."""
-        self.network.eval()
-        self.method.eval()
-        reset_state(self.network, self.method)
-        for batch in self._evaluation_batches(split):
-            with self._autocast():
-                logits = self.method.predict(self.network, batch.inputs)
-            yield logits.float(), batch.targets
-
-    def _evaluation_batches(self, split: Split) -> Iterator[Batch]:
+    def evaluation_batches(self, split: Split) -> Iterator[Batch]:
+        """Batches of a split as evaluation sees them: in stored order, normalised, not augmented."""
         if self.dataset.task == "language_modelling":
             return SequenceLoader(split, EVALUATION_COLUMNS, self.recipe.sequence_length).epoch(0)
-        return batches(split, 1024, self.dataset.mean, self.dataset.std)
+        size = min(1024, max(1, EVALUATION_VALUES // math.prod(self.dataset.input_shape)))
+        return batches(split, size, self.dataset.mean, self.dataset.std)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
@@ -307,7 +328,7 @@ _PROGRESS = ("epoch", "position", "seconds", "totals", "history", "observations"
 
 
 def _make_loader(
-    dataset: Dataset, recipe: Recipe, augmentation: str, views: frozenset[str], seed: int
+    dataset: Dataset, recipe: Recipe, augmentation: str, method: Method, seed: int
 ) -> Loader | SequenceLoader:
     if dataset.task != "language_modelling":
         return Loader(
@@ -316,13 +337,17 @@ def _make_loader(
             mean=dataset.mean,
             std=dataset.std,
             augmentation=augmentation,
-            views=views,
+            views=method.views,
+            copies=method.copies,
             num_classes=dataset.num_classes,
             seed=seed,
         )
-    if augmentation != "none" or views:
-        asked = ", ".join([*(f"view {view!r}" for view in sorted(views)), f"augmentation {augmentation!r}"])
-        raise ValueError(f"{dataset.name} is a text, which has no views and no augmentation but 'none'; got {asked}")
+    if augmentation != "none" or method.views or method.copies > 1:
+        views = [f"view {view!r}" for view in sorted(method.views)]
+        asked = ", ".join([*views, f"augmentation {augmentation!r}", f"copies={method.copies}"])
+        raise ValueError(
+            f"{dataset.name} is a text, which has no views, no copies and no augmentation but 'none'; got {asked}"
+        )
     return SequenceLoader(dataset.train, recipe.batch_size, recipe.sequence_length)
 
 

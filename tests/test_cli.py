@@ -82,7 +82,7 @@ class TestRun:
             (["epochs"], "settings are given as NAME=VALUE, not 'epochs'"),
             (["epochs=two"], "epochs must be a whole number, not 'two'"),
             (["options.gamma=0.9"], "no option of cross_entropy is called 'gamma'; there is none"),
-            (["method=kr"], "no method is called 'kr'; there is adaptive_label_regularization, "),
+            (["method=kr"], "no method is called 'kr'; there is ada_cos, adaptive_label"),
             (["network=mpl"], "no network is named 'mpl'; did you mean mlp?"),
             (["network_options.width=3"], "mlp has no option width; its options are: hidden"),
             (["dataset=digit", "subset=none"], "no data set is called 'digit'; did you mean digits?"),
@@ -113,7 +113,7 @@ class TestRun:
         def nothing(name, **options):
             raise FileNotFoundError(f"there is no {name}")
 
-        monkeypatch.setattr("labelreg.experiments.load", nothing)
+        monkeypatch.setattr("labelreg.experiments.running.load", nothing)
         assert labelreg("run")[::2] == (2, "labelreg: there is no digits\n")
 
     def test_ctrl_c_says_how_to_go_on(self):

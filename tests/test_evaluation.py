@@ -6,11 +6,15 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import log_softmax
 from torchmetrics.classification import MulticlassCalibrationError
 
 from labelreg.evaluation import (
+    detection_auroc,
     expected_calibration_error,
+    fit_temperature,
     negative_log_likelihood,
     perplexity,
     recall_at_1,
@@ -18,10 +22,11 @@ from labelreg.evaluation import (
     summarise,
     summarise_batches,
     top_k_error,
+    variance_ratio,
 )
 
 HALVES = (torch.bfloat16, torch.float16)
-METRICS = (top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, summarise)
+METRICS = (top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, fit_temperature, summarise)
 
 
 @pytest.fixture
@@ -147,23 +152,135 @@ class TestRecall:
         assert recall_at_1(features, torch.tensor([0, 1, 0, 1])) == 0
         assert recall_at_1(features, torch.tensor([0, 0, 1, 2])) == 0.5  # the only ones of their class
 
+    def test_of_neighbours_at_the_same_distance_the_first_counts(self):
+        # 0 and 4 are as far from 2 as each other, and three samples lie on the same point
+        features = torch.tensor([[0.0], [4.0], [2.0], [9.0], [9.0], [9.0]])
+        assert recall_at_1(features, torch.tensor([0, 1, 0, 2, 3, 3])) == pytest.approx(2 / 6)  # 2 -> 0, 4 and 5 -> 3
+        assert recall_at_1(features, torch.tensor([0, 1, 1, 3, 3, 2])) == pytest.approx(3 / 6)  # 1 -> 2
+
+    def test_features_in_half_precision_are_compared_in_double(self):
+        features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+        targets = torch.arange(300) % 4
+        assert recall_at_1(features, targets) == recall_at_1(features.double(), targets)
+
     def test_far_from_the_origin(self):
         # neighbours 0.001 apart at 1e4: a float32 matrix product sees them all at the same place
         pairs = torch.arange(8.0).repeat_interleave(2) + torch.tensor([0.0, 0.001]).repeat(8)
         features = 1e4 + torch.stack([pairs, pairs], dim=1).double().repeat(1, 16)
         assert recall_at_1(features, torch.arange(8).repeat_interleave(2)) == 1
 
-    @pytest.mark.parametrize(
-        ("features", "message"),
-        [
-            (torch.zeros(1, 3), "features must hold at least 2 samples, got 1"),
-            (torch.full((2, 3), math.nan), "features must be finite"),
-            (torch.zeros(2, 3, 4), r"features must have shape \(N, D\), got \(2, 3, 4\)"),
-        ],
+
+@pytest.mark.parametrize("metric", [recall_at_1, variance_ratio])
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (torch.zeros(1, 3), "features must hold at least 2 samples, got 1"),
+        (torch.full((2, 3), math.nan), "features must be finite"),
+        (torch.zeros(2, 3, 4), r"features must have shape \(N, D\), got \(2, 3, 4\)"),
+    ],
+)
+def test_bad_features(metric, features, message):
+    with pytest.raises(ValueError, match=message):
+        metric(features, torch.zeros(len(features), dtype=torch.int64))
+
+
+class TestVarianceRatio:
+    @pytest.fixture
+    def clustered(self):
+        generator = torch.Generator().manual_seed(0)
+        targets = torch.tensor([0] * 5 + [3] * 20 + [7] * 15)  # unequal classes, and some without samples
+        features = torch.randn(40, 6, generator=generator, dtype=torch.float64)
+        return features + targets[:, None] * torch.randn(6, generator=generator), targets
+
+    def test_against_the_scatter_matrices(self, clustered):
+        x, y = (values.numpy() for values in clustered)
+        mean = x.mean(0)
+        within, between = np.zeros((6, 6)), np.zeros((6, 6))
+        for k in np.unique(y):
+            within += (len(x[y == k]) / len(x)) * np.cov(x[y == k].T, bias=True)
+            between += (len(x[y == k]) / len(x)) * np.outer(x[y == k].mean(0) - mean, x[y == k].mean(0) - mean)
+        assert np.trace(within + between) == pytest.approx(np.trace(np.cov(x.T, bias=True)))
+        assert variance_ratio(*clustered) == pytest.approx(np.trace(within) / np.trace(between), rel=1e-12)
+
+    def test_does_not_see_units_origin_and_rotation(self, clustered):
+        features, targets = clustered
+        turned = features @ torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
+        assert variance_ratio(3 * turned + 1e5, targets) == pytest.approx(variance_ratio(features, targets), rel=1e-6)
+
+    def test_grows_with_the_square_of_the_spread_within(self, clustered):
+        features, targets = clustered
+        means = torch.stack([features[targets == k].mean(0) for k in targets])
+        wider = means + 2 * (features - means)
+        assert variance_ratio(wider, targets) == pytest.approx(4 * variance_ratio(features, targets))
+
+    def test_limits(self):
+        points, targets = torch.tensor([[0.0], [0.0], [2.0], [2.0]]), torch.tensor([0, 0, 1, 1])
+        assert variance_ratio(points, targets) == 0
+        assert variance_ratio(points, torch.tensor([0, 1, 0, 1])) == math.inf
+        assert math.isnan(variance_ratio(torch.ones(4, 1), targets))
+
+
+class TestFitTemperature:
+    @given(temperature=st.floats(0.05, 20))
+    @settings(max_examples=20, deadline=None)
+    def test_labels_drawn_at_a_temperature_give_it_back(self, temperature):
+        generator = torch.Generator().manual_seed(0)
+        likely = 2 * torch.randn(20_000, 4, generator=generator, dtype=torch.float64)
+        targets = torch.multinomial(likely.softmax(1), 1, generator=generator).flatten()
+        assert fit_temperature(temperature * likely, targets) == pytest.approx(temperature, rel=0.05)
+
+    def test_no_other_has_a_lower_likelihood(self, scores):
+        fitted = fit_temperature(*scores)
+        least = negative_log_likelihood(scores[0] / fitted, scores[1])
+        for temperature in np.geomspace(1e-2, 1e2, 400):
+            assert negative_log_likelihood(scores[0] / temperature, scores[1]) >= least
+
+    def test_the_slope_is_zero(self, scores):
+        """Where the mean logit of the true class is the mean of the expected ones."""
+        logits, targets = scores
+        logits = logits + 6 * torch.eye(12)[targets]  # so that the minimum lies inside
+        fitted = fit_temperature(logits, targets)
+        expected = ((logits / fitted).softmax(1) * logits).sum(1).mean()
+        assert expected.item() == pytest.approx(logits[torch.arange(400), targets].mean().item(), abs=1e-4)
+
+    def test_scales_with_the_logits(self, scores):
+        logits = scores[0] + 6 * torch.eye(12)[scores[1]]
+        fitted = fit_temperature(logits, scores[1])
+        assert fit_temperature(logits / 8, scores[1]) == pytest.approx(fitted / 8, rel=1e-4)
+        assert fit_temperature(logits.float(), scores[1]) == pytest.approx(fitted, rel=1e-4)
+
+    def test_stays_within_its_bounds(self):
+        targets = torch.tensor([0, 1])
+        assert 1e-3 <= fit_temperature(torch.eye(2), targets) < 0.1  # always right
+        assert 10 < fit_temperature(-torch.eye(2), targets) <= 1e3  # always wrong
+
+
+class TestDetection:
+    @given(
+        st.lists(st.integers(0, 5), min_size=1, max_size=20),
+        st.lists(st.integers(0, 5), min_size=1, max_size=20),
     )
-    def test_bad_features(self, features, message):
-        with pytest.raises(ValueError, match=message):
-            recall_at_1(features, torch.zeros(len(features), dtype=torch.int64))
+    @settings(deadline=None)
+    def test_is_the_share_of_pairs_in_order(self, inside, outside):
+        pairs = [(one > other) + (one == other) / 2 for one in inside for other in outside]
+        area = detection_auroc(torch.tensor(inside) / 5, torch.tensor(outside) / 5)
+        assert area == pytest.approx(np.mean(pairs))
+        assert type(area) is float
+
+    def test_limits(self):
+        low, high = torch.tensor([0.1, 0.2]), torch.tensor([0.8, 0.9, 1.0])
+        assert detection_auroc(high, low) == 1
+        assert detection_auroc(low, high) == 0
+        assert detection_auroc(low, low) == 0.5
+
+    def test_bad_confidences_are_named(self):
+        good = torch.tensor([0.5])
+        with pytest.raises(ValueError, match="confidences_in must hold at least one number"):
+            detection_auroc(good[:0], good)
+        with pytest.raises(ValueError, match="confidences_out must hold at least one number, all of them finite"):
+            detection_auroc(good, torch.tensor([math.nan]))
+        with pytest.raises(ValueError, match=r"confidences_out must have shape \(N,\), got \(2, 3\)"):
+            detection_auroc(good, torch.ones(2, 3))
 
 
 class TestSummarise:
@@ -215,7 +332,7 @@ class TestSummariseBatches:
             summarise_batches([])
 
 
-@pytest.mark.parametrize("metric", [*METRICS, reliability_diagram, recall_at_1])
+@pytest.mark.parametrize("metric", [*METRICS, reliability_diagram, recall_at_1, variance_ratio])
 def test_no_graph_is_kept(metric):
     def fail(_):
         pytest.fail("a tensor was saved for the backward pass")

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelreg import data, experiments, methods, networks
-from labelreg.experiments import PROFILES, Experiment, prepare_data, resolve_device, train
+from labelreg import data, methods, networks, papers
+from labelreg.experiments import PROFILES, Experiment, prepare_data, resolve_device, running, train
 from labelreg.training import Trainer
 
 SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
@@ -62,75 +62,6 @@ class TestKey:
             teacher=Experiment(network="wrn28_10", epochs=30),
         )
         assert refined.key == "0f05b7ab217b"
-
-    def test_means_what_it_meant(self):
-        """A key leaves the defaults out: with another default, recorded runs would be taken for what they are not."""
-        defaults = {
-            "epochs": 200,
-            "batch_size": 128,
-            "optimizer": "sgd",
-            "learning_rate": 0.1,
-            "momentum": 0.9,
-            "nesterov": True,
-            "weight_decay": 5e-4,
-            "schedule": "multi_step",
-            "milestones": (60, 120, 160),
-            "decay": 0.1,
-            "precision": "float32",
-            "sequence_length": 35,
-            "clip_norm": 0.0,
-            "dataset": "digits",
-            "network": "mlp",
-            "method": "cross_entropy",
-            "options": {},
-            "network_options": {},
-            "auxiliary_options": {},
-            "augmentation": "standard",
-            "subset": None,
-            "holdout": 0.0,
-            "label_noise": 0.0,
-            "seed": 0,
-            "teacher": None,
-            "observe": (),
-        }
-        assert defaults.items() <= Experiment().as_dict().items()
-
-    @pytest.mark.parametrize(
-        ("method", "defaults"),
-        [
-            ("label_smoothing", {"epsilon": 0.1, "convention": "all"}),
-            ("confidence_penalty", {"weight": 0.1}),
-            ("disturb_label", {"rate": 0.1}),
-            ("knowledge_distillation", {"temperature": 4.0, "alpha": 0.5}),
-            ("deep_mutual_learning", {"weight": 1.0}),
-            (
-                "adaptive_label_regularization",
-                {
-                    "smoothing": 0.0,
-                    "tracking": "epoch",
-                    "kind": "cross_entropy",
-                    "direction": "target_first",
-                    "lr_mult": 1.0,
-                },
-            ),
-            (
-                "knowledge_refinery",
-                {
-                    "gamma": 0.99,
-                    "smoothing": 0.0,
-                    "truncate": 0,
-                    "kind": "kl",
-                    "direction": "target_first",
-                    "lr_mult": 1.0,
-                },
-            ),
-        ],
-    )
-    def test_means_what_it_meant_for_options_too(self, method, defaults):
-        options = methods.options(method)
-        assert {
-            name: option.default for name, option in options.items() if option.default is not option.empty
-        } == defaults
 
     def test_differs_for_every_setting(self):
         changed = [Experiment(**{name: value}) for name, value in OTHERS.items()]
@@ -204,6 +135,10 @@ class TestSettings:
                 {"method": "knowledge_distillation", "options": {"teacher": "resnet18"}},
                 "the teacher is an experiment, not the name of a network",
             ),
+            (
+                {"method": "mixup", "options": {"method": "born_again", "method.teacher": "resnet18"}},
+                "the teacher is an experiment, not the name of a network",
+            ),
             ({"schedule": "step"}, "schedule must be one of multi_step, one_cycle, cosine, constant.*, not 'step'"),
         ],
     )
@@ -227,6 +162,89 @@ class TestSettings:
         assert experiment.changes() == expected
 
 
+class TestResolved:
+    """Defaults may change: what a run was made with is told in full."""
+
+    EVERY = [  # noqa: RUF012
+        Experiment(method=method, network=network, **teacher)
+        for network in networks.names()
+        for method in methods.names()
+        for teacher in ([{"teacher": Experiment(network="resnet8")}] if "teacher" in methods.options(method) else [{}])
+    ]
+
+    @pytest.mark.parametrize("method", methods.names())
+    def test_names_every_option_of_the_method(self, method):
+        named = dict(Experiment(method=method).resolved().options)
+        for name, option in methods.options(method).items():
+            if option.default not in (option.empty, None):
+                assert named[name] == option.default
+            elif option.annotation is torch.nn.Module:
+                assert name not in named  # a network: another of the target's kind, or the teacher
+            else:
+                assert named[name] == "cross_entropy"
+
+    @pytest.mark.parametrize("network", networks.names())
+    def test_names_every_option_of_the_network_and_of_one_beside_it(self, network):
+        defaults = {name: option.default for name, option in networks.options(network).items()}
+        alone, beside = Experiment(network=network), Experiment(network=network, method="deep_mutual_learning")
+        assert dict(alone.resolved().network_options) == dict(beside.resolved().network_options) == defaults
+        assert dict(beside.resolved().auxiliary_options) == defaults
+        assert alone.resolved().auxiliary_options == ()
+
+    def test_goes_inside(self):
+        options = {"method": "mixup", "method.method": "network_as_regularization", "method.method.lam": 0.3}
+        named = dict(Experiment(method="batch_augmentation", options=options).resolved().options)
+        assert named == options | {
+            "copies": 10,
+            "method.alpha": 1.0,
+            "method.method.alpha": 0.1,
+            "method.method.variant": "paper",
+            "method.method.warm_up": 20,
+            "method.method.auxiliary_smoothing": 0.0,
+        }
+
+    def test_a_network_beside_the_target_has_what_it_is_built_with(self):
+        settings = {"network": "mlp", "network_options": {"hidden": (8,)}, "method": "mixup"}
+        inner = {"method": "deep_mutual_learning"}
+        same = Experiment(**settings, options=inner)
+        assert dict(same.resolved().auxiliary_options) == {"hidden": (8,)}
+        chosen = replace(same, auxiliary_options={"hidden": (4,)})
+        assert dict(chosen.resolved().auxiliary_options) == {"hidden": (4,)}
+        other = replace(same, options=inner | {"method.peer": "wrn28_10"})
+        assert dict(other.resolved().auxiliary_options) == {"dropout": 0.0}
+
+    def test_a_teacher_is_resolved_too(self):
+        teacher = Experiment(method="knowledge_distillation", teacher=Experiment(method="label_smoothing"))
+        resolved = Experiment(teacher=teacher).resolved()
+        assert resolved.teacher == teacher.resolved()
+        assert dict(resolved.teacher.teacher.options) == {"epsilon": 0.1, "convention": "all"}
+
+    def test_what_is_named_is_the_same_run_as_what_is_the_default(self):
+        one, other = (Experiment(method="label_smoothing", options=named) for named in ({}, {"epsilon": 0.1}))
+        assert one.resolved() == other.resolved()
+        assert one.resolved() != replace(one, options={"epsilon": 0.2}).resolved()
+
+    def test_twice_is_once_and_so_it_is_through_json(self):
+        printed = [each for paper in papers.papers.values() for item in paper.items.values() for each in item]
+        for experiment in [*printed, *self.EVERY]:
+            resolved = experiment.resolved()
+            assert resolved.resolved() == resolved
+            assert Experiment(**json.loads(json.dumps(resolved.as_dict()))) == resolved
+
+    @pytest.mark.parametrize(
+        "experiment",
+        [
+            Experiment(**SHORT, method="mixup", options={"method": "deep_mutual_learning", "alpha": 0.3}),
+            Experiment(**SHORT, method="network_as_regularization", auxiliary_options={"hidden": (16,)}),
+        ],
+        ids=lambda experiment: experiment.method,
+    )
+    def test_trains_bit_by_bit_the_same(self, experiment):
+        one, other = train(experiment), train(experiment.resolved())
+        torch.testing.assert_close(weights(one.network), weights(other.network), rtol=0, atol=0)
+        assert one.result.experiment == other.result.experiment
+
+
 class TestProfiles:
     PAPER = Experiment(dataset="cifar100", network="resnet32", method="knowledge_refinery", options={"gamma": 0.9})
 
@@ -242,6 +260,48 @@ class TestProfiles:
         fast = self.PAPER.at("fast")
         assert (fast.dataset, fast.network, fast.subset) == ("cifar100", "resnet32", None)
         assert (fast.epochs, fast.schedule, fast.precision) == (30, "one_cycle", "bfloat16")
+
+    @pytest.mark.parametrize("schedule", ["multi_step", "cosine", "constant"])
+    @pytest.mark.parametrize(("own", "peak"), [(0.1, 0.2), (0.01, 0.02)])
+    def test_fast_goes_up_to_twice_the_learning_rate(self, schedule, own, peak):
+        fast = Experiment(learning_rate=own, schedule=schedule).at("fast")
+        assert (fast.schedule, fast.learning_rate) == ("one_cycle", peak)
+
+    def test_fast_leaves_a_cycle_its_peak_and_adam_its_learning_rate(self):
+        cycle = Experiment(learning_rate=0.3, schedule="one_cycle").at("fast")
+        assert (cycle.epochs, cycle.schedule, cycle.learning_rate) == (30, "one_cycle", 0.3)
+        adam = Experiment(learning_rate=1e-4, optimizer="adam").at("fast")
+        assert (adam.schedule, adam.learning_rate) == ("one_cycle", 1e-4)
+
+    def test_fast_is_short_for_a_plateau_and_nothing_else(self):
+        """A language model's learning rate is 20, and falls where the validation loss does not."""
+        for model in papers.papers["nar"].tables["table4"]:
+            fast = model.at("fast")
+            assert fast == replace(model, epochs=30, precision="bfloat16", teacher=fast.teacher)
+            assert (fast.schedule, fast.learning_rate) == ("plateau", 20.0)
+            assert fast.epochs < model.epochs
+            assert model.teacher is None or fast.teacher == model.teacher.at("fast")
+
+    def test_fast_leaves_networks_without_batch_normalisation_a_rate_they_can_use(self):
+        rates = {each.network: each.at("fast").learning_rate for each in papers.papers["sba"].tables["table1"]}
+        assert rates.pop("alexnet") == rates.pop("imagenet_vgg16") == rates.pop("imagenet_alexnet") == 0.02
+        assert set(rates.values()) == {0.2}
+
+    @pytest.mark.parametrize(
+        ("overrides", "schedule", "learning_rate"),
+        [
+            ({"learning_rate": 0.03}, "one_cycle", 0.03),
+            ({"schedule": "cosine"}, "cosine", 0.1),
+            ({"schedule": "one_cycle"}, "one_cycle", 0.1),
+            ({"schedule": "plateau", "learning_rate": 2.0}, "plateau", 2.0),
+            ({"optimizer": "adam"}, "one_cycle", 0.1),
+            ({"optimizer": "adam", "learning_rate": 1e-3}, "one_cycle", 1e-3),
+        ],
+    )
+    def test_what_overrides_mean_for_the_learning_rate(self, overrides, schedule, learning_rate):
+        fast = self.PAPER.at("fast", **overrides)
+        assert (fast.schedule, fast.learning_rate) == (schedule, learning_rate)
+        assert fast.at("fast", **overrides) == fast
 
     @pytest.mark.parametrize("profile", PROFILES)
     def test_overrides_win_and_twice_is_once(self, profile):
@@ -299,7 +359,7 @@ class TestData:
     def test_standard_augmentation_is_that_of_the_data(self, augmentation, expected, monkeypatch):
         seen = []
         monkeypatch.setattr(
-            experiments,
+            running,
             "Trainer",
             lambda *args, **options: seen.append(options["augmentation"]) or Trainer(*args, **options),
         )
@@ -316,7 +376,10 @@ class TestData:
 
 
 class TestPairedComparison:
-    """Equal seeds start every method from the same network, on the same batches, with the same draws ahead."""
+    """Equal seeds start every method from the same network, on the same batches, with the same draws ahead.
+
+    Where a batch holds copies of its samples, the first is that batch.
+    """
 
     @pytest.fixture
     def starts(self, monkeypatch):
@@ -326,7 +389,10 @@ class TestPairedComparison:
                 start["network"], start["draws"] = weights(self.network), torch.rand(4)
                 torch.set_rng_state(state)
                 start["peer"] = weights(self.method.peer) if hasattr(self.method, "peer") else None
-                start["batches"] = [(batch.inputs, batch.targets, batch.indices) for batch in self.loader.epoch(0)]
+                start["batches"] = [
+                    [values.chunk(self.method.copies)[0] for values in (batch.inputs, batch.targets, batch.indices)]
+                    for batch in self.loader.epoch(0)
+                ]
                 super().fit(*arguments)
 
         def of(**settings):
@@ -335,7 +401,7 @@ class TestPairedComparison:
             return dict(start)
 
         start = {}
-        monkeypatch.setattr(experiments, "Trainer", Watched)
+        monkeypatch.setattr(running, "Trainer", Watched)
         return of
 
     @pytest.mark.parametrize("method", methods.names())

@@ -135,16 +135,6 @@ class TestAgainstDefinitions:
         assert_equals(F.confidence_penalty(logits, "none"), -entr(softmax(logits.numpy(), 1)).sum(1))
         assert_equals(F.confidence_penalty(torch.zeros(2, K).double()), -math.log(K))
 
-    def test_virtual_softmax_logits(self, batch):
-        features, _, targets, weight = batch
-        naive = [
-            [*(w @ x for w in weight.numpy()), np.linalg.norm(weight[k]) * np.linalg.norm(x)]
-            for x, k in zip(features.numpy(), targets, strict=True)
-        ]
-        logits = F.virtual_softmax_logits(features, weight, targets)
-        assert_equals(logits, np.array(naive))
-        assert (logits[:, K] >= logits.gather(1, targets[:, None])[:, 0]).all()
-
     def test_js_divergence(self, batch):
         p, q = batch[0].softmax(1), batch[1].softmax(1)
         assert_equals(F.js_divergence(p, q, "none"), jensenshannon(p, q, axis=1) ** 2)
@@ -298,7 +288,6 @@ class TestGradients:
             "vicinity_kl": (lambda v: F.vicinity_kl(other, v, "none"), (virtual,)),
             "vicinity_kl, both": (lambda r, v: F.vicinity_kl(r, v, "none", detach_reference=False), (logits, virtual)),
             "confidence_penalty": (lambda z: F.confidence_penalty(z, "none"), (logits,)),
-            "virtual_softmax": (lambda x, w: F.virtual_softmax_logits(x, w, targets), (logits, matrix)),
             "js_divergence": (lambda p, q: F.js_divergence(p, q, "none"), (logits.softmax(1), soft)),
         }
         for options in itertools.product(KINDS, DIRECTIONS, ["none"]):
@@ -330,17 +319,6 @@ class TestExtremes:
                 gradients = [gradient for gradient in gradients if gradient is not None]
                 assert gradients, name
                 assert all(gradient.dtype == dtype and gradient.isfinite().all() for gradient in gradients), name
-
-    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
-    @pytest.mark.parametrize("scale", [0.0, 1e4])
-    def test_virtual_softmax(self, dtype, scale):
-        features, weight = (torch.full((n, 8), scale, dtype=dtype, requires_grad=True) for n in (2, 3))
-        logits = F.virtual_softmax_logits(features, weight, torch.tensor([0, 2]))
-        F.soft_cross_entropy(logits, torch.tensor([0, 2])).backward()
-        assert logits.isfinite().all()
-        for gradient in (features.grad, weight.grad):
-            assert gradient.dtype == dtype
-            assert gradient.isfinite().all()
 
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
     def test_js_divergence_of_zeros(self, dtype):
@@ -384,7 +362,6 @@ def test_nothing_waits_for_the_device():
     assert F.smooth_labels(targets, K, 0.1).shape == (B, K)
     assert F.residual_labels(matrix).shape == (K, K)
     assert F.class_means(logits, targets, K).shape == (K, K)
-    assert F.virtual_softmax_logits(logits, matrix, targets).shape == (B, K + 1)
 
 
 examples = settings(max_examples=25, deadline=None)
@@ -487,8 +464,6 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: F.classwise_kl(Z, Z[1:]), ValueError, r"partner_logits must have shape \(6, 5\)"),
         (lambda: F.classwise_kl(Z, Z, temperature=0.0), ValueError, "temperature must be positive, got 0.0"),
         (lambda: F.vicinity_kl(Z, Z), ValueError, r"virtual_logits must have shape \(M, 6, 5\), got \(6, 5\)"),
-        (lambda: F.virtual_softmax_logits(Z, S[:, 1:], Y), ValueError, r"weight must have shape \(K, 5\)"),
-        (lambda: F.virtual_softmax_logits(Z, S[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
         (lambda: F.js_divergence(Z, Z[1:]), ValueError, r"q must have shape \(6, 5\), got \(5, 5\)"),
     ],
 )

@@ -11,6 +11,7 @@ from labelreg import functional
 from labelreg.experiments import Experiment
 from labelreg.notebook import Session, show_source
 from labelreg.paths import project_root
+from labelreg.results import Store
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 COMMON = {"profile": str, "dataset": str, "network": str, "subset": int, "epochs": int, "seeds": int, "jobs": int}
@@ -94,12 +95,28 @@ class TestSession:
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
 
+    def test_trained_networks_are_live_and_counted(self, tmp_path):
+        session = Session(shell())
+        found = session.trained({"one": session.experiment(Experiment(), subset=20)})
+        logits, _, targets = found["one"].predict(found["one"].dataset.test)
+        assert logits.shape == (len(targets), 10)
+        assert session.runs == [found["one"].result]
+        assert list(tmp_path.rglob("*")) == []
+
+    def test_trained_networks_are_recorded_at_the_other_profiles(self, tmp_path):
+        session = Session(shell('# Parameters\nprofile = "fast"\n'))
+        small = {"dataset": "digits", "network": "mlp", "subset": 20, "precision": "float32"}
+        experiment = session.experiment(Experiment(), **small)
+        found = session.trained({"one": experiment})
+        assert found["one"].result == Store().find(experiment.key)
+        assert len(list(tmp_path.rglob("weights.pt"))) == 1
+
 
 def test_source_is_shown_without_its_docstring():
     shown = show_source(functional.js_divergence).data
     assert shown.startswith("```python\ndef js_divergence(")
     assert "Symmetric" not in shown
-    assert "return _reduce(" in shown
+    assert "return reduce(" in shown
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

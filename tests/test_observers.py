@@ -6,7 +6,18 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from labelreg import observers
+from labelreg.data import Dataset, Split
+from labelreg.evaluation import (
+    detection_auroc,
+    expected_calibration_error,
+    fit_temperature,
+    recall_at_1,
+    variance_ratio,
+)
 from labelreg.experiments import Experiment, train
+from labelreg.methods import CrossEntropy
+from labelreg.networks import build, features
+from labelreg.training import Recipe, Trainer
 
 SHORT = {"subset": 100, "epochs": 2, "schedule": "one_cycle"}
 
@@ -79,3 +90,156 @@ def test_looks_at_a_bounded_number_of_samples(watched, monkeypatch):
 def test_a_method_without_residual_labels_is_named(name):
     with pytest.raises(ValueError, match="CrossEntropy learns no residual labels"):
         train(Experiment(**SHORT, observe=(name,)))
+
+
+class TestEmbedding:
+    def test_is_of_the_test_splits_penultimate_features(self):
+        watched = train(Experiment(**SHORT, observe=("embedding",)))
+        dataset = watched.dataset
+        inputs = (dataset.test.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
+        with torch.no_grad():
+            _, penultimate = features(watched.network.eval(), inputs)
+        observed, targets = watched.result.observations, dataset.test.targets
+        assert observed["recall_at_1"].shape == observed["variance_ratio"].shape == (2,)
+        assert observed["recall_at_1"][-1] == pytest.approx(recall_at_1(penultimate, targets))
+        assert observed["variance_ratio"][-1] == pytest.approx(variance_ratio(penultimate, targets), rel=1e-5)
+        assert observed["recall_at_1"][-1] > 0.5
+
+    @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+    @pytest.mark.parametrize("name", ["resnet8", "plaincnn6", "imagenet_resnet10"])
+    def test_of_any_network_and_precision(self, name, precision):
+        torch.manual_seed(0)
+        images, targets = torch.randn(12, 3, 32, 32), torch.arange(12) % 3
+        split = Split(images + 3 * targets.view(-1, 1, 1, 1), targets)
+        dataset = Dataset("noise", split, split, classes=("a", "b", "c"))
+        network = build(name, 3)
+        trainer = Trainer(network, CrossEntropy(), dataset, Recipe(precision=precision))
+        observed = observers.embedding(trainer)
+        assert all(value.dtype == torch.float32 and value.shape == () for value in observed.values())
+        penultimate = trainer.features(split)
+        assert penultimate.dtype == torch.float32
+        inputs = (split.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
+        _, exact = features(network.eval(), inputs)
+        tolerance = 1e-4 if precision == "float32" else 0.05
+        torch.testing.assert_close(penultimate, exact, rtol=0, atol=tolerance * exact.abs().max().item())
+
+
+class TestNoiseDetection:
+    def test_against_noise_of_its_own(self):
+        """The area for another draw of the same noise differs by chance alone."""
+        watched = train(Experiment(**SHORT | {"epochs": 20}, observe=("noise_detection",)))
+        dataset = watched.dataset
+        mean, std = dataset.mean.item(), dataset.std.item()
+        noise = (mean + std * torch.randn(4000, 1, 8, 8, generator=torch.Generator().manual_seed(7))).clamp(0, 1)
+        inside, _, _ = watched.predict(dataset.test)
+        outside, _, _ = watched.predict(Split(noise, torch.zeros(4000, dtype=torch.int64)))
+        area = detection_auroc(*(logits.softmax(1).amax(1) for logits in (inside, outside)))
+        observed = watched.result.observations["noise_auroc"]
+        assert observed.shape == (1,)
+        assert observed[-1] == pytest.approx(area, abs=0.03)
+        assert observed[-1] > 0.7
+
+    def test_noise_has_the_pixels_of_the_images(self):
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(90, 110, (50, 3, 8, 8), generator=generator).to(torch.uint8)
+        images[:, 1] = torch.randint(0, 256, (50, 8, 8), generator=generator)
+        split = Split(images, torch.arange(50) % 2)
+        dataset = Dataset("images", split, split, classes=("a", "b"))
+        trainer = Trainer(build("resnet8", 2), CrossEntropy(), dataset, Recipe())
+        noise = observers._noise(trainer).inputs
+        assert noise.dtype == torch.uint8
+        assert noise.shape == (observers.NOISE, 3, 8, 8)
+        torch.testing.assert_close(
+            noise.double().mean((0, 2, 3))[[0, 2]].float(), dataset.mean[[0, 2]], rtol=0, atol=0.1
+        )
+        assert (noise[:, 1] == 0).any()
+        assert (noise[:, 1] == 255).any()  # clipped, not wrapped
+        assert noise[:, 0].float().std() < 7
+        assert torch.equal(noise, observers._noise(trainer).inputs)
+
+    def test_is_for_images(self):
+        split = Split(torch.randn(10, 4), torch.arange(10) % 2)
+        trainer = Trainer(build("mlp", 2, (4,)), CrossEntropy(), Dataset("rows", split, split, ("a", "b")), Recipe())
+        with pytest.raises(ValueError, match=r"noise is made for images \(C, H, W\), and a sample of rows is \(4,\)"):
+            observers.noise_detection(trainer)
+
+
+class TestVote:
+    def test_is_the_error_of_the_majority(self):
+        options = {"virtual": 9, "sigma": 3.0, "drop_rate": 0.9}
+        experiment = Experiment(**SHORT, method="stochastic_batch_augmentation", options=options, observe=("vote",))
+        watched = train(experiment)
+        dataset = watched.dataset
+        inputs = (dataset.test.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
+        votes = watched.method.vote_logits(watched.network.eval(), inputs).argmax(1)
+        errors = watched.result.observations["vote_error"]
+        assert errors.shape == (2,)
+        assert errors[-1] == pytest.approx((votes != dataset.test.targets).float().mean().item())
+        assert errors[-1] != pytest.approx(watched.result.last["test_error"], abs=1e-4)
+
+    def test_a_method_without_a_vote_is_named(self):
+        with pytest.raises(ValueError, match="CrossEntropy takes no vote that could be observed"):
+            train(Experiment(**SHORT, observe=("vote",)))
+
+
+@pytest.mark.parametrize("name", ["embedding", "noise_detection", "vote"])
+def test_looking_at_the_test_split_changes_nothing(name):
+    method = "stochastic_batch_augmentation"
+    watched, plain = (train(Experiment(**SHORT, method=method, observe=observe)) for observe in ((name,), ()))
+    for key, value in plain.network.state_dict().items():
+        assert torch.equal(value, watched.network.state_dict()[key])
+
+
+class TestTemperatureScaling:
+    def test_is_fitted_on_one_half_and_judged_on_the_other(self):
+        run = train(Experiment(**SHORT, observe=("temperature_scaling",)))
+        logits, targets = run.trainer.predict(run.dataset.test)
+        temperature = fit_temperature(logits[::2], targets[::2])
+        seen = {name: values[-1] for name, values in run.result.observations.items()}
+        assert seen["temperature"] == pytest.approx(temperature, rel=1e-5)
+        scaled = (logits[1::2] / temperature).softmax(1)
+        assert seen["scaled_ece"] == pytest.approx(expected_calibration_error(scaled, targets[1::2]), abs=1e-5)
+        plain = logits[1::2].softmax(1)
+        assert seen["unscaled_ece"] == pytest.approx(expected_calibration_error(plain, targets[1::2]), abs=1e-5)
+        picked = scaled[torch.arange(len(scaled)), targets[1::2]]
+        assert seen["scaled_nll"] == pytest.approx(-picked.log().mean().item(), rel=1e-4)
+
+    def test_is_fitted_on_the_validation_split_where_there_is_one(self):
+        run = train(Experiment(**SHORT, holdout=0.3, observe=("temperature_scaling",)))
+        temperature = fit_temperature(*run.trainer.predict(run.trainer.validation))
+        assert run.result.observations["temperature"][-1] == pytest.approx(temperature, rel=1e-5)
+
+
+@pytest.fixture(scope="module")
+def disturbed():
+    return train(Experiment(**SHORT, observe=("robustness",)))
+
+
+class TestRobustness:
+    def test_without_disturbance_it_is_the_test_error(self, disturbed):
+        for name in ("noisy_error", "fgsm_error"):
+            errors = disturbed.result.observations[name]
+            assert errors.shape == (1, len(observers.ATTACK_STEPS))  # costly, so after the last epoch alone
+            assert errors[0, 0] == pytest.approx(disturbed.result.last["test_error"], abs=1e-6)
+
+    def test_the_attack_moves_every_pixel_by_its_size_where_the_loss_grows(self, disturbed):
+        dataset, network = disturbed.dataset, disturbed.network.eval()
+        pixels = dataset.test.inputs.clone().requires_grad_()
+
+        def logits_of(pixels):
+            return network((pixels - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1))
+
+        torch.nn.functional.cross_entropy(logits_of(pixels), dataset.test.targets).backward()
+        attacked = pixels.detach() + observers.ATTACK_STEPS[-1] * pixels.grad.sign()
+        error = (logits_of(attacked).argmax(1) != dataset.test.targets).float().mean().item()
+        # a pixel without a gradient may get either sign of zero: nothing moves there
+        assert disturbed.result.observations["fgsm_error"][-1, -1] == pytest.approx(error, abs=0.005)
+
+    def test_an_attack_is_worse_than_noise_of_its_size(self, disturbed):
+        last = {name: values[-1] for name, values in disturbed.result.observations.items()}
+        assert observers.ATTACK_STEPS[-1] == observers.NOISE_DEVIATIONS[2]
+        assert last["fgsm_error"][-1] > last["noisy_error"][2] + 0.1
+
+    def test_looking_changes_nothing(self, disturbed):
+        plain = train(Experiment(**SHORT))
+        assert plain.result.history["loss"] == disturbed.result.history["loss"]

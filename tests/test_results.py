@@ -46,6 +46,23 @@ class TestResult:
         assert (result.last["epoch"], result.last["test_error"], result.last["test_ece"]) == (3, 0.2, 3.0)
         assert (result.best["epoch"], result.best["test_error"], result.best["test_ece"]) == (2, 0.1, 2.0)
 
+    def test_the_best_epoch_of_each_split(self):
+        result = make_result(test_error=[0.3, 0.1, 0.2], validation_error=[0.1, 0.3, 0.2])
+        assert (result.best_epoch("test"), result.best_epoch("validation")) == (1, 0)
+        with pytest.raises(KeyError, match="train_error"):
+            result.best_epoch("train")
+
+    def test_perplexity_comes_before_error_and_what_is_infinite_is_not_best(self):
+        result = make_result(test_error=[0.1, 0.2, 0.3], test_perplexity=[math.nan, 70.0, 60.0])
+        assert result.best_epoch("test") == 2
+
+    def test_epochs_of_what_was_recorded_or_observed(self):
+        result = replace(make_result(test_error=[0.3, 0.1, 0.2]), observations={"recall": np.array([0.1, 0.2, 0.3])})
+        np.testing.assert_array_equal(result.epochs("test_error"), [0.3, 0.1, 0.2])
+        np.testing.assert_array_equal(result.epochs("recall"), [0.1, 0.2, 0.3])
+        with pytest.raises(KeyError, match="recal"):
+            result.epochs("recal")
+
 
 class TestStore:
     def test_reads_back_what_it_wrote(self, store):
@@ -88,7 +105,12 @@ class TestStore:
         assert math.isnan(second)
         assert third == 0.5
 
-    def test_observations_come_back_in_half_precision(self, store):
+    def test_scalar_observations_come_back_whole(self, store):
+        seen = np.array([0.59421, 123456.7, 1e-6], np.float32)
+        store.save(replace(make_result(), observations={"ratio": seen}), "run")
+        np.testing.assert_array_equal(store.find(Experiment().key).epochs("ratio"), seen)
+
+    def test_other_observations_come_back_in_half_precision(self, store):
         seen = {"labels": np.linspace(0, 1, 3 * 100, dtype=np.float32).reshape(3, 10, 10), "divergence": np.ones(3)}
         path = store.save(replace(make_result(), observations=seen), "run")
         read = store.find(Experiment().key).observations
@@ -121,6 +143,20 @@ class TestStore:
         assert store.save(make_result(test_error=[0.0, 0.0, 0.0]), "run") == path
         assert path.read_bytes() == before
         assert len(list(store)) == 1
+
+    def test_one_of_other_settings_under_this_key_stays_beside(self, store):
+        old = replace(make_result(), experiment=Experiment(decay=0.7).as_dict())
+        first, second = store.save(old, "run"), store.save(make_result(), "run")
+        assert second.name == f"{first.stem}-1.json"
+        assert {result.experiment["decay"] for result in store} == {0.7, 0.1}
+        assert store.save(make_result(), "run") == second
+        assert store.save(old, "run") == first
+
+    def test_results_by_the_beginning_of_their_name(self, store):
+        for seed, name in enumerate(("run-s1", "run-s12", "other-run-s1")):
+            store.save(make_result(Experiment(seed=seed)), name, folder=f"folder{seed}")
+        assert [result.experiment["seed"] for result in store.named("run-s1")] == [0, 1]
+        assert [result.experiment["seed"] for result in store.named("run-s1-")] == [0]
 
     def test_a_torn_write_leaves_nothing(self, store, monkeypatch):
         def tear(source, target):

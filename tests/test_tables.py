@@ -6,7 +6,7 @@ from scipy import stats
 
 from labelreg.papers import papers
 from labelreg.results import Result, Store
-from labelreg.tables import against_baseline, beside_printed, show_against_baseline
+from labelreg.tables import against_baseline, beside_printed, observed, show_against_baseline
 
 
 def results(errors, experiment=None) -> list[Result]:
@@ -69,3 +69,25 @@ def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
     assert "+0.78" in html  # 5.50 against 4.72
     assert "paper, 2 seeds" in html
     assert html.count("not yet run") == 15
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_the_epoch_that_validation_chooses_is_shown_where_there_is_one(tmp_path, validated):
+    experiment = papers["cskd"].tables["table2"][0]
+    history = {"test_error": [0.31, 0.20, 0.25]} | ({"validation_error": [0.1, 0.3, 0.2]} if validated else {})
+    store = Store(tmp_path)
+    store.save(Result(experiment.key, experiment.as_dict(), history, {}), experiment.name)
+    html = beside_printed("cskd", "table2", store).to_html()
+    assert ("best validation epoch" in html) is validated
+    assert ("31.00" in html) is validated
+    assert "nan" not in html
+
+
+def test_observed_takes_metrics_and_observations_at_the_last_epoch():
+    def seen(errors, depths):
+        return Result("k", {}, {"test_error": errors}, {}, {"depth": np.array(depths)})
+
+    groups = {("a", "clean"): [seen([0.5, 0.2], [1.0, 3.0]), seen([0.5, 0.4], [1.0, 5.0])], "b": [seen([0.1], [2.0])]}
+    frame = observed(groups, {"test_error": "error, %", "depth": "depth"}).data
+    assert frame["error, %"].tolist() == ["30.0 ± 14.1", "10.0"]
+    assert frame["depth"].tolist() == ["4.00 ± 1.41", "2.00"]

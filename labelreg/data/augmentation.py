@@ -1,7 +1,8 @@
 """Random augmentation of whole batches, on the device of the batch, drawn from an explicit generator.
 
 Every function takes images (B, C, H, W), uint8 or float and not normalised, in any memory format, and returns the same
-shape, dtype and memory format. The generator must live on the device of the images; nothing here waits for that device.
+shape (unless it is asked for another), dtype and memory format. The generator must live on the device of the images;
+nothing here waits for that device.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from labelreg.data.framing import random_boxes, resample
 
 
 def random_crop(inputs: Tensor, padding: int, generator: Generator) -> Tensor:
@@ -74,6 +77,34 @@ def crop_flip(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
     return random_flip(random_crop(inputs, 4, generator), generator)
 
 
+def resized_crop_flip(
+    inputs: Tensor,
+    generator: Generator,
+    mean: Tensor,
+    aspects: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """The usual augmentation for ImageNet: a box of random area and shape, scaled to one size, then a flip.
+
+    Args:
+        inputs: (B, C, H, W).
+        generator: of the draw.
+        mean: not used.
+        aspects: (B,) width over height of photographs that are stored squashed; None for images in their own shape.
+        size: height and width of the result; None for those of the inputs.
+    """
+    height, width = inputs.shape[2:]
+    if aspects is None:
+        aspects = torch.full((len(inputs),), width / height, device=inputs.device)
+    crops = resample(inputs, random_boxes(aspects, generator), size or (height, width))
+    return random_flip(crops, generator)
+
+
+def cutout3(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
+    """A square of 3 pixels in the mean colour, (C,), and nothing else: for the digits of 8 x 8 pixels."""
+    return cutout(inputs, 3, generator, fill=mean)
+
+
 def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
     """``crop_flip``, then a square of ``size`` pixels in the mean colour, (C,)."""
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
@@ -84,5 +115,7 @@ augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
     "crop_flip": crop_flip,
     "crop_flip_cutout16": partial(crop_flip_cutout, size=16),
     "crop_flip_cutout8": partial(crop_flip_cutout, size=8),
+    "cutout3": cutout3,
+    "resized_crop_flip": resized_crop_flip,
 }
 """Augmentations by name: functions of the inputs, a generator and the mean colour (C,) of the training inputs."""

@@ -1,5 +1,6 @@
 """Data sets as tensors, and the ways to cut them: balanced subsets, hold-outs, label noise."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -7,7 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from labelreg.data.framing import Framing, centre_boxes, resample
 from labelreg.data.randomness import Stream, generator
+
+MOMENTS_BYTES = 1 << 30  # of inputs that mean and standard deviation are computed of: seven times CIFAR
+MOMENTS_CHUNK = 1 << 22  # values turned into float64 at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,28 +23,64 @@ class Split:
         inputs: (N, C, ...), uint8 or float. Images may lie in memory as (N, H, W, C): what is taken from them then does
             too. A text is (N,) int64, its words in order.
         targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the word that follows each.
+        aspects: (N,) float32, width over height of photographs whose inputs are squashed to squares; None for all else.
+        framing: what of such photographs a network is shown; None for all else.
+
+    Raises:
+        ValueError: not every sample has a target, or an aspect ratio where one has.
     """
 
     inputs: Tensor
     targets: Tensor
+    aspects: Tensor | None = None
+    framing: Framing | None = None
 
     def __post_init__(self):
         if len(self.inputs) != len(self.targets):
             raise ValueError(
                 f"a split needs one target a sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
             )
+        if (self.aspects is None) != (self.framing is None):
+            raise ValueError("squashed photographs need both their aspects and a framing, other inputs neither")
+        if self.aspects is not None and len(self.aspects) != len(self.inputs):
+            raise ValueError(
+                f"a split needs one aspect ratio a sample, got {len(self.inputs)} inputs and {len(self.aspects)} ratios"
+            )
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same split on another device."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        """The same split on another device; inputs that would take up more than half of a GPU's free memory stay.
 
-    def select(self, indices: Tensor) -> "Split":
-        """The samples at ``indices``, (M,) int64, in that order."""
-        indices = indices.to(self.targets.device)
-        return Split(self.inputs[indices], self.targets[indices])
+        Batches go to the device of the targets, wherever the inputs are.
+        """
+        inputs = self.inputs.to(device) if _has_room(torch.device(device), self.inputs.nbytes) else self.inputs
+        aspects = None if self.aspects is None else self.aspects.to(device)
+        return replace(self, inputs=inputs, targets=self.targets.to(device), aspects=aspects)
+
+    def select(self, indices: Tensor | slice) -> "Split":
+        """The samples at ``indices``, (M,) int64, in that order, or those of a slice; on the device of the targets."""
+        device = self.targets.device
+
+        def rows(values: Tensor) -> Tensor:
+            here = indices if isinstance(indices, slice) else indices.to(values.device)
+            return values[here].to(device)
+
+        aspects = None if self.aspects is None else rows(self.aspects)
+        return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=aspects)
+
+    def clean(self) -> Tensor:
+        """The inputs as they are tested on: of squashed photographs the middle, (N, C, side, side), else the inputs."""
+        if self.framing is None:
+            return self.inputs
+        boxes = centre_boxes(self.aspects, self.framing.centre)
+        return resample(self.inputs, boxes, (self.framing.side, self.framing.side))
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Whether so many bytes leave a device half of its memory for what is done with them."""
+    return device.type != "cuda" or 2 * size <= torch.cuda.mem_get_info(device)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +95,7 @@ class Dataset:
         augmentation: the name of the augmentation that is usual for it, a key of ``labelreg.data.augmentations``.
         task: what the targets are.
         validation: a split to choose by, where the data set comes with one.
+        superclasses: the name of each class's superclass, in the order of the classes, where classes are grouped.
     """
 
     name: str
@@ -63,6 +105,7 @@ class Dataset:
     augmentation: str = "none"
     task: Literal["classification", "regression", "language_modelling"] = "classification"
     validation: Split | None = None
+    superclasses: tuple[str, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -71,14 +114,17 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: () for a word."""
-        return tuple(self.train.inputs.shape[1:])
+        """The shape of one sample as a network sees it: () for a word."""
+        shape = tuple(self.train.inputs.shape[1:])
+        framing = self.train.framing
+        return shape if framing is None else (shape[0], framing.side, framing.side)
 
     @property
     def mean(self) -> Tensor:
         """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8).
 
-        Words have no channels: theirs is empty.
+        Words have no channels: theirs is empty. Of more than 1 GB, evenly spaced samples stand for all; of photographs,
+        what is stored stands for what is cut out of it.
         """
         return self._moments[0]
 
@@ -92,9 +138,11 @@ class Dataset:
         inputs = self.train.inputs
         if inputs.dim() == 1:
             return torch.empty(0), torch.empty(0)
+        inputs = inputs[:: max(1, -(-inputs.nbytes // MOMENTS_BYTES))]
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]
-        for chunk in inputs.split(1024):  # a float64 copy of all of CIFAR would take 1.2 GB
+        # a float64 copy of all of CIFAR would take 1.2 GB
+        for chunk in inputs.split(min(1024, -(-MOMENTS_CHUNK // math.prod(inputs.shape[1:])))):
             chunk = chunk.double()
             total = total + chunk.sum(others)
             square = square + chunk.square().sum(others)
@@ -187,7 +235,7 @@ def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) ->
     draws = generator(seed, Stream.LABEL_NOISE)
     redrawn = torch.randperm(len(split), generator=draws)[: round(fraction * len(split))]
     labels[redrawn.to(labels.device)] = torch.randint(num_classes, redrawn.shape, generator=draws).to(labels.device)
-    return Split(split.inputs, labels)
+    return replace(split, targets=labels)
 
 
 def class_labels(split: Split, num_classes: int | None = None) -> Tensor:

@@ -4,6 +4,7 @@ import os
 import uuid
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,29 @@ import torch
 
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
+
+CIFAR100_SUPERCLASSES = {
+    "aquatic mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food containers": "bottle bowl can cup plate",
+    "fruit and vegetables": "apple mushroom orange pear sweet_pepper",
+    "household electrical devices": "clock keyboard lamp telephone television",
+    "household furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large carnivores": "bear leopard lion tiger wolf",
+    "large man-made outdoor things": "bridge castle house road skyscraper",
+    "large natural outdoor scenes": "cloud forest mountain plain sea",
+    "large omnivores and herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium-sized mammals": "fox porcupine possum raccoon skunk",
+    "non-insect invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles 1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles 2": "lawn_mower rocket streetcar tank tractor",
+}
 
 
 @register("cifar10")
@@ -21,8 +45,12 @@ def cifar10(root: Path) -> Dataset:
 
 @register("cifar100")
 def cifar100(root: Path) -> Dataset:
-    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 100 classes."""
-    return load_images("cifar100", root, torchvision_name="CIFAR100", shape=(32, 32, 3), num_classes=100)
+    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 100 classes in 20 superclasses."""
+    dataset = load_images("cifar100", root, torchvision_name="CIFAR100", shape=(32, 32, 3), num_classes=100)
+    superclass = {name: group for group, names in CIFAR100_SUPERCLASSES.items() for name in names.split()}
+    if not superclass.keys() >= set(dataset.classes):
+        return dataset  # an archive with names of its own
+    return replace(dataset, superclasses=tuple(superclass[name] for name in dataset.classes))
 
 
 @register("fashion_mnist")

@@ -1,6 +1,6 @@
 """Batches from a split that lives on the device: shuffled, augmented, normalised, and a pure function of the seed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from labelreg.checks import unknown
-from labelreg.data.augmentation import augmentations
+from labelreg.data.augmentation import augmentations, resized_crop_flip
 from labelreg.data.dataset import Split, class_labels
 from labelreg.data.randomness import Stream, generator
 
@@ -21,12 +21,14 @@ class Batch:
 
     Attributes:
         inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with B then
-            standing for T * B below.
+            standing for T * B below. Where there are M copies of each sample, B stands for M * B: all of the first
+            copy, then all of the second.
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, where in the split the samples are stored.
         partner: (B, ...) float32, for each sample the augmented input of one drawn from the same class; None unless
             asked for.
-        source: (B, ...) float32, the same samples before augmentation; None unless asked for.
+        source: (B, ...) float32, the same samples before augmentation, as they would be tested on; None unless asked
+            for.
     """
 
     inputs: Tensor
@@ -45,13 +47,16 @@ class Loader:
     but a single left-over sample joins the batch before it, since batch normalisation cannot train on one.
 
     Args:
-        split: N samples; batches are made on the device they are on.
+        split: N samples; batches are made on the device of their targets.
         batch_size: B.
         mean: (C,) subtracted from each channel, in the units of the inputs.
         std: (C,) each channel is divided by.
-        augmentation: a key of ``labelreg.data.augmentations``.
+        augmentation: a key of ``labelreg.data.augmentations``. Of photographs, "resized_crop_flip" cuts out of what is
+            stored, all others go on from the middle.
         views: what to add to each batch, of "partner" and "source". A partner is drawn uniformly from the samples of
             the class, the sample itself among them, as in the published code of CS-KD.
+        copies: M, how often a batch holds each of its B samples. Every copy is augmented, and paired, on its own; the
+            first is the batch that there would be without the others.
         num_classes: labels are checked to be below it; None or 0, as for regression, checks nothing.
         seed: a non-negative integer.
 
@@ -68,10 +73,13 @@ class Loader:
         std: Tensor,
         augmentation: str = "none",
         views: frozenset[str] = frozenset(),
+        copies: int = 1,
         num_classes: int | None = None,
         seed: int = 0,
     ):
         _check_batching(split, batch_size)
+        if copies < 1:
+            raise ValueError(f"a batch holds each sample once or more often, got copies={copies}")
         if augmentation not in augmentations:
             raise unknown("augmentation", augmentation, augmentations)
         if augmentation != "none" and split.inputs.dim() != 4:
@@ -84,9 +92,10 @@ class Loader:
         self.split = split
         self.batch_size = batch_size
         self.views = frozenset(views)
+        self.copies = copies
         self.seed = seed
-        self._augment = augmentations[augmentation]
-        self._normalise = Normalisation(mean, std, split.inputs)
+        self._augmentation = augmentations[augmentation]
+        self._normalise = Normalisation(mean, std, split.select(slice(1)).clean())
         if num_classes or "partner" in self.views:
             labels = class_labels(split, num_classes or None)
         if "partner" in self.views:
@@ -111,7 +120,7 @@ class Loader:
         """
         if not 0 <= start <= len(self):
             raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
-        device = self.split.inputs.device
+        device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)
         return (self._batch(order, epoch, position) for position in range(start, len(self)))
@@ -119,19 +128,31 @@ class Loader:
     def _batch(self, order: Tensor, epoch: int, position: int) -> Batch:
         first = position * self.batch_size
         indices = order[first:] if position == len(self) - 1 else order[first : first + self.batch_size]
-        inputs, targets = self.split.inputs[indices], self.split.targets[indices]
-        draws = partial(generator, self.seed, epoch=epoch, position=position, device=inputs.device)
-        augmented = self._augmented(inputs, draws(Stream.AUGMENTATION))
+        indices = indices.repeat(self.copies)
+        draws = partial(generator, self.seed, epoch=epoch, position=position, device=indices.device)
+        targets = self.split.targets[indices]
+        inputs = self._augmented(indices, draws(Stream.AUGMENTATION))
         partner = source = None
         if "partner" in self.views:
-            partners = self._partners(targets, draws(Stream.PARTNER))
-            partner = self._augmented(self.split.inputs[partners], draws(Stream.PARTNER_AUGMENTATION))
+            partners = self._by_copy(self._partners, targets, draws(Stream.PARTNER))
+            partner = self._augmented(partners, draws(Stream.PARTNER_AUGMENTATION))
         if "source" in self.views:
-            source = self._normalise(inputs)
-        return Batch(augmented, targets, indices, partner, source)
+            source = self._normalise(self.split.select(indices).clean())
+        return Batch(inputs, targets, indices, partner, source)
 
-    def _augmented(self, inputs: Tensor, draws: Generator) -> Tensor:
-        return self._normalise(self._augment(inputs, draws, self._normalise.channel_mean))
+    def _augmented(self, indices: Tensor, draws: Generator) -> Tensor:
+        return self._normalise(self._by_copy(self._augment, indices, draws))
+
+    def _augment(self, indices: Tensor, draws: Generator) -> Tensor:
+        rows, mean = self.split.select(indices), self._normalise.channel_mean
+        if rows.framing is not None and self._augmentation is resized_crop_flip:
+            # out of the whole photograph, not out of its middle
+            return resized_crop_flip(rows.inputs, draws, mean, rows.aspects, (rows.framing.side,) * 2)
+        return self._augmentation(rows.clean(), draws, mean)
+
+    def _by_copy(self, function: Callable[[Tensor, Generator], Tensor], values: Tensor, draws: Generator) -> Tensor:
+        """Apply a function that draws to one copy after another, so that what the first draws hangs on no other."""
+        return torch.cat([function(copy, draws) for copy in values.chunk(self.copies)])
 
     def _partners(self, targets: Tensor, draws: Generator) -> Tensor:
         """For each target the index of a sample of its class, uniformly drawn: (B,) int64."""
@@ -186,14 +207,11 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
         ValueError: the split is empty, or an argument does not fit it.
     """
     _check_batching(split, batch_size)
-    normalise = Normalisation(mean, std, split.inputs)
-    parts = zip(
-        split.inputs.split(batch_size),
-        split.targets.split(batch_size),
-        torch.arange(len(split), device=split.inputs.device).split(batch_size),
-        strict=True,
-    )
-    return (Batch(normalise(inputs), targets, indices) for inputs, targets, indices in parts)
+    normalise = Normalisation(mean, std, split.select(slice(1)).clean())
+    indices = torch.arange(len(split), device=split.targets.device)
+    parts = (slice(first, first + batch_size) for first in range(0, len(split), batch_size))
+    rows = ((split.select(part), indices[part]) for part in parts)
+    return (Batch(normalise(samples.clean()), samples.targets, positions) for samples, positions in rows)
 
 
 def _check_batching(split: Split, batch_size: int) -> None:

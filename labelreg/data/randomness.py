@@ -16,6 +16,11 @@ class Stream(IntEnum):
     PARTNER = 4
     PARTNER_AUGMENTATION = 5
     DATASET = 6
+    # from 16 on: what methods draw
+    VIRTUAL_SCHEDULE = 16
+    VIRTUAL_LAYER = 17
+    VIRTUAL_POINTS = 18
+    VIRTUAL_VOTE = 19
 
 
 def generator(

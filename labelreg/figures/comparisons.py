@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from labelreg.results import Result
 
@@ -38,6 +39,7 @@ def training_curves(
         (line,) = axes.plot(epochs, mean, label=label, **styles[label])
         axes.fill_between(epochs, mean - deviation, mean + deviation, color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -133,16 +135,23 @@ def sensitivity(values: pd.DataFrame, row: str, column: str, reference: float) -
     return figure
 
 
-def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
+def reliability_diagrams(
+    results: Mapping[str, Sequence[Result]], colours: Mapping[str, str], columns: int = 5
+) -> Figure:
     """Draw accuracy against confidence at the last epoch, a panel a method; the area of a dot is the share of samples.
 
     Args:
         results: label to results that observed ``reliability``; bins are averaged over them by their samples.
         colours: label to its colour.
+        columns: panels side by side, at most.
     """
-    figure = Figure(figsize=(1.55 * len(results), 2.1), layout="constrained")
-    line = figure.subplots(1, len(results), sharey=True, squeeze=False)[0]
-    for axes, (label, group) in zip(line, results.items(), strict=True):
+    rows = -(-len(results) // columns)
+    columns = -(-len(results) // rows)
+    figure = Figure(figsize=(1.55 * columns, 2.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(results) :]:
+        axes.axis("off")
+    for axes, (label, group) in zip(grid.flat, results.items(), strict=False):
         share = np.stack([each.observations["bin_share"][-1] for each in group])
         confidence, accuracy = (
             np.nansum([each.observations[name][-1] for each in group] * share, axis=0) / np.maximum(share.sum(0), 1e-9)
@@ -158,5 +167,6 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
         axes.set(xlim=(0, 1.03), ylim=(0, 1.05), aspect="equal")
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    line[0].set_ylabel("accuracy", fontsize=8)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("accuracy", fontsize=8)
     return figure

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from labelreg.data import Split
@@ -116,6 +117,7 @@ def label_histories(
             )
         bottom.legend(frameon=False, fontsize=7, loc="center right")
         bottom.set_xlabel("epoch", fontsize=8)
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         bottom.tick_params(labelsize=7)
         bottom.spines[["top", "right"]].set_visible(False)
     grid[1, 0].set_ylabel("label", fontsize=8)

@@ -11,6 +11,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from labelreg.checks import settle, unknown
 from labelreg.methods.base import Criterion, Method, Step, Wrapper
 
 _INNER = "cross_entropy"  # the method inside another, where none is chosen
+_METHOD = (Method, Method | None)  # annotations of a method inside another
 # parameters that the data decides
 _FILLED = ("num_classes", "pixel_std")
 
@@ -57,8 +59,8 @@ def find(name: str) -> type[Method]:
 def options(name: str) -> dict[str, inspect.Parameter]:
     """Return what can be set of a method: its constructor's parameters but for those that the data decides.
 
-    A parameter annotated ``nn.Module`` or ``Method`` is chosen by name; the options of a method inside a method are
-    chosen along with it, under dotted names such as ``"method.lam"``.
+    A parameter annotated ``nn.Module``, ``Method`` or ``Method | None`` is chosen by name; the options of a method
+    inside a method are chosen along with it, under dotted names such as ``"method.lam"``.
     """
     return {key: parameter for key, parameter in _parameters(name).items() if key not in _FILLED}
 
@@ -73,16 +75,46 @@ def check_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     settled = {}
     for key, value in chosen.items():
         outer = key.partition(".")[0]
-        if outer not in available or (outer != key and available[outer].annotation is not Method):
+        if outer not in available or (outer != key and available[outer].annotation not in _METHOD):
             raise unknown(f"option of {name}", key, available)
         if outer == key:
             kind = available[key].annotation
-            settled[key] = settle(f"{name}'s option {key}", value, str if kind in (nn.Module, Method) else kind)
+            settled[key] = settle(f"{name}'s option {key}", value, str if kind in (nn.Module, *_METHOD) else kind)
     for key, parameter in available.items():
-        if parameter.annotation is Method:
+        if parameter.annotation in _METHOD:
             inner, inner_options = _inside(key, chosen)
             settled |= {f"{key}.{option}": value for option, value in check_options(inner, inner_options).items()}
     return settled
+
+
+def all_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a method is made with: those chosen, and the others at their defaults.
+
+    The methods inside are among them with theirs. A network has no default, and is missing where none is chosen.
+
+    Raises:
+        ValueError: what :func:`check_options` raises.
+    """
+    settled = check_options(name, chosen)
+    for key, parameter in options(name).items():
+        if parameter.annotation in _METHOD:
+            settled[key], inner_options = _inside(key, settled)
+            inner_options = all_options(settled[key], inner_options)
+            settled |= {f"{key}.{option}": value for option, value in inner_options.items()}
+        elif parameter.default is not parameter.empty:
+            settled.setdefault(key, parameter.default)
+    return settled
+
+
+def network_roles(name: str, chosen: Mapping[str, Any]) -> set[str]:
+    """Return what a method and those inside it take networks for: names of options, such as ``"method.peer"``."""
+    roles = set()
+    for key, parameter in options(name).items():
+        if parameter.annotation is nn.Module:
+            roles.add(key)
+        elif parameter.annotation in _METHOD:
+            roles |= {f"{key}.{role}" for role in network_roles(*_inside(key, chosen))}
+    return roles
 
 
 def create(
@@ -117,7 +149,7 @@ def create(
             arguments[key] = filled[key]
         elif parameter.annotation is nn.Module:
             arguments[key] = network(key, settled.get(key))
-        elif parameter.annotation is Method:
+        elif parameter.annotation in _METHOD:
             inner, inner_options = _inside(key, settled)
             arguments[key] = create(inner, num_classes, inner_options, network, pixel_std=pixel_std)
         elif key in settled:
@@ -125,6 +157,7 @@ def create(
     return find(name)(**arguments)
 
 
+@cache
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name."""
     parameters = inspect.signature(find(name), eval_str=True).parameters
@@ -141,5 +174,6 @@ def _inside(key: str, chosen: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 _discover()
 
-__all__ = ["Criterion", "Method", "Step", "Wrapper", "check_options", "create", "find", "names", "options"]
+__all__ = ["Criterion", "Method", "Step", "Wrapper"]
+__all__ += ["all_options", "check_options", "create", "find", "names", "network_roles", "options"]
 __all__ += [item.__name__ for item in _CLASSES.values()]

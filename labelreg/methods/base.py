@@ -34,11 +34,13 @@ class Method(nn.Module, ABC):
     Attributes:
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
+        copies: how often a batch holds each of its samples, every copy augmented on its own.
         lr_mult: factor on the learning rate of the method's own parameters.
         shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
     views: frozenset[str] = frozenset()
+    copies: int = 1
     lr_mult: float = 1.0
     shareable_options: frozenset[str] = frozenset()
 
@@ -108,6 +110,7 @@ class Wrapper(Method):
         super().__init__()
         self.method = method
         self.views = method.views
+        self.copies = method.copies
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)

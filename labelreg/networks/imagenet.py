@@ -1,4 +1,4 @@
-"""torchvision's networks for 224 px, with random weights and torchvision's own initialisation.
+"""Networks for 224 px: torchvision's or of its parts, with random weights and torchvision's own initialisation.
 
 Their poolings adapt, so they take any size from the smallest one given here. The parameter counts are for 1000 classes.
 """
@@ -9,11 +9,24 @@ from labelreg.networks.registry import register
 
 
 def _torchvision(architecture, num_classes, input_shape):
-    if input_shape[0] != 3:
-        raise ValueError(f"imagenet_{architecture} takes images of 3 channels, got input_shape {input_shape}")
+    _check_colours(architecture, input_shape)
     from torchvision.models import get_model  # torchvision is slow to import and few networks need it
 
     return get_model(architecture, weights=None, num_classes=num_classes)
+
+
+def _check_colours(architecture, input_shape):
+    if input_shape[0] != 3:
+        raise ValueError(f"imagenet_{architecture} takes images of 3 channels, got input_shape {input_shape}")
+
+
+@register("imagenet_resnet10", smallest_image=1)
+def imagenet_resnet10(num_classes: int, input_shape: tuple[int, int, int] = (3, 224, 224)) -> nn.Module:
+    """ResNet-10: ResNet-18 with one block a stage instead of two, 5.4 M parameters."""
+    _check_colours("resnet10", input_shape)
+    from torchvision.models.resnet import BasicBlock, ResNet
+
+    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
 
 
 @register("imagenet_resnet18", smallest_image=1)

@@ -20,7 +20,7 @@ from torch import nn
 class _Entry:
     builder: Callable[..., nn.Module]
     input_shape: tuple[int, ...]
-    options: tuple[str, ...]
+    options: dict[str, inspect.Parameter]
     smallest_image: int | None
 
 
@@ -52,7 +52,7 @@ def register(name: str, smallest_image: int | None = None) -> Callable:
             raise TypeError(
                 f"the builder of {name!r} must take (num_classes, input_shape=<default>, options), not {signature}"
             )
-        options = tuple(parameter.name for parameter in parameters[2:])
+        options = {parameter.name: parameter for parameter in parameters[2:]}
         _entries[name] = _Entry(builder, parameters[1].default, options, smallest_image)
         return builder
 
@@ -64,7 +64,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_entries))
 
 
-def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **options) -> nn.Module:
+def options(name: str) -> dict[str, inspect.Parameter]:
+    """What can be set of a network: its builder's parameters but for `num_classes` and `input_shape`.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    return _entry(name).options
+
+
+def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen) -> nn.Module:
     """Build a network with fresh random weights, drawn from torch's global generator.
 
     Args:
@@ -74,7 +83,7 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
         input_shape: the shape of one input, (C, H, W) for images and () for words; None takes the network's own
             default, which is (3, 32, 32) for the CIFAR-size networks, (3, 224, 224) for `imagenet_*`, (1, 8, 8) for
             `mlp` and () for `lstm`.
-        **options: the network's own options, named in its builder.
+        **chosen: the network's own options, named in its builder.
 
     Returns:
         The network, in training mode, on the default device.
@@ -83,12 +92,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
         ValueError: if there is no such network, if num_classes is below 1, or if the network cannot take input_shape.
         TypeError: if the network has no such option.
     """
-    if name not in _entries:
-        close = difflib.get_close_matches(name, names())
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ValueError(f"no network is named {name!r}; {hint}The networks are: {', '.join(names())}")
-    entry = _entries[name]
-    unknown = [option for option in options if option not in entry.options]
+    entry = _entry(name)
+    unknown = [option for option in chosen if option not in entry.options]
     if unknown:
         raise TypeError(
             f"{name} has no option {', '.join(unknown)}; its options are: {', '.join(entry.options) or 'none at all'}"
@@ -97,7 +102,15 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     shape = entry.input_shape if input_shape is None else tuple(input_shape)
     _check_shape(name, shape, entry)
-    return entry.builder(num_classes, shape, **options)
+    return entry.builder(num_classes, shape, **chosen)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _entries:
+        close = difflib.get_close_matches(name, names())
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ValueError(f"no network is named {name!r}; {hint}The networks are: {', '.join(names())}")
+    return _entries[name]
 
 
 def _check_shape(name: str, shape: tuple[int, ...], entry: _Entry) -> None:

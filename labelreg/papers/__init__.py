@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,26 +16,27 @@ import pandas as pd
 from labelreg import data, networks, paths
 from labelreg.assignments import command
 from labelreg.checks import unknown
-from labelreg.experiments import PROFILES
+from labelreg.experiments import PROFILES, Recorded
 from labelreg.papers.paper import Item, Paper, Row
 from labelreg.results import Result, Store
 
+_MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 
 
-def _percent(fraction: float) -> float:
-    return 100 * fraction
+def _percent(fractions: np.ndarray) -> np.ndarray:
+    return 100 * fractions
 
 
-def _percent_right(error: float) -> float:
-    return 100 * (1 - error)
+def _percent_right(errors: np.ndarray) -> np.ndarray:
+    return 100 * (1 - errors)
 
 
-# how a printed metric follows from what is recorded every epoch
-_METRICS: dict[str, tuple[str, Callable[[float], float]]] = {
+# how a printed metric follows from what is recorded or observed every epoch
+_METRICS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "error": ("test_error", _percent),
     "accuracy": ("test_error", _percent_right),
     "top1_error": ("test_error", _percent),
@@ -43,8 +44,9 @@ _METRICS: dict[str, tuple[str, Callable[[float], float]]] = {
     "top5_error": ("test_top5_error", _percent),
     "top5_accuracy": ("test_top5_error", _percent_right),
     "ece": ("test_ece", _percent),
-    "valid_perplexity": ("validation_perplexity", float),
-    "test_perplexity": ("test_perplexity", float),
+    "recall_at_1": ("recall_at_1", _percent),
+    "valid_perplexity": ("validation_perplexity", np.asarray),
+    "test_perplexity": ("test_perplexity", np.asarray),
 }
 
 
@@ -78,9 +80,12 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
     Returns:
         A row a printed number, with all numbers in its unit: ``dataset, network, method, metric``; the paper's
         ``printed`` and ``printed_std``; of the fullest profile that has been run ``profile``, ``seeds``, ``ours`` and
-        ``ours_std`` (last epoch), ``best`` (best epoch on the test set) and ``gap`` (ours minus printed); ``runnable``,
-        whether data set and network are part of this package; and ``command``, which runs the row. What has not been
-        run has an empty profile and NaN for its numbers.
+        ``ours_std`` (at the end of training, as ``Paper.last_epochs`` has it), ``best`` (best epoch on the test
+        set), ``chosen`` (best epoch on the validation split, NaN where there is none) and ``gap`` (ours minus printed);
+        ``runnable``, whether data set and network are part of this package; and ``command``, which runs the row. What
+        has not been run has an empty profile and NaN for its numbers. A relative improvement takes two rows, its own
+        and the baseline of its data set and network. A run that was recorded at other defaults than today's is passed
+        over with a warning.
 
     Raises:
         ValueError: no such paper or table.
@@ -91,12 +96,15 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         raise unknown(f"table of {paper}", item, papers[paper].tables)
     printed = reported(paper).query("item == @item")
     rows = {(row.dataset, row.network, row.method): row for row in papers[paper].tables[item].rows}
-    recorded = {result.key: result for result in (Store() if store is None else store)}
+    recorded = Recorded(Store() if store is None else store)
     records = []
     for cell in printed.itertuples():
-        row = rows[cell.dataset, cell.network, cell.method]
-        found_profile, found = _recorded(row, recorded)
-        ours, ours_std, best = _measured(found, cell.metric)
+        relative = cell.metric == "relative_improvement"
+        labels = (cell.method, papers[paper].baseline) if relative else (cell.method,)
+        needed = [rows[cell.dataset, cell.network, label] for label in labels]
+        profile, runs = _recorded(needed, recorded)
+        numbers = [_measured(found, "error" if relative else cell.metric, papers[paper].last_epochs) for found in runs]
+        measured = _improvement(*numbers) if relative else numbers[0]
         records.append(
             {
                 "dataset": cell.dataset,
@@ -105,38 +113,53 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
                 "metric": cell.metric,
                 "printed": cell.value,
                 "printed_std": cell.std,
-                "profile": found_profile,
-                "seeds": len(found),
-                "ours": ours,
-                "ours_std": ours_std,
-                "best": best,
-                "gap": ours - cell.value,
+                "profile": profile,
+                "seeds": len(runs[0]),
+                **measured,
+                "gap": measured["ours"] - cell.value,
                 "runnable": cell.dataset in data.names() and cell.network in networks.names(),
-                "command": command(row.experiment, papers[paper].seeds),
+                "command": " && ".join(command(row.experiment, papers[paper].seeds) for row in needed),
             }
         )
     return pd.DataFrame(records)
 
 
-def _recorded(row: Row, recorded: dict[str, Result]) -> tuple[str, list[Result]]:
-    """Find a row's runs at the paper's protocol, else at the fast profile."""
+def _recorded(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
+    """Find the runs of each row, all at the paper's protocol, else all at the fast profile."""
     for profile in ("paper", "fast"):
-        candidates = row.experiment.at(profile).with_seeds(max(each.seeds for each in PROFILES.values()))
-        if found := [recorded[each.key] for each in candidates if each.key in recorded]:
-            return profile, found
-    return "", []
+        runs = [
+            [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
+            for row in rows
+        ]
+        if all(runs):
+            return profile, runs
+    return "", [[] for _ in rows]
 
 
-def _measured(results: list[Result], metric: str) -> tuple[float, float, float]:
-    """Mean and standard deviation over seeds of the last epoch, and mean of the best one, in the unit of print."""
+def _measured(results: list[Result], metric: str, last_epochs: int) -> dict[str, float]:
+    """The numbers of a row in the unit of print: means over seeds, and the deviation of what is ours."""
     if not results:
-        return np.nan, np.nan, np.nan
+        return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)
     name, as_printed = _METRICS[metric]
-    last, best = (
-        [as_printed(each[name]) for each in epochs]
-        for epochs in ([result.last for result in results], [result.best for result in results])
-    )
-    return float(np.mean(last)), float(np.std(last, ddof=1)) if len(last) > 1 else np.nan, float(np.mean(best))
+    curves = [as_printed(result.epochs(name)) for result in results]
+    ours = [np.median(curve[-last_epochs:]) for curve in curves]
+
+    def at_best(split: str) -> float:
+        return np.mean([curve[result.best_epoch(split)] for curve, result in zip(curves, results, strict=True)])
+
+    validated = any(name.startswith("validation_") for name in results[0].history)
+    return {
+        "ours": np.mean(ours),
+        "ours_std": np.std(ours, ddof=1) if len(ours) > 1 else np.nan,
+        "best": at_best("test"),
+        "chosen": at_best("validation") if validated else np.nan,
+    }
+
+
+def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
+    """By how many percent of the baseline's mean error the method's is smaller."""
+    reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "best", "chosen")}
+    return reduced | {"ours_std": np.nan}
 
 
 __all__ = ["COLUMNS", "Item", "Paper", "Row", "compare", "papers", "reported"]

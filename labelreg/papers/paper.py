@@ -59,6 +59,8 @@ class Paper:
         authors: last names, as printed.
         venue: where and when it appeared.
         seeds: runs the paper averages over.
+        last_epochs: what is reported of a run is the median over so many last epochs.
+        baseline: printed name of the method that relative improvements are measured against.
         tables: name, such as ``"table1"``, to the experiments behind it.
         figures: likewise.
     """
@@ -68,6 +70,8 @@ class Paper:
     authors: tuple[str, ...]
     venue: str
     seeds: int
+    last_epochs: int = 1
+    baseline: str = "Baseline"
     tables: Mapping[str, Item] = field(default_factory=dict)
     figures: Mapping[str, Item] = field(default_factory=dict)
 

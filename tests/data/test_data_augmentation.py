@@ -134,3 +134,10 @@ class TestByName:
         assert torch.equal(result, torch.where(hole, mean.view(3, 1, 1), plain))
         assert hole.sum((1, 2, 3)).max() == size**2
         assert torch.equal(result, crop_flip_cutout(inputs, seeded(), mean, size))
+
+    def test_cutout3_covers_three_pixels_square_in_the_mean_colour_and_moves_nothing(self):
+        inputs, mean = random_images(200, 8, 8, torch.float32), torch.tensor([-1.0, -2.0, -3.0])
+        result = augmentations["cutout3"](inputs, seeded(), mean)
+        hole = (result < 0).all(1, keepdim=True)
+        assert torch.equal(result, torch.where(hole, mean.view(3, 1, 1), inputs))
+        assert (hole.sum((1, 2, 3)).min(), hole.sum((1, 2, 3)).max()) == (4, 9)

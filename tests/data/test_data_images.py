@@ -209,3 +209,17 @@ def test_a_single_array_is_no_archive(offline, tmp_path):
         np.save(file, np.zeros(3))
     with pytest.raises(ValueError, match="no zip file"):
         load("cifar10", root=tmp_path)
+
+
+def test_superclasses_of_cifar100_go_by_the_names_of_its_classes_in_any_order(offline, tmp_path):
+    made = arrays("cifar100")
+    names = [(name, group) for group, names in images.CIFAR100_SUPERCLASSES.items() for name in names.split()]
+    for order in (names, names[::-1]):
+        made["classes"] = np.array([name for name, _ in order])
+        np.savez(tmp_path / "cifar100.npz", **made)
+        assert load("cifar100", root=tmp_path).superclasses == tuple(group for _, group in order)
+    counts = {group: [other for _, other in names].count(group) for _, group in names}
+    assert (len(counts), set(counts.values())) == (20, {5})
+    made["classes"] = np.array([f"class {k}" for k in range(100)])
+    np.savez(tmp_path / "cifar100.npz", **made)
+    assert load("cifar100", root=tmp_path).superclasses == ()

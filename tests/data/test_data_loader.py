@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelreg.data import Loader, Split, augmentations, batches, load
 
+VIEWS = {"partner", "source"}
 MEAN, STD = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([60.0, 50.0, 40.0])
 EVERY_VIEWS = [frozenset(), frozenset({"partner"}), frozenset({"source"}), frozenset({"partner", "source"})]
 
@@ -205,6 +206,38 @@ class TestViews:
             assert torch.equal(batch.source, expected)
 
 
+class TestCopies:
+    @pytest.mark.parametrize("views", EVERY_VIEWS)
+    def test_the_first_copy_is_the_batch_without_the_others(self, views):
+        for one, three in zip(
+            image_loader(views=views).epoch(1), image_loader(views=views, copies=3).epoch(1), strict=True
+        ):
+            count = len(one.targets)
+            assert len(three.targets) == 3 * count
+            for field in ("inputs", "targets", "indices", *views):
+                assert torch.equal(getattr(three, field)[:count], getattr(one, field))
+
+    def test_copies_are_of_the_same_samples_and_differ_in_augmentation_and_partner(self):
+        split = image_split(40)
+        loader = Loader(split, 8, mean=MEAN, std=STD, augmentation="crop_flip", views=VIEWS, copies=3)
+        for batch in loader.epoch(0):
+            copies = [part.chunk(3) for part in (batch.indices, batch.targets, batch.source)]
+            assert all(torch.equal(parts[0], part) for parts in copies for part in parts[1:])
+            assert torch.equal(batch.targets, split.targets[batch.indices])
+            for parts in (batch.inputs.chunk(3), batch.partner.chunk(3)):
+                assert not any(torch.equal(parts[i], parts[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
+
+    def test_partners_of_every_copy_are_of_its_class(self):
+        batch = next(numbered_loader([0, 0, 0, 1, 1, 1], 6, views={"partner"}, copies=50).epoch(0))
+        assert torch.equal(batch.partner.flatten() >= 3, batch.targets == 1)
+        assert not torch.equal(*batch.partner.chunk(2))
+
+    def test_an_epoch_has_as_many_batches(self):
+        assert len(image_loader(copies=4)) == len(image_loader())
+        seen = torch.cat([batch.indices for batch in image_loader(copies=4).epoch(0)])
+        assert torch.equal(seen.bincount(), torch.full((23,), 4))
+
+
 class TestBatches:
     @given(st.integers(1, 20), st.integers(1, 8))
     @settings(deadline=None)
@@ -230,6 +263,7 @@ class TestErrors:
             ({"mean": torch.zeros(1)}, r"mean must have one value a channel, \(3,\), got \(1,\)"),
             ({"std": torch.ones(3, 1)}, r"std must have one value a channel, \(3,\), got \(3, 1\)"),
             ({"std": torch.tensor([1.0, 0.0, 1.0])}, r"std must be positive in every channel, got \[1.0, 0.0, 1.0\]"),
+            ({"copies": 0}, r"each sample once or more often, got copies=0"),
             ({"num_classes": 3}, r"below num_classes=3, got labels from 0 to 3"),
         ],
     )

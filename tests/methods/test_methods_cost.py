@@ -15,7 +15,10 @@ RATIOS = {
     "disturb_label": 1.0,
     "adaptive_label_regularization": 1.0,
     "knowledge_refinery": 1.0,
+    "ada_cos": 1.0,
+    "virtual_softmax": 1.0,
     "knowledge_distillation": 4 / 3,
+    "class_wise_self_distillation": 4 / 3,
     "deep_mutual_learning": 2.0,
 }
 
@@ -26,7 +29,8 @@ def resnet8(role="", chosen=None):
 
 def operations_of_a_step(name):
     network, method = resnet8(), methods.create(name, K, {}, resnet8)
-    batch = Batch(torch.randn(128, 3, 32, 32), torch.arange(128) % K, torch.arange(128))
+    inputs, partner = torch.randn(2, 128, 3, 32, 32)
+    batch = Batch(inputs, torch.arange(128) % K, torch.arange(128), partner)
     with FlopCounterMode(display=False) as counter:
         method.step(network, batch).loss.backward()
     return counter.get_total_flops()

@@ -19,9 +19,11 @@ def no_network(role, chosen):
 
 def test_every_method_goes_by_the_snake_case_of_its_class():
     expected = {
+        "ada_cos": "AdaCos",
         "adaptive_label_regularization": "AdaptiveLabelRegularization",
         "adversarial_training": "AdversarialTraining",
         "born_again": "BornAgain",
+        "class_wise_self_distillation": "ClassWiseSelfDistillation",
         "confidence_penalty": "ConfidencePenalty",
         "cross_entropy": "CrossEntropy",
         "deep_mutual_learning": "DeepMutualLearning",
@@ -32,6 +34,7 @@ def test_every_method_goes_by_the_snake_case_of_its_class():
         "mixup": "Mixup",
         "network_as_regularization": "NetworkAsRegularization",
         "snapshot_regularization": "SnapshotRegularization",
+        "virtual_softmax": "VirtualSoftmax",
     }
     assert expected.items() <= {name: methods.find(name).__name__ for name in methods.names()}.items()
     assert list(methods.names()) == sorted(methods.names())
@@ -51,7 +54,7 @@ def test_every_method_is_exported_and_concrete(name):
 def test_every_option_can_be_set_by_name_and_has_a_type(name):
     for option in methods.options(name).values():
         assert option.kind in (option.POSITIONAL_OR_KEYWORD, option.KEYWORD_ONLY)
-        assert option.annotation in (int, float, str, bool, nn.Module, Method)
+        assert option.annotation in (int, float, str, bool, nn.Module, Method, Method | None)
         assert (option.default is option.empty) == (option.annotation in (nn.Module, Method))
 
 
@@ -79,6 +82,8 @@ class TestCheckOptions:
             ("mixup", {"lam": 0.3}, "no option of mixup is called 'lam'"),
             ("mixup", {"method.lam": 0.3}, "no option of cross_entropy is called 'lam'"),
             ("mixup", {"methods.lam": 0.3}, "no option of mixup is called 'methods.lam'; did you mean method"),
+            ("class_wise_self_distillation", {"method": 8}, "self_distillation's option method must be a text, not 8"),
+            ("class_wise_self_distillation", {"method.lam": 0.3}, "no option of cross_entropy is called 'lam'"),
             ("mixup", {"alpha.lam": 0.3}, "no option of mixup is called 'alpha.lam'"),
             ("mixup", {"method": "label_smoothing", "method.epsilon": "a"}, "label_smoothing's option epsilon must be"),
         ],
@@ -86,6 +91,28 @@ class TestCheckOptions:
     def test_says_what_is_wrong_and_what_would_be_right(self, name, options, message):
         with pytest.raises(ValueError, match=message.replace("(", r"\(")):
             methods.check_options(name, options)
+
+    @pytest.mark.parametrize("name", methods.names())
+    def test_all_options_are_what_the_method_is_made_with(self, name):
+        def network(role, chosen):
+            roles.append((role, chosen))
+            return nn.Linear(2, 3)
+
+        roles = []
+        made = [methods.create(name, 3, options, network) for options in ({}, methods.all_options(name, {}))]
+        assert repr(made[0]) == repr(made[1])
+        assert {role for role, _ in roles} == methods.network_roles(name, {})
+        assert {chosen for _, chosen in roles} <= {None}
+        assert methods.all_options(name, methods.all_options(name, {})) == methods.all_options(name, {})
+
+    def test_all_options_of_a_method_inside_a_method(self):
+        chosen = {"method": "deep_mutual_learning", "method.peer": "resnet8"}
+        assert methods.all_options("mixup", chosen) == chosen | {"alpha": 1.0, "method.weight": 1.0}
+        assert methods.network_roles("mixup", chosen) == {"method.peer"}
+        assert methods.network_roles("mixup", {}) == set()
+        assert methods.all_options("class_wise_self_distillation", {})["method"] == "cross_entropy"
+        with pytest.raises(ValueError, match="no option of deep_mutual_learning is called 'wait'"):
+            methods.all_options("mixup", chosen | {"method.wait": 1})
 
     def test_a_whole_number_is_welcome_as_a_number(self):
         settled = methods.check_options("knowledge_refinery", {"gamma": 1, "truncate": 20})
@@ -135,8 +162,15 @@ class TestCreate:
         assert made.peer is network
         assert asked == [("peer", chosen.get("peer"))]
 
-    def test_makes_a_method_inside_a_method_cross_entropy_where_none_is_chosen(self):
-        assert type(methods.create("mixup", 4, {}, no_network).method) is methods.CrossEntropy
+    @pytest.mark.parametrize("name", ["mixup", "class_wise_self_distillation"])
+    def test_makes_a_method_inside_a_method_cross_entropy_where_none_is_chosen(self, name):
+        assert type(methods.create(name, 4, {}, no_network).method) is methods.CrossEntropy
+
+    def test_makes_a_method_inside_one_that_can_do_without(self):
+        chosen = {"method": "label_smoothing", "method.epsilon": 0.3, "partners": "batch"}
+        assert methods.check_options("class_wise_self_distillation", chosen) == chosen
+        made = methods.create("class_wise_self_distillation", 4, chosen, no_network)
+        assert (type(made.method), made.method.epsilon, made.partners) == (LabelSmoothing, 0.3, "batch")
 
     def test_makes_a_method_inside_a_method_with_its_networks_and_options(self):
         asked, network, std = [], nn.Linear(3, 4), torch.tensor([0.2, 0.3])

@@ -1,5 +1,6 @@
 """What each network is made of, against the papers' figures, torchvision and closed forms."""
 
+import re
 from functools import cache
 
 import pytest
@@ -21,6 +22,7 @@ SMALLEST = {
     "densenet121": 8,
     "vgg16": 16,
     "alexnet": 13,
+    "imagenet_resnet10": 1,
     "imagenet_resnet18": 1,
     "imagenet_densenet121": 29,
     "imagenet_vgg16": 32,
@@ -74,6 +76,15 @@ def test_parameters_as_printed_in_the_papers(name, num_classes, printed):
 def test_imagenet_networks_have_the_parameters_of_the_published_weights(architecture):
     published = torchvision.models.get_model_weights(architecture).DEFAULT.meta["num_params"]
     assert count_parameters(on_meta(f"imagenet_{architecture}", 1000)) == published
+
+
+def test_imagenet_resnet10_is_resnet18_without_the_second_block_of_each_stage():
+    second_blocks = sum(2 * (9 * width**2 + 2 * width) for width in (64, 128, 256, 512))
+    parameters = count_parameters(on_meta("imagenet_resnet10", 1000))
+    assert parameters == count_parameters(on_meta("imagenet_resnet18", 1000)) - second_blocks == 5_418_792
+    ours, theirs = (on_meta(f"imagenet_resnet{depth}", 1000).state_dict() for depth in (10, 18))
+    first_blocks = {name: value.shape for name, value in theirs.items() if not re.match(r"layer\d\.1\.", name)}
+    assert {name: value.shape for name, value in ours.items()} == first_blocks
 
 
 def test_densenet_differs_from_torchvision_only_in_its_stem():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, names, register, registry
+from labelreg.networks import build, names, options, register, registry
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def test_every_network_of_the_design_is_registered():
     assert set(names()) >= {
         *("mlp", "plaincnn6", "resnet8", "resnet10", "resnet18", "resnet20", "resnet32", "resnet44"),
         *("preresnet110", "preact_resnet18", "wrn28_10", "densenet121", "vgg16", "alexnet"),
-        *("imagenet_resnet18", "imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152"),
+        *("imagenet_resnet10", "imagenet_resnet18", "imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152"),
         *("imagenet_densenet121", "imagenet_vgg16", "imagenet_alexnet"),
     }
     assert list(names()) == sorted(names())
@@ -69,6 +69,14 @@ def test_an_impossible_input_shape_is_refused(name, shape, message):
 
 def test_the_shape_may_be_any_sequence():
     assert build("mlp", 3, [1, 2, 2])(torch.zeros(5, 1, 2, 2)).shape == (5, 3)
+
+
+def test_options_are_the_builders_own_with_their_defaults():
+    defaults = {name: option.default for name, option in options("vgg16").items()}
+    assert defaults == {"batch_norm": True, "hidden": (512, 512), "dropout": 0.5}
+    assert options("resnet8") == {}
+    with pytest.raises(ValueError, match="no network is named 'resnet9'; did you mean resnet8"):
+        options("resnet9")
 
 
 def test_a_registered_builder_is_built_with_its_default_shape_and_options(scratch):

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ def record(experiment, last=0.2, best=0.1, top5=0.02):
     history = {"test_error": [best, last], "test_top5_error": [top5 / 2, top5], "test_ece": [0.01, 0.04]}
     if experiment.network == "lstm":
         history |= {f"{split}_perplexity": [best, last] for split in ("validation", "test")}
-    result = Result(experiment.key, experiment.as_dict(), {"epoch": [1, 2]} | history, {})
+    observations = {"recall_at_1": np.array([1 - best, 1 - last])} if "embedding" in experiment.observe else {}
+    result = Result(experiment.key, experiment.as_dict(), {"epoch": [1, 2]} | history, {}, observations)
     Store().save(result, experiment.name)
 
 
@@ -63,7 +65,8 @@ class TestPapers:
     def test_what_learns_from_a_teacher_has_one(self, key):
         for item in papers.papers[key].items.values():
             for experiment in item:
-                asks = "teacher" in methods.options(experiment.method)
+                inside = dict(experiment.options).get("method", "cross_entropy")
+                asks = any("teacher" in methods.options(method) for method in (experiment.method, inside))
                 assert asks == (experiment.teacher is not None)
 
 
@@ -104,7 +107,7 @@ class TestCompare:
         np.testing.assert_array_equal(cells.printed_std, printed["std"])
         assert (cells.profile == "").all()
         assert (cells.seeds == 0).all()
-        assert cells[["ours", "ours_std", "best", "gap"]].isna().all().all()
+        assert cells[["ours", "ours_std", "best", "chosen", "gap"]].isna().all().all()
 
     @pytest.mark.parametrize(("key", "table"), TABLES)
     def test_says_what_can_be_run_and_how(self, key, table):
@@ -199,6 +202,19 @@ class TestRecorded:
         record(experiment.at("quick"))
         assert (compare("kr", "table1").profile == "").all()
 
+    @pytest.mark.parametrize("profile", ["fast", "paper"])
+    def test_runs_of_other_defaults_are_passed_over_by_name(self, profile):
+        experiment = self.row("kr", "table1", **self.NAMES).experiment.at(profile)
+        old = replace(experiment, momentum=0.8).resolved()
+        Store().save(Result(experiment.key, old.as_dict(), {"test_error": [0.2]}, {}), experiment.name)
+        with pytest.warns(UserWarning, match=rf"recorded as {experiment.key}, but at momentum=0\.8, where"):
+            assert self.cell("kr", "table1", **self.NAMES).profile == ""
+
+    def test_runs_of_other_defaults_are_found_by_who_names_the_old_values(self):
+        experiment = self.row("kr", "table1", **self.NAMES).experiment
+        Store().save(Result("0" * 12, experiment.resolved().as_dict(), {"test_error": [0.2]}, {}), experiment.name)
+        assert self.cell("kr", "table1", **self.NAMES).ours == pytest.approx(20.0)
+
     def test_takes_a_store_or_its_results(self, tmp_path):
         record(self.row("kr", "table1", **self.NAMES).experiment)
         for store in (None, Store(), list(Store())):
@@ -212,16 +228,84 @@ class TestRecorded:
         generator = random.Random(0)
         errors = {}
         for row in papers.papers[key].tables[table].rows:
-            errors[row.dataset, row.network, row.method] = generator.random()
-            record(row.experiment.at(profile), last=errors[row.dataset, row.network, row.method])
+            error = errors[row.dataset, row.network, row.method] = generator.random()
+            record(row.experiment.at(profile), last=error, best=error / 2)
         cells = compare(key, table)
-        cells = cells[~cells.metric.str.startswith("top5")]
-        for cell in cells.itertuples():
-            recorded = errors[cell.dataset, cell.network, cell.method]
-            as_printed = {"accuracy": 100 - 100 * recorded, "error": 100 * recorded, "perplexity": recorded}
-            expected = as_printed[cell.metric.split("_")[-1]]
-            assert (cell.profile, cell.seeds) == (profile, 1)
+        assert (cells.profile == profile).all()
+        assert (cells.seeds == 1).all()
+        assert cells[["ours", "best", "gap"]].notna().all().all()
+        at_the_end = 0.75 if papers.papers[key].last_epochs > 1 else 1.0  # the median of a run of two epochs
+        for cell in cells[cells.metric.str.contains("^(?:top1_)?(?:error|accuracy)|perplexity|recall")].itertuples():
+            recorded = at_the_end * errors[cell.dataset, cell.network, cell.method]
+            percent = {"error": 100 * recorded, "accuracy": 100 - 100 * recorded, "1": 100 - 100 * recorded}
+            expected = (percent | {"perplexity": recorded})[cell.metric.split("_")[-1]]
             assert cell.ours == pytest.approx(expected, rel=1e-4, abs=1e-3)
+
+
+class TestEpochs:
+    """Which epoch of a run is reported."""
+
+    ROW = papers.papers["sba"].tables["table1"].rows[0]
+
+    @staticmethod
+    def save(experiment, **history):
+        history = {"epoch": [*range(1, 1 + len(history["test_error"]))]} | history
+        Store().save(Result(experiment.key, experiment.as_dict(), history, {}), experiment.name)
+
+    def test_the_median_over_the_last_ones(self):
+        assert papers.papers["sba"].last_epochs == 5
+        self.save(self.ROW.experiment, test_error=[0.01, 0.50, 0.10, 0.90, 0.11, 0.12])
+        cell = compare("sba", "table1").iloc[0]
+        assert cell.ours == pytest.approx(12)
+        assert cell.best == pytest.approx(1)
+        assert math.isnan(cell.chosen)
+
+    def test_medians_are_taken_run_by_run(self):
+        self.save(self.ROW.experiment, test_error=[0.1, 0.1, 0.1, 0.9, 0.9])
+        self.save(self.ROW.experiment.with_seeds(2)[1], test_error=[0.3, 0.3, 0.3, 0.3, 0.3])
+        cell = compare("sba", "table1").iloc[0]
+        assert (cell.seeds, cell.ours) == (2, pytest.approx(20))
+        assert cell.ours_std == pytest.approx(math.sqrt(200))
+
+    def test_the_one_that_validation_chooses(self):
+        row = papers.papers["cskd"].tables["table2"].rows[0]
+        assert row.experiment.holdout == 0.1
+        self.save(row.experiment, test_error=[0.30, 0.20, 0.25], validation_error=[0.10, 0.40, 0.20])
+        cell = compare("cskd", "table2").iloc[0]
+        assert (cell.ours, cell.best, cell.chosen) == pytest.approx((25, 20, 30))
+
+
+class TestRelativeImprovement:
+    def test_recomputes_what_is_printed_from_the_printed_errors(self):
+        """All eight of SBA's table 1, from errors as if they had been measured."""
+        table = reported("sba")
+        errors = table.query("metric == 'error'").set_index(["dataset", "network", "method"]).value
+        for row in papers.papers["sba"].tables["table1"].rows:
+            error = errors[row.dataset, row.network, row.method] / 100
+            record(row.experiment, last=error, best=error)
+        cells = compare("sba", "table1").query("metric == 'relative_improvement'")
+        assert len(cells) == 8
+        assert cells.gap.abs().max() < 0.0051
+        np.testing.assert_allclose(cells.best, cells.ours)
+        assert cells.ours_std.isna().all()
+
+    def test_takes_the_baseline_of_the_same_profile(self):
+        rows = papers.papers["sba"].tables["table1"].rows
+        baseline, sba = (row.experiment for row in rows[:4] if row.method in ("Baseline", "SBA"))
+        record(sba, last=0.1, best=0.1)
+        record(baseline.at("fast"), last=0.2, best=0.2)
+        cell = compare("sba", "table1").query("metric == 'relative_improvement'").iloc[0]
+        assert (cell.profile, cell.seeds) == ("", 0)
+        assert math.isnan(cell.ours)
+        record(sba.at("fast"), last=0.15, best=0.15)
+        cell = compare("sba", "table1").query("metric == 'relative_improvement'").iloc[0]
+        assert (cell.profile, cell.ours) == ("fast", pytest.approx(25))
+
+    def test_is_run_by_both_commands(self):
+        cells = compare("sba", "table1").iloc[:5]
+        commands = cells.set_index(["method", "metric"]).command
+        both = f"{commands['SBA', 'error']} && {commands['Baseline', 'error']}"
+        assert commands["SBA", "relative_improvement"] == both
 
 
 def test_an_item_is_a_sequence_of_experiments():

@@ -1,0 +1,77 @@
+"""Files inside a tar or zip archive, or of a folder, read alike and without unpacking."""
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Files:
+    """What an archive or a folder holds.
+
+    Attributes:
+        path: of the archive or the folder.
+        names: of all files inside, relative to it, in the order in which reading them is fastest.
+        read: a function from a name to the file's content.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+    def text(self, name: str) -> list[str]:
+        """The lines of a text file, without empty ones.
+
+        Raises:
+            ValueError: there is no such file, or it is no text.
+        """
+        if name not in self.names:
+            raise ValueError(f"{self.path} lacks {name}")
+        try:
+            return [line for line in self.read(name).decode().splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} in {self.path} is no text: {error}") from error
+
+
+@contextmanager
+def open_files(path: Path) -> Iterator[Files]:
+    """Open a folder, a tar archive, compressed or not, a zip archive, or a single file, which holds just itself.
+
+    Raises:
+        ValueError: what is read of it, now or later, is damaged or cut short. It is left as it is.
+    """
+    with ExitStack() as stack:
+        with _damage_named(path):
+            names, read = _open(path, stack)
+
+        def read_whole(name: str) -> bytes:
+            with _damage_named(path):
+                return read(name)
+
+        yield Files(path, tuple(names), read_whole)
+
+
+def _open(path: Path, stack: ExitStack) -> tuple[Iterable[str], Callable[[str], bytes]]:
+    if path.is_dir():
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        return names, lambda name: (path / name).read_bytes()
+    if path.suffix == ".zip":
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        return [name for name in archive.namelist() if not name.endswith("/")], archive.read
+    if path.suffix in (".tar", ".tgz"):
+        archive = stack.enter_context(tarfile.TarFile.open(path))
+        members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+        return members, lambda name: archive.extractfile(members[name]).read()
+    return [path.name], lambda name: path.read_bytes()
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError) as error:
+        raise ValueError(f"{path} is damaged or cut short ({error}): put a whole copy in its place") from error

@@ -1,0 +1,146 @@
+"""Photographs that differ in detail: Caltech-UCSD Birds 200-2011, Stanford Dogs and MIT Indoor 67."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from labelreg.data.archives import Files
+from labelreg.data.dataset import Dataset
+from labelreg.data.photographs import Collection, Listing, Original, load_photographs
+from labelreg.data.registry import register
+
+
+@register("cub200")
+def cub200(root: Path) -> Dataset:
+    """CUB-200-2011 (Wah et al., 2011): 5,994 and 5,794 photographs of birds, 200 species."""
+    return load_photographs(CUB200, root)
+
+
+@register("stanford_dogs")
+def stanford_dogs(root: Path) -> Dataset:
+    """Stanford Dogs (Khosla et al., 2011): 12,000 and 8,580 photographs of dogs, 120 breeds."""
+    return load_photographs(STANFORD_DOGS, root)
+
+
+@register("mit67")
+def mit67(root: Path) -> Dataset:
+    """MIT Indoor 67 (Quattoni and Torralba, 2009): 5,360 and 1,340 photographs of rooms, 67 kinds."""
+    return load_photographs(MIT67, root)
+
+
+def _list_cub200(files: Mapping[str, Files]) -> Listing:
+    """Every list has lines of a number and what it says of the sample, or the class, of that number."""
+    archive = files["CUB_200_2011.tgz"]
+
+    def column(name: str) -> dict[str, str]:
+        path = f"CUB_200_2011/{name}.txt"
+        rows = [line.split() for line in archive.text(path)]
+        if any(len(row) != 2 for row in rows):
+            raise ValueError(f"{path} in {archive.path} must have two words in every line")
+        return dict(rows)
+
+    images, labels, training = (column(name) for name in ("images", "image_class_labels", "train_test_split"))
+    classes = column("classes")
+    if not images.keys() == labels.keys() == training.keys() or not set(labels.values()) <= classes.keys():
+        raise ValueError(f"the lists in {archive.path} are not of the same photographs and classes")
+    index = {number: position for position, number in enumerate(classes)}
+    samples = {
+        split: [(f"CUB_200_2011/images/{images[i]}", index[labels[i]]) for i in images if training[i] == marked]
+        for split, marked in (("train", "1"), ("test", "0"))
+    }
+    # such as 001.Black_footed_Albatross
+    return Listing(samples, tuple(name.partition(".")[2].replace("_", " ") for name in classes.values()))
+
+
+CUB200 = Collection(
+    "cub200",
+    (
+        Original(
+            "CUB_200_2011.tgz",
+            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+            md5="97eceeb196236b17998738112f37df78",
+            unpacked="CUB_200_2011",
+        ),
+    ),
+    _list_cub200,
+    sizes=(5_994, 5_794),
+    num_classes=200,
+)
+
+
+def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
+    """Lists as MATLAB keeps them: a column of file names and one of class numbers, from 1."""
+    from scipy.io import loadmat
+
+    lists = files["lists.tar"]
+    samples, folders = {}, {}
+    for split in ("train", "test"):
+        name = f"{split}_list.mat"
+        if name not in lists.names:
+            raise ValueError(f"{lists.path} lacks {name}")
+        try:
+            content = loadmat(io.BytesIO(lists.read(name)), squeeze_me=True)
+            columns = (np.atleast_1d(content[column]).tolist() for column in ("file_list", "labels"))
+            pairs = [(str(file), int(label) - 1) for file, label in zip(*columns, strict=True)]
+        except Exception as error:  # scipy promises none in particular
+            raise ValueError(f"{name} in {lists.path} is no list of files and labels: {error!r}") from error
+        samples[split] = [(f"Images/{file}", label) for file, label in pairs]
+        folders |= {label: file.partition("/")[0] for file, label in pairs}
+    # such as n02085620-Chihuahua
+    names = (folders[label].partition("-")[2].replace("_", " ") for label in sorted(folders))
+    return Listing(samples, tuple(names))
+
+
+STANFORD_DOGS = Collection(
+    "stanford_dogs",
+    (
+        Original(
+            "images.tar",
+            "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",
+            md5="1bb1f2a596ae7057f99d7d75860002ef",
+            unpacked="Images",
+        ),
+        Original(
+            "lists.tar",
+            "http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar",
+            md5="edbb9f16854ec66506b5f09b583e0656",
+            unpacked="train_list.mat",
+        ),
+    ),
+    _list_stanford_dogs,
+    sizes=(12_000, 8_580),
+    num_classes=120,
+)
+
+
+def _list_mit67(files: Mapping[str, Files]) -> Listing:
+    """Lists of files, each in the folder of its class."""
+    names = {
+        split: files[file].text(file) for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
+    }
+    classes = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
+    index = {folder: position for position, folder in enumerate(classes)}
+    samples = {
+        split: [(f"Images/{name.strip()}", index[name.partition("/")[0]]) for name in listed]
+        for split, listed in names.items()
+    }
+    return Listing(samples, tuple(folder.replace("_", " ") for folder in classes))
+
+
+MIT67 = Collection(
+    "mit67",
+    (
+        Original(
+            "indoorCVPR_09.tar",
+            "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
+            unpacked="Images",
+        ),
+        Original("TrainImages.txt", "https://web.mit.edu/torralba/www/TrainImages.txt"),
+        Original("TestImages.txt", "https://web.mit.edu/torralba/www/TestImages.txt"),
+    ),
+    _list_mit67,
+    sizes=(5_360, 1_340),
+    num_classes=67,
+)

@@ -1,0 +1,323 @@
+"""Data sets of photographs: decoded once, squashed to squares, and then mapped into memory from plain arrays."""
+
+import hashlib
+import io
+import os
+import shutil
+import time
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from labelreg.data.archives import Files, open_files
+from labelreg.data.dataset import Dataset, Split
+from labelreg.data.framing import Framing
+
+CHUNK = 256  # photographs between two notes of how far a conversion has come
+PROGRESS_SECONDS = 10.0
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Original:
+    """A file, or a folder, as it is published.
+
+    Attributes:
+        file: its name.
+        url: where it can be downloaded; None if it has to be asked for.
+        md5: its checksum; None where none is known for certain.
+        unpacked: what lies in the folder where it has been unpacked; it is read instead of the file then.
+    """
+
+    file: str
+    url: str | None = None
+    md5: str | None = None
+    unpacked: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the originals say belongs to the data set.
+
+    Attributes:
+        samples: of each split the files, and the class index of each.
+        classes: the name of each class.
+    """
+
+    samples: Mapping[str, list[tuple[str, int]]]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A data set of photographs: what it is made from, and what it must come out as.
+
+    Attributes:
+        name: of the data set.
+        originals: the files it is made from; they are looked for in the folder ``name`` of the raw data.
+        list_samples: a function from the opened originals, by their file names, to what belongs to the data set.
+        sizes: how many samples the training and the test split have.
+        num_classes: K.
+        stored: height and width, in pixels, that photographs are squashed to.
+        framing: what of them a network is shown.
+    """
+
+    name: str
+    originals: tuple[Original, ...]
+    list_samples: Callable[[Mapping[str, Files]], Listing]
+    sizes: tuple[int, int]
+    num_classes: int
+    stored: int = 384
+    framing: Framing = field(default_factory=Framing)
+
+
+def load_photographs(collection: Collection, root: Path) -> Dataset:
+    """Map a data set into memory, converted first where that has not been done.
+
+    Args:
+        collection: which.
+        root: folder of the raw data.
+
+    Returns:
+        The data set; its inputs are (N, 3, S, S) uint8 views of channels-last arrays that are read from disk as they
+        are needed, and cannot be written to.
+
+    Raises:
+        FileNotFoundError: there is no converted copy, and nothing to make it from.
+        ValueError: a file is damaged, or is not what it must be. It is left as it is.
+    """
+    folder = root / f"{collection.name}-{collection.stored}"
+    if not folder.exists():
+        convert(collection, root, folder)
+    train, test = (_read_split(collection, folder, split) for split in SPLITS)
+    classes = tuple(_read_array(folder / "classes.npy", (collection.num_classes,), np.str_).tolist())
+    return Dataset(collection.name, train, test, classes=classes, augmentation="resized_crop_flip")
+
+
+def _read_split(collection: Collection, folder: Path, split: str) -> Split:
+    count = collection.sizes[SPLITS.index(split)]
+    shape = (count, collection.stored, collection.stored, 3)
+    images = _read_array(folder / f"{split}_images.npy", shape, np.uint8, mmap_mode="r")
+    targets = _read_array(folder / f"{split}_targets.npy", (count,), np.int64)
+    aspects = _read_array(folder / f"{split}_aspects.npy", (count,), np.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
+    return Split(inputs, torch.from_numpy(targets), torch.from_numpy(aspects), collection.framing)
+
+
+def _read_array(
+    path: Path, shape: tuple[int, ...], dtype: type[np.generic], mmap_mode: Literal["r"] | None = None
+) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode=mmap_mode)
+    except (OSError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as an array ({error}); remove the folder {path.parent} to have it made anew"
+        ) from error
+    if array.shape != shape or not np.issubdtype(array.dtype, dtype):
+        raise ValueError(
+            f"{path} is {list(array.shape)} {array.dtype}; it must be {list(shape)} {np.dtype(dtype).name}: "
+            f"remove the folder {path.parent} to have it made anew"
+        )
+    return array
+
+
+def convert(collection: Collection, root: Path, folder: Path) -> None:
+    """Decode and squash every photograph and write them as arrays.
+
+    What is done is kept in a folder of its own until all is done: an interrupted conversion goes on where it stopped,
+    and nobody sees half a data set. Of several processes one converts and the others wait.
+
+    Args:
+        collection: which.
+        root: folder of the raw data.
+        folder: to be made.
+
+    Raises:
+        FileNotFoundError: an original is missing and cannot be downloaded.
+        ValueError: an original is damaged, or does not hold what it must.
+        OSError: the disk is too small.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")), ExitStack() as stack:
+        if folder.exists():
+            return
+        paths = {each.file: _find(collection, each, root / collection.name) for each in collection.originals}
+        opened = {path: stack.enter_context(open_files(path)) for path in dict.fromkeys(paths.values())}
+        listing = collection.list_samples({file: opened[path] for file, path in paths.items()})
+        _check(collection, listing, opened.values())
+        unfinished = _Unfinished(collection, listing, folder.with_name(f"{folder.name}.part"))
+        unfinished.write(opened.values())
+        os.replace(unfinished.folder, folder)
+        for name in _Unfinished.notes:
+            (folder / name).unlink()
+
+
+def _find(collection: Collection, original: Original, folder: Path) -> Path:
+    """The original, unpacked or packed; checked if it is packed, downloaded if it is neither."""
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    if original.unpacked and (folder / original.unpacked).exists():
+        return folder
+    path = folder / original.file
+    if not path.exists():
+        if original.url is None:
+            raise FileNotFoundError(_missing(collection, original, folder, "has to be asked for"))
+        partial = path.with_name(f"{path.name}.part")
+        partial.unlink(missing_ok=True)  # what an interrupted download has left could pass for the whole
+        try:
+            download_url(original.url, folder, partial.name, original.md5)
+        except (OSError, RuntimeError) as error:
+            reason = f"cannot be downloaded from {original.url} ({error})"
+            raise FileNotFoundError(_missing(collection, original, folder, reason)) from error
+        os.replace(partial, path)
+    elif original.md5 and not check_integrity(str(path), original.md5):
+        raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
+    return path
+
+
+def _missing(collection: Collection, original: Original, folder: Path, reason: str) -> str:
+    unpacked = f", or {original.unpacked} as it is unpacked from it," if original.unpacked else ""
+    return (
+        f"{collection.name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or "
+        "name by the root argument or the environment variable LABELREG_DATA the folder that holds the folder "
+        f"{collection.name}, or its converted copy {collection.name}-{collection.stored} (see data/README.md)."
+    )
+
+
+def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> None:
+    """Refuse originals that do not hold what they must."""
+    where = " and ".join(str(each.path) for each in files)
+    if len(listing.classes) != collection.num_classes:
+        raise ValueError(f"{where} name {len(listing.classes)} classes; they must name {collection.num_classes}")
+    there = {name for each in files for name in each.names}
+    for split, size in zip(SPLITS, collection.sizes, strict=True):
+        samples = listing.samples[split]
+        if len(samples) != size:
+            raise ValueError(f"{where} list {len(samples)} photographs for the {split} split; they must list {size}")
+        if absent := [name for name, _ in samples if name not in there]:
+            raise ValueError(f"{where} lack {len(absent)} photographs of the {split} split, such as {absent[0]}")
+        if wrong := [name for name, label in samples if not 0 <= label < collection.num_classes]:
+            raise ValueError(f"{where} put {wrong[0]} into no class; classes are 1 to {collection.num_classes}")
+
+
+class _Unfinished:
+    """A conversion on the way: arrays of their final size, and which of their rows are done.
+
+    Args:
+        collection: what is converted.
+        listing: of its samples.
+        folder: that holds the arrays; where an earlier conversion of the same has left it, it is gone on with.
+    """
+
+    notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # of how far it has come
+
+    def __init__(self, collection: Collection, listing: Listing, folder: Path):
+        self.collection = collection
+        self.listing = listing
+        self.folder = folder
+        if self._digest_path.exists() and self._digest_path.read_text() == self._digest():
+            mode = "r+"
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            self._check_space()
+            folder.mkdir()
+            mode = "w+"
+        side = collection.stored
+        self._arrays = {
+            split: {
+                "images": self._array(f"{split}_images", mode, np.uint8, (size, side, side, 3)),
+                "aspects": self._array(f"{split}_aspects", mode, np.float32, (size,)),
+                "done": self._array(f"{split}_done", mode, np.bool_, (size,)),
+            }
+            for split, size in zip(SPLITS, collection.sizes, strict=True)
+        }
+        if mode == "w+":
+            for split in SPLITS:
+                labels = [label for _, label in listing.samples[split]]
+                np.save(folder / f"{split}_targets.npy", np.array(labels, np.int64))
+            np.save(folder / "classes.npy", np.array(listing.classes))
+            self._digest_path.write_text(self._digest())
+
+    def write(self, files: Iterable[Files]) -> None:
+        """Convert what is not done yet, in the order of the archives."""
+        rows = defaultdict(list)  # of each file: it may be listed more than once
+        for split in SPLITS:
+            for row in (~self._arrays[split]["done"]).nonzero()[0].tolist():
+                rows[self.listing.samples[split][row][0]].append((split, row))
+        left = [(each, name, *place) for each in files for name in each.names for place in rows.get(name, ())]
+        total, told = sum(self.collection.sizes), time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            for first in range(0, len(left), CHUNK):
+                self._write_chunk(left[first : first + CHUNK], pool)
+                if time.monotonic() - told > PROGRESS_SECONDS:
+                    told = time.monotonic()
+                    done = total - len(left) + min(first + CHUNK, len(left))
+                    print(f"{self.collection.name}: {done:,} of {total:,} photographs converted", flush=True)
+
+    def _write_chunk(self, chunk: list[tuple[Files, str, str, int]], pool: ThreadPoolExecutor) -> None:
+        contents = ((files.read(name), f"{name} in {files.path}", self.collection.stored) for files, name, *_ in chunk)
+        squashed = pool.map(lambda arguments: squash(*arguments), contents)
+        for (_, _, split, row), (pixels, aspect) in zip(chunk, squashed, strict=True):
+            self._arrays[split]["images"][row] = pixels
+            self._arrays[split]["aspects"][row] = aspect
+        for arrays in self._arrays.values():
+            arrays["images"].flush()
+            arrays["aspects"].flush()
+        for _, _, split, row in chunk:  # only now: a row that is said to be done is on disk
+            self._arrays[split]["done"][row] = True
+
+    def _array(self, name: str, mode: str, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
+        return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode, dtype, shape)
+
+    def _check_space(self) -> None:
+        """Memory-mapped files take up their space when they are written, and a full disk would then end the process."""
+        needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
+        free = shutil.disk_usage(self.folder.parent).free
+        if free < needed:
+            raise OSError(
+                f"{self.collection.name} takes {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has "
+                f"{free / 1e9:.1f} GB left"
+            )
+
+    @property
+    def _digest_path(self) -> Path:
+        return self.folder / self.notes[0]
+
+    def _digest(self) -> str:
+        return hashlib.sha256(repr((dict(self.listing.samples), self.listing.classes)).encode()).hexdigest()
+
+
+def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
+    """Decode a photograph and scale it to a square, each axis on its own.
+
+    Args:
+        content: of an image file.
+        source: names it in the error.
+        side: S, of the square.
+
+    Returns:
+        (S, S, 3) uint8, and the width over the height that it had before.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            # bicubic: of what Pillow offers it comes nearest to crops out of the original
+            pixels = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+            return np.asarray(pixels), image.width / image.height
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{source} is no photograph that can be decoded: {error}") from error

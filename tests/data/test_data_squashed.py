@@ -1,0 +1,205 @@
+"""Splits of squashed photographs: what is carried along with them, and the batches made of them."""
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from labelreg.data import (
+    Dataset,
+    Loader,
+    Split,
+    augmentations,
+    balanced_subset,
+    batches,
+    dataset,
+    hold_out,
+    redraw_labels,
+)
+from labelreg.data.framing import Framing, centre_boxes, random_boxes, resample
+from labelreg.data.randomness import Stream, generator
+
+FRAMING = Framing(side=8, centre=0.5)
+MEAN, STD = torch.tensor([120.0, 110.0, 100.0]), torch.tensor([60.0, 50.0, 40.0])
+VIEWS = frozenset({"partner", "source"})
+
+
+def photographs(count: int = 23, classes: int = 4) -> Split:
+    draws = torch.Generator().manual_seed(0)
+    stored = torch.randint(256, (count, 16, 16, 3), generator=draws, dtype=torch.uint8)
+    targets = torch.randint(classes, (count,), generator=draws)
+    return Split(stored.permute(0, 3, 1, 2), targets, 0.5 + torch.rand(count, generator=draws), FRAMING)
+
+
+def loader(split: Split | None = None, **options) -> Loader:
+    settings = {"mean": MEAN, "std": STD, "augmentation": "resized_crop_flip", **options}
+    return Loader(photographs() if split is None else split, 5, **settings)
+
+
+def normalised(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels.float() - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1)
+
+
+class TestSplit:
+    def test_every_way_to_cut_it_carries_aspects_and_framing_along(self):
+        split = photographs()
+        rows = {image.numpy().tobytes(): aspect for image, aspect in zip(split.inputs, split.aspects, strict=True)}
+        cut = [
+            split.select(torch.tensor([3, 1, 1])),
+            split.select(slice(2, 9)),
+            split.to("cpu"),
+            balanced_subset(split, 11, 4),
+            *hold_out(split, 5, seed=0),
+            redraw_labels(split, 0.5, 4, seed=0),
+        ]
+        for part in cut:
+            assert part.framing == FRAMING
+            assert len(part.aspects) == len(part)
+            for image, aspect in zip(part.inputs, part.aspects, strict=True):
+                assert rows[image.numpy().tobytes()] == aspect
+
+    def test_aspects_and_framing_come_together_and_one_a_sample(self):
+        split = photographs(3)
+        with pytest.raises(ValueError, match="both their aspects and a framing"):
+            Split(split.inputs, split.targets, split.aspects)
+        with pytest.raises(ValueError, match="both their aspects and a framing"):
+            Split(split.inputs, split.targets, framing=FRAMING)
+        with pytest.raises(ValueError, match="got 3 inputs and 2 ratios"):
+            Split(split.inputs, split.targets, split.aspects[:2], FRAMING)
+
+    def test_inputs_for_which_a_device_has_no_room_stay_where_they_are(self, monkeypatch):
+        split = photographs()
+        assert {each.device.type for each in (split.to("meta").inputs, split.to("meta").aspects)} == {"meta"}
+        monkeypatch.setattr(dataset, "_has_room", lambda device, size: False)
+        moved = split.to("meta")
+        assert (moved.inputs.device.type, moved.targets.device.type, moved.aspects.device.type) == (
+            "cpu",
+            "meta",
+            "meta",
+        )
+        # what is taken of them follows
+        assert moved.select(slice(4)).inputs.device.type == "meta"
+        assert next(iter(batches(moved, 4, MEAN, STD.to("cpu")))).inputs.shape == (4, 3, 8, 8)
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_batches_are_the_same_wherever_the_inputs_are(self, monkeypatch):
+        on_device = list(loader(photographs().to("cuda"), views=VIEWS).epoch(0))
+        monkeypatch.setattr(dataset, "_has_room", lambda device, size: False)
+        streamed = photographs().to("cuda")
+        assert streamed.inputs.device.type == "cpu"
+        for one, other in zip(on_device, loader(streamed, views=VIEWS).epoch(0), strict=True):
+            for field in ("inputs", "targets", "indices", "partner", "source"):
+                assert torch.equal(getattr(one, field), getattr(other, field))
+
+
+class TestDataset:
+    def test_knows_what_a_network_sees(self):
+        assert Dataset("birds", photographs(), photographs(), ("a",) * 4).input_shape == (3, 8, 8)
+
+    def test_statistics_are_of_what_is_stored(self):
+        split = photographs()
+        values = split.inputs.numpy().astype(np.float64)
+        made = Dataset("birds", split, split, ("a",) * 4)
+        np.testing.assert_allclose(made.mean, values.mean((0, 2, 3)), rtol=1e-6)
+        np.testing.assert_allclose(made.std, values.std((0, 2, 3)), rtol=1e-6)
+
+    def test_statistics_of_very_many_are_of_evenly_spaced_ones(self, monkeypatch):
+        split = photographs(20)
+        monkeypatch.setattr(dataset, "MOMENTS_BYTES", split.inputs.nbytes // 4)
+        values = split.inputs[::4].numpy().astype(np.float64)
+        np.testing.assert_allclose(Dataset("birds", split, split, ()).mean, values.mean((0, 2, 3)), rtol=1e-6)
+
+    def test_statistics_of_large_images_take_few_at_a_time(self, monkeypatch):
+        split = photographs()
+        monkeypatch.setattr(dataset, "MOMENTS_CHUNK", 3 * 16 * 16 * 2)
+        sizes = []
+
+        class Sizes(TorchDispatchMode):
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                result = function(*args, **(kwargs or {}))
+                sizes.append(result.numel() if isinstance(result, torch.Tensor) and result.is_floating_point() else 0)
+                return result
+
+        with Sizes():
+            mean = Dataset("birds", split, split, ()).mean
+        assert max(sizes) == 3 * 16 * 16 * 2
+        np.testing.assert_allclose(mean, split.inputs.double().mean((0, 2, 3)), rtol=1e-6)
+
+
+class TestBatches:
+    def test_are_of_the_middle_of_each_photograph(self):
+        split = photographs()
+        expected = normalised(resample(split.inputs, centre_boxes(split.aspects, 0.5), (8, 8)))
+        parts = list(batches(split, 4, MEAN, STD))
+        torch.testing.assert_close(torch.cat([part.inputs for part in parts]), expected)
+        assert torch.equal(torch.cat([part.indices for part in parts]), torch.arange(23))
+        assert all(part.inputs.is_contiguous(memory_format=torch.channels_last) for part in parts)
+
+    def test_the_source_of_a_sample_is_what_it_would_be_tested_on(self):
+        split = photographs()
+        for batch in loader(split, views=VIEWS).epoch(0):
+            expected = next(batches(split.select(batch.indices), len(batch.indices), MEAN, STD)).inputs
+            assert torch.equal(batch.source, expected)
+            assert batch.inputs.shape == batch.partner.shape == batch.source.shape
+
+    def test_inputs_and_partners_are_crops_at_their_own_aspects(self):
+        """Drawn again by hand from the numbers of (seed, epoch, position)."""
+        split = photographs()
+        batch = list(loader(split, views=VIEWS, seed=7).epoch(2))[1]
+        draws = generator(7, Stream.AUGMENTATION, epoch=2, position=1)
+        boxes = random_boxes(split.aspects[batch.indices], draws)
+        crops = normalised(resample(split.inputs[batch.indices], boxes, (8, 8)))
+        flipped = torch.rand(len(crops), generator=draws) < 0.5
+        expected = torch.where(flipped.view(-1, 1, 1, 1), crops.flip(-1), crops)
+        torch.testing.assert_close(batch.inputs, expected)
+        # a partner is a crop of a photograph of the class, at the aspect of that photograph
+        draws = generator(7, Stream.PARTNER_AUGMENTATION, epoch=2, position=1)
+        numbers = torch.rand(4, 10, len(crops), generator=draws)
+        flipped = torch.rand(len(crops), generator=draws) < 0.5
+        for row, partner in enumerate(batch.partner):
+            candidates = split.select((split.targets == batch.targets[row]).nonzero().flatten())
+            again = FixedDraws(numbers[:, :, row : row + 1].expand(-1, -1, len(candidates)))
+            with again:
+                boxes = random_boxes(candidates.aspects, None)
+            crops = normalised(resample(candidates.inputs, boxes, (8, 8)))
+            crops = crops.flip(-1) if flipped[row] else crops
+            assert (crops - partner).abs().amax((1, 2, 3)).min() < 1e-4
+
+    def test_are_a_function_of_seed_epoch_and_position(self):
+        whole = list(loader(views=VIEWS).epoch(3))
+        for start in (0, 2):
+            tail = list(loader(views=VIEWS).epoch(3, start=start))
+            for one, other in zip(whole[start:], tail, strict=True):
+                assert all(torch.equal(getattr(one, name), getattr(other, name)) for name in ("inputs", "partner"))
+        for other in (loader(views=VIEWS).epoch(4), loader(views=VIEWS, seed=1).epoch(3)):
+            assert not torch.equal(whole[0].inputs, next(other).inputs)
+
+    def test_all_other_augmentations_go_on_from_the_middle(self):
+        split = photographs()
+        for name in augmentations.keys() - {"resized_crop_flip"}:
+            batch = next(loader(split, augmentation=name).epoch(0))
+            rows = split.select(batch.indices)
+            draws = generator(0, Stream.AUGMENTATION)
+            expected = augmentations[name](rows.clean(), draws, MEAN)
+            torch.testing.assert_close(batch.inputs, normalised(expected))
+
+    def test_images_that_are_not_squashed_are_cropped_in_their_own_shape(self):
+        split = photographs()
+        plain = Split(split.inputs, split.targets)
+        batch = next(loader(plain).epoch(0))
+        assert batch.inputs.shape == (5, 3, 16, 16)
+        expected = augmentations["resized_crop_flip"](
+            split.inputs[batch.indices], generator(0, Stream.AUGMENTATION), MEAN
+        )
+        torch.testing.assert_close(batch.inputs, normalised(expected))
+
+
+class FixedDraws(TorchDispatchMode):
+    """Lets ``torch.rand`` return numbers that are given."""
+
+    def __init__(self, numbers: torch.Tensor):
+        super().__init__()
+        self.numbers = numbers
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return self.numbers if function.name().startswith("aten::rand") else function(*args, **(kwargs or {}))

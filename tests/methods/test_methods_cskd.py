@@ -1,0 +1,406 @@
+"""Class-wise self-knowledge distillation: its terms by hand, what it pairs, costs and can be combined with."""
+
+import copy
+import os
+import signal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch import nn
+from torch.nn.functional import cross_entropy, one_hot
+from torch.utils.flop_counter import FlopCounterMode
+
+from labelreg import networks
+from labelreg.data import Batch, Loader, Split, load
+from labelreg.experiments import Experiment, train
+from labelreg.methods import (
+    AdaCos,
+    AdversarialTraining,
+    ClassWiseSelfDistillation,
+    CrossEntropy,
+    KnowledgeDistillation,
+    LabelSmoothing,
+    Mixup,
+    VirtualSoftmax,
+)
+from labelreg.methods.cskd import _others_of_the_class
+from labelreg.training import Interrupted, Recipe, Trainer
+
+K, B = 5, 12
+
+
+def make_network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, K))
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    inputs, partner, source = torch.randn(3, B, 3, generator=generator)
+    return Batch(inputs, torch.arange(B) % K, torch.arange(B), partner, source)
+
+
+def divergence(logits, fixed_logits, temperature):
+    """KL(fixed || prediction) times T squared, as the published code has it."""
+    log_p, q = (logits / temperature).log_softmax(1), (fixed_logits / temperature).softmax(1)
+    return nn.KLDivLoss(reduction="sum")(log_p, q) / len(logits) * temperature**2
+
+
+def gradients(loss, network):
+    return torch.autograd.grad(loss, list(network.parameters()))
+
+
+class TestTerms:
+    @pytest.mark.parametrize(("temperature", "t_squared"), [(4.0, True), (1.0, True), (3.0, False)])
+    def test_are_divergences_from_fixed_predictions(self, batch, temperature, t_squared):
+        method = ClassWiseSelfDistillation(None, temperature, 0.7, 0.3, t_squared)
+        network, reference = make_network(), make_network()
+        step = method.step(network, batch)
+
+        logits = reference(batch.inputs)
+        partner_logits, source_logits = reference(batch.partner).detach(), reference(batch.source).detach()
+        factor = 1 if t_squared else temperature**-2
+        expected = {
+            "hard": cross_entropy(logits, batch.targets),
+            "class_wise": 0.7 * factor * divergence(logits, partner_logits, temperature),
+            "sample_wise": 0.3 * factor * divergence(logits, source_logits, temperature),
+        }
+        torch.testing.assert_close(step.terms, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(step.loss, sum(expected.values()), rtol=0, atol=1e-6)
+        torch.testing.assert_close(step.logits, logits)
+        torch.testing.assert_close(gradients(step.loss, network), gradients(sum(expected.values()), reference))
+
+    def test_add_to_the_loss_of_the_method_inside(self, batch):
+        step = ClassWiseSelfDistillation(LabelSmoothing(0.3)).step(make_network(), batch)
+        inner = LabelSmoothing(0.3).step(make_network(), batch)
+        assert step.terms.keys() == {"smooth", "class_wise"}
+        torch.testing.assert_close(step.terms["smooth"], inner.loss)
+
+    def test_send_no_gradient_to_the_views(self, batch):
+        views = [batch.inputs, batch.partner, batch.source]
+        for view in views:
+            view.requires_grad_()
+        ClassWiseSelfDistillation(sample_weight=1.0).step(make_network(), batch).loss.backward()
+        assert batch.inputs.grad.any()
+        assert batch.partner.grad is None
+        assert batch.source.grad is None
+
+    def test_keep_nothing_of_the_views_for_a_gradient(self, batch):
+        network, recorded = make_network(), []
+        network.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
+        ClassWiseSelfDistillation(sample_weight=1.0).step(network, batch)
+        assert recorded == [True, False, False]
+
+    @pytest.mark.parametrize("network_dtype", [torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize("partners", ["loader", "batch"])
+    def test_stay_finite_in_half_precision(self, batch, network_dtype, partners):
+        torch.manual_seed(0)
+        network = nn.Linear(3, K).to(network_dtype)
+        with torch.no_grad():
+            network.weight.mul_(1e4)
+        halves = {name: getattr(batch, name).to(network_dtype) for name in ("inputs", "partner", "source")}
+        half = Batch(targets=batch.targets, indices=batch.indices, **halves)
+        step = ClassWiseSelfDistillation(sample_weight=1.0, partners=partners).step(network, half)
+        step.loss.backward()
+        assert step.logits.dtype == network_dtype
+        assert step.loss.isfinite()
+        assert step.loss > 1e3
+        assert network.weight.grad.isfinite().all()
+
+    def test_under_autocast(self, batch):
+        network = make_network()
+        with torch.autocast("cpu", torch.bfloat16):
+            step = ClassWiseSelfDistillation(sample_weight=1.0).step(network, batch)
+        step.loss.backward()
+        assert step.logits.dtype == torch.bfloat16
+        assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+        torch.testing.assert_close(
+            step.loss, ClassWiseSelfDistillation(sample_weight=1.0).step(make_network(), batch).loss, rtol=0.05, atol=0
+        )
+
+
+@pytest.mark.parametrize(
+    ("options", "views"),
+    [
+        ({}, {"partner"}),
+        ({"sample_weight": 1.0}, {"partner", "source"}),
+        ({"class_weight": 0.0, "sample_weight": 1.0}, {"source"}),
+        ({"class_weight": 0.0}, set()),
+        ({"partners": "batch"}, set()),
+        ({"partners": "batch", "sample_weight": 1.0}, {"source"}),
+        ({"method": ClassWiseSelfDistillation(sample_weight=1.0), "partners": "batch"}, {"partner", "source"}),
+    ],
+)
+def test_asks_for_the_views_that_it_reads(options, views):
+    assert ClassWiseSelfDistillation(**options).views == views
+    assert Mixup(ClassWiseSelfDistillation(**options), K).views == views
+
+
+@pytest.mark.parametrize("inner", [CrossEntropy, lambda: AdaCos(K), VirtualSoftmax], ids=["plain", "ada", "virtual"])
+def test_a_partner_like_the_sample_agrees_with_it(inner, batch):
+    """Partners are predicted as samples are, whatever the method inside makes of the network."""
+    method, network = ClassWiseSelfDistillation(inner(), sample_weight=1.0), make_network()
+    nn.init.constant_(network[-1].bias, 3.0)
+    nn.init.constant_(network[-1].bias[:2], -3.0)
+    like = Batch(batch.inputs, batch.targets, batch.indices, batch.inputs, batch.inputs)
+    terms = method.step(network, like).terms
+    assert terms["class_wise"].abs() < 1e-6
+    assert terms["sample_wise"].abs() < 1e-6
+    assert method.step(network, batch).terms["class_wise"] > 1e-3
+
+
+def test_the_loader_gives_partners_of_the_class():
+    """Where samples of a class are alike, so are their partners."""
+    targets = torch.arange(30) % K
+    split = Split(torch.eye(K, 3)[targets] + targets[:, None], targets)
+    method, network = ClassWiseSelfDistillation(), make_network().eval()
+    loader = Loader(split, 10, mean=torch.zeros(3), std=torch.ones(3), views=method.views)
+    for each in loader.epoch(0):
+        assert torch.equal(each.partner, each.inputs)
+        assert method.step(network, each).terms["class_wise"].abs() < 1e-6
+
+
+class TestRunningStatistics:
+    @pytest.mark.parametrize(
+        ("options", "seen"),
+        [
+            ({}, ["inputs", "partner"]),
+            ({"sample_weight": 1.0}, ["inputs", "partner", "source"]),
+            ({"bn": "anchor_only", "sample_weight": 1.0}, ["inputs"]),
+            ({"partners": "batch"}, ["inputs"]),
+        ],
+    )
+    def test_follow_each_pass_or_the_inputs_alone(self, batch, options, seen):
+        network, reference = make_network(), make_network()
+        ClassWiseSelfDistillation(**options).step(network, batch)
+        for view in seen:
+            reference(getattr(batch, view))
+        assert network[1].num_batches_tracked == len(seen)
+        torch.testing.assert_close(network.state_dict(), reference.state_dict())
+
+    @pytest.mark.parametrize("training", [True, False])
+    def test_decide_nothing_else(self, batch, training):
+        losses = [
+            ClassWiseSelfDistillation(sample_weight=1.0, bn=bn).step(make_network().train(training), batch).loss
+            for bn in ("both", "anchor_only")
+        ]
+        assert losses[0] == losses[1]
+
+    def test_stay_in_evaluation_mode(self, batch):
+        network = make_network().eval()
+        before = copy.deepcopy(network.state_dict())
+        ClassWiseSelfDistillation().step(network, batch)
+        torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+
+    def test_are_followed_again_afterwards(self, batch):
+        network = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), make_network())
+        method = ClassWiseSelfDistillation(bn="anchor_only")
+        method.step(network, batch)
+        broken = Batch(batch.inputs, batch.targets, batch.indices, batch.partner[:, :2])
+        with pytest.raises(RuntimeError):
+            method.step(network, broken)
+        assert [network[0].track_running_stats, network[1][1].track_running_stats] == [False, True]
+
+
+class TestPartnersInTheBatch:
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.integers(0, 4), min_size=1, max_size=20), st.integers(0, 2**31))
+    def test_are_others_of_the_class_each_once(self, classes, seed):
+        torch.manual_seed(seed)
+        partners = _others_of_the_class(torch.tensor(classes)).tolist()
+        assert sorted(partners) == list(range(len(classes)))
+        for sample, partner in enumerate(partners):
+            assert classes[partner] == classes[sample]
+            assert (partner == sample) == (classes.count(classes[sample]) == 1)
+
+    def test_are_drawn_uniformly(self):
+        torch.manual_seed(0)
+        targets = torch.tensor([1, 0, 1, 1, 0, 1])
+        draws = torch.stack([_others_of_the_class(targets) for _ in range(900)])
+        counts = draws[:, 2].bincount(minlength=6).tolist()
+        assert [counts[k] for k in (1, 2, 4)] == [0, 0, 0]
+        assert stats.chisquare([counts[k] for k in (0, 3, 5)]).pvalue > 1e-3
+
+    def test_each_of_a_pair_is_held_to_the_other(self, batch):
+        """Stop-gradient both ways: the gradient of a logit is T (p - q) / B, of a sample alone it is 0."""
+        targets = torch.tensor([0, 1, 0, 2, 3, 1])
+        partners, alone = torch.tensor([2, 5, 0, 3, 4, 1]), torch.tensor([3, 4])
+        logits = torch.randn(6, K, dtype=torch.float64, requires_grad=True)
+        passes = []
+
+        def network(inputs):
+            passes.append(inputs)
+            return logits
+
+        step = ClassWiseSelfDistillation(partners="batch").step(network, Batch(batch.inputs[:6], targets, targets))
+        assert len(passes) == 1
+        p = (logits / 4).softmax(1).detach()
+        torch.testing.assert_close(step.terms["class_wise"], divergence(logits, logits[partners].detach(), 4))
+        (gradient,) = torch.autograd.grad(step.terms["class_wise"], logits)
+        torch.testing.assert_close(gradient, 4 * (p - p[partners]) / 6)
+        assert gradient[alone].abs().max() < 1e-12
+
+    def test_need_no_value_from_the_device(self):
+        assert _others_of_the_class(torch.empty(B, dtype=torch.int64, device="meta")).shape == (B,)
+
+
+def test_cost():
+    """A pass without gradient is a third of a step."""
+
+    def count(method):
+        inputs, partner, source = torch.randn(3, 16, 3, 32, 32)
+        batch = Batch(inputs, torch.arange(16) % K, torch.arange(16), partner, source)
+        with FlopCounterMode(display=False) as counter:
+            method.step(networks.build("resnet8", K), batch).loss.backward()
+        return counter.get_total_flops()
+
+    plain = count(CrossEntropy())
+    assert count(ClassWiseSelfDistillation()) / plain == pytest.approx(4 / 3, rel=0.02)
+    assert count(ClassWiseSelfDistillation(sample_weight=1.0)) / plain == pytest.approx(5 / 3, rel=0.02)
+    assert count(ClassWiseSelfDistillation(partners="batch")) == plain
+    assert count(ClassWiseSelfDistillation(class_weight=0.0)) == plain
+
+
+class TestCombinations:
+    def test_mixup_mixes_the_partners_alike(self, batch):
+        network, reference = make_network(), make_network()
+        torch.manual_seed(7)
+        weight, pairs = Mixup(CrossEntropy(), K)._draw(batch.inputs)
+        torch.manual_seed(7)
+        step = Mixup(ClassWiseSelfDistillation(sample_weight=0.5), K).step(network, batch)
+
+        def mix(values):
+            return weight * values + (1 - weight) * values[pairs]
+
+        logits = reference(mix(batch.inputs))
+        expected = {
+            "hard": cross_entropy(logits, mix(one_hot(batch.targets, K).float())),
+            "class_wise": divergence(logits, reference(mix(batch.partner)).detach(), 4),
+            "sample_wise": 0.5 * divergence(logits, reference(mix(batch.source)).detach(), 4),
+        }
+        torch.testing.assert_close(step.terms, expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(gradients(step.loss, network), gradients(sum(expected.values()), reference))
+
+    def test_mixup_leaves_no_classes_to_pair_by(self, batch):
+        with pytest.raises(TypeError, match=r"shape \(12, 5\); with mixup, take partners='loader'"):
+            Mixup(ClassWiseSelfDistillation(partners="batch"), K).step(make_network(), batch)
+
+    def test_with_a_teacher(self, batch):
+        """Knowledge distillation with CS-KD: both divergences, and one cross-entropy."""
+        teacher = make_network(1)
+        step = ClassWiseSelfDistillation(KnowledgeDistillation(teacher, alpha=0.3)).step(make_network(), batch)
+        reference = make_network()
+        logits = reference(batch.inputs)
+        expected = {
+            "hard": 0.7 * cross_entropy(logits, batch.targets),
+            "soft": 0.3 * divergence(logits, teacher(batch.inputs), 4),
+            "class_wise": divergence(logits, reference(batch.partner), 4),
+        }
+        torch.testing.assert_close(step.terms, expected, rtol=1e-5, atol=1e-6)
+
+    def test_an_experiment_hands_its_teacher_to_the_method_inside(self):
+        small = {"subset": 50, "epochs": 1, "network_options": {"hidden": (16,)}}
+        teacher = Experiment(seed=3, **small)
+        student = Experiment(
+            method="class_wise_self_distillation",
+            options={"method": "knowledge_distillation", "method.alpha": 0.9, "class_weight": 2},
+            teacher=teacher,
+            **small,
+        )
+        trained = train(student, device="cpu")
+        assert type(trained.method.method) is KnowledgeDistillation
+        assert (trained.method.method.alpha, trained.method.class_weight) == (0.9, 2.0)
+        expected = train(teacher, device="cpu").network.state_dict()
+        torch.testing.assert_close(trained.method.method.teacher.state_dict(), expected, rtol=0, atol=0)
+        assert {"loss_hard", "loss_soft", "loss_class_wise"} <= trained.result.history.keys()
+
+    def test_adversarial_training_attacks_the_whole_loss(self, batch):
+        network, spied = make_network(), []
+        method = ClassWiseSelfDistillation(class_weight=5.0)
+        network.register_forward_hook(lambda module, arguments, output: spied.append(arguments[0].detach()))
+        step = AdversarialTraining(method, epsilon=0.1).step(network, batch)
+        step.loss.backward()
+        inputs, partner, copied, partner_again = spied
+        assert torch.equal(partner, batch.partner)
+        assert torch.equal(partner_again, batch.partner)
+
+        shifted = batch.inputs.clone().requires_grad_()
+        moved = Batch(shifted, batch.targets, batch.indices, batch.partner)
+        (gradient,) = torch.autograd.grad(method.step(make_network(), moved).loss, shifted)
+        torch.testing.assert_close(copied, inputs + 0.1 * gradient.sign())
+
+
+class TestErrors:
+    def test_a_missing_view_is_named(self, batch):
+        bare = Batch(batch.inputs, batch.targets, batch.indices)
+        for options, view in (({}, "partner"), ({"class_weight": 0.0, "sample_weight": 1.0}, "source")):
+            with pytest.raises(ValueError, match=f"needs the view '{view}', and the batch has none"):
+                ClassWiseSelfDistillation(**options).step(make_network(), bare)
+
+    @pytest.mark.parametrize("partners", ["loader", "batch"])
+    def test_a_text_has_no_class_a_sample(self, partners):
+        words, following = torch.zeros(3, 4, dtype=torch.int64), torch.zeros(12, dtype=torch.int64)
+        network = networks.build("lstm", K, hidden=4)
+        with pytest.raises(ValueError, match=r"one class a sample, not one a word: got inputs \(3, 4\)"):
+            ClassWiseSelfDistillation(partners=partners).step(network, Batch(words, following, following))
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"temperature": 0.0}, "temperature must be positive, not 0.0"),
+            ({"temperature": float("nan")}, "temperature must be positive, not nan"),
+            ({"class_weight": -1.0}, "class_weight must not be negative, not -1.0"),
+            ({"sample_weight": -1.0}, "sample_weight must not be negative, not -1.0"),
+            ({"partners": "class"}, "partners must be 'loader' or 'batch', not 'class'"),
+            ({"bn": "none"}, "bn must be 'both' or 'anchor_only', not 'none'"),
+        ],
+    )
+    def test_a_wrong_option_is_named(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            ClassWiseSelfDistillation(**options)
+
+
+@pytest.mark.parametrize("options", [{"sample_weight": 1.0, "bn": "anchor_only"}, {"partners": "batch"}], ids=str)
+def test_an_interrupted_run_goes_on_bit_by_bit(options, tmp_path):
+    data = load("digits", subset=60)
+
+    def start(seed):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 10))
+        recipe = Recipe(epochs=2, batch_size=20, schedule="one_cycle")
+        return Trainer(network, ClassWiseSelfDistillation(**options), data, recipe)
+
+    straight = start(0)
+    straight.fit()
+    interrupted, steps = start(0), iter(range(100))
+    interrupted.optimizer.register_step_post_hook(
+        lambda *_: os.kill(os.getpid(), signal.SIGINT) if next(steps) == 3 else None
+    )
+    with pytest.raises(Interrupted):
+        interrupted.fit(tmp_path / "checkpoint.pt")
+    resumed = start(99)
+    resumed.fit(tmp_path / "checkpoint.pt")
+    torch.testing.assert_close(resumed.network.state_dict(), straight.network.state_dict(), rtol=0, atol=0)
+    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
+
+
+@pytest.mark.parametrize("partners", ["loader", "batch"])
+def test_brings_predictions_of_a_class_together(partners):
+    """It learns the digits, and predictions differ less within a class than without it."""
+
+    def within_a_class(method):
+        torch.manual_seed(0)
+        data = load("digits", subset=200)
+        recipe = Recipe(epochs=15, batch_size=64, schedule="one_cycle")
+        trainer = Trainer(networks.build("mlp", 10, hidden=(32,)), method, data, recipe)
+        trainer.fit()
+        assert trainer.history[-1]["test_error"] < 0.15
+        logits, targets = trainer.predict(data.test)
+        predictions = (logits / 4).softmax(1)
+        return sum(predictions[targets == k].var(0).sum() for k in range(10))
+
+    assert within_a_class(ClassWiseSelfDistillation(partners=partners)) < 0.8 * within_a_class(CrossEntropy())

@@ -1,0 +1,436 @@
+"""A step of Stochastic Batch Augmentation: against brute force, in chunks, its cost; the scheduler and the vote."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, softmax
+from torch.utils.flop_counter import FlopCounterMode
+
+from labelreg.data import Batch
+from labelreg.methods import (
+    AdversarialTraining,
+    BatchAugmentation,
+    CrossEntropy,
+    Mixup,
+    StochasticBatchAugmentation,
+)
+from labelreg.networks import build
+
+K, B = 10, 6
+
+
+def make_network(name="mlp", **options):
+    torch.manual_seed(0)
+    return build(name, K, None if name in ("mlp", "lstm") else (3, 32, 32), **options)
+
+
+def make_batch(network="mlp", dtype=torch.float64, size=B):
+    shape = (1, 8, 8) if network == "mlp" else (3, 32, 32)
+    draws = torch.Generator().manual_seed(1)
+    inputs = torch.randn(size, *shape, generator=draws, dtype=dtype)
+    return Batch(inputs, torch.arange(size) % K, torch.arange(size))
+
+
+def always(virtual=5, **options):
+    """The method, augmenting every step, its random numbers those of seed 3."""
+    torch.manual_seed(3)
+    return StochasticBatchAugmentation(virtual, **{"eta": 0.7, "omega": 0.0, "sigma": 0.5} | options)
+
+
+def gradients(method, network, batch):
+    network.zero_grad()
+    step = method.step(network, batch)
+    step.loss.backward()
+    return step, [parameter.grad.clone() for parameter in network.parameters()]
+
+
+def brute_force(network, batch, layer, eta, stack, detach):
+    """The loss of eq. 11 by a forward pass of its own for every virtual point, given the stack of activations."""
+    depth = 1 if layer == "head.0" else 0
+    before = nn.Sequential(network.features, *network.head[:depth])
+    after = nn.Sequential(*network.head[depth:], network.classifier)
+    activations = before(batch.inputs)
+    virtual = len(stack) // B - 1
+    constant = stack.detach().unflatten(0, (virtual + 1, B))
+    noise, kept = constant - activations.detach(), constant != 0
+    logits = after(activations)
+    loss = cross_entropy(logits, batch.targets)
+    for i in range(B):
+        reference = softmax(logits[i].detach() if detach else logits[i], 0)
+        for j in range(1, virtual + 1):
+            gaussian = j <= math.ceil(virtual / 2)
+            point = activations[i] + noise[j, i] if gaussian else activations[i] * kept[j, i]
+            prediction = softmax(after(point[None])[0], 0)
+            loss = loss + eta / (virtual * B) * (reference * (reference / prediction).log()).sum()
+    return loss, logits
+
+
+class TestStep:
+    @pytest.mark.parametrize("detach", [True, False])
+    @pytest.mark.parametrize(("layer", "virtual"), [("head.0", 5), ("features", 4), ("head.0", 1)])
+    def test_is_what_brute_force_gives(self, layer, virtual, detach):
+        network, batch, stacks = make_network(hidden=(16, 12)).double(), make_batch(), []
+        seen = network.head[1] if layer == "head.0" else network.head[0]
+        hook = seen.register_forward_pre_hook(lambda module, arguments: stacks.append(arguments[0]))
+        method = always(virtual, layers=layer, detach_reference=detach)
+        method.steps = 1
+        step, computed = gradients(method, network, batch)
+        hook.remove()
+        network.zero_grad()
+        loss, logits = brute_force(network, batch, layer, 0.7, stacks[-1], detach)
+        loss.backward()
+        torch.testing.assert_close(step.loss, loss)
+        torch.testing.assert_close(step.logits, logits)
+        torch.testing.assert_close(step.terms["hard"] + step.terms["vicinity"], loss)
+        assert step.terms["vicinity"] > 1e-4
+        for one, parameter in zip(computed, network.parameters(), strict=True):
+            torch.testing.assert_close(one, parameter.grad)
+
+    @pytest.mark.parametrize("detach", [True, False])
+    def test_the_soft_label_gets_a_gradient_only_if_asked(self, detach):
+        step = always(detach_reference=detach).step(make_network().double(), make_batch())
+        (gradient,) = torch.autograd.grad(step.terms["vicinity"], step.logits, allow_unused=True)
+        assert gradient is None if detach else gradient.abs().max() > 1e-6
+
+    def test_runs_what_is_before_the_layer_once(self):
+        network, batch, rows = make_network("alexnet", hidden=(8,)), make_batch("alexnet", torch.float32), {}
+        method = always(3, layers="features.stage2")
+        method.step(network, batch)  # tries the layer
+        for name, module in network.named_modules():
+            module.register_forward_pre_hook(
+                lambda module, arguments, name=name: rows.setdefault(name, []).append(len(arguments[0]))
+            )
+        method.step(network, batch)
+        behind = ("features.stage3", "features.flatten", "head", "classifier")
+        assert rows == {name: [4 * B if name.startswith(behind) else B] for name, _ in network.named_modules()}
+
+    def test_draws_one_of_the_layers(self):
+        network, seen = make_network().double(), []
+        for layer in ("head.1", "head.3"):
+            network.get_submodule(layer).register_forward_hook(
+                lambda m, a, out, layer=layer: seen.append((layer, len(out)))
+            )
+        method = always(2, layers="head.1, head.3")
+        drawn = [method.augmented_layer(step) for step in range(200)]
+        assert 70 < drawn.count("head.1") < 130
+        assert set(drawn) == {"head.1", "head.3"}
+        method._check_layers(network, make_batch().inputs)
+        for expected in drawn[:8]:
+            seen.clear()
+            method.step(network, make_batch())
+            # hooks see the activations before they are enlarged
+            assert seen == [("head.1", B), ("head.3", B if expected == "head.3" else 3 * B)]
+
+    def test_batch_normalisation_behind_the_layer_has_common_statistics(self):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, K))
+        method, stacks, inputs = always(3, layers="0"), [], torch.randn(B, 4)
+        method.step(copy.deepcopy(network), Batch(inputs, torch.arange(B), torch.arange(B)))
+        network[1].register_forward_pre_hook(lambda module, arguments: stacks.append(arguments[0].detach()))
+        method.step(network, Batch(inputs, torch.arange(B), torch.arange(B)))
+        assert network[1].num_batches_tracked == 1
+        assert len(stacks[0]) == 4 * B
+        torch.testing.assert_close(network[1].running_mean, 0.1 * stacks[0].mean(0))
+
+    def test_every_step_has_other_points_and_a_copy_the_same(self):
+        network, batch, method = make_network().double(), make_batch(), always()
+        twin = copy.deepcopy(method)
+        losses = [method.step(network, batch).loss.item() for _ in range(3)]
+        assert len(set(losses)) == 3
+        assert [twin.step(network, batch).loss.item() for _ in range(3)] == losses
+
+    @pytest.mark.parametrize("chunk", [0, 2])
+    def test_draws_nothing_from_the_random_numbers_of_training(self, chunk):
+        network, batch, method = make_network(), make_batch(dtype=torch.float32), always(chunk=chunk)
+        before = torch.get_rng_state()
+        method.step(network, batch)
+        method.vote_logits(network, batch.inputs)
+        StochasticBatchAugmentation()
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize("chunk", [0, 2])
+    def test_stays_finite_in_half_precision(self, chunk):
+        network = make_network("alexnet", hidden=(16,))
+        method = always(5, chunk=chunk, layers=",features.stage2,head.1")
+        for _ in range(4):
+            with torch.autocast("cpu", torch.bfloat16):
+                step = method.step(network, make_batch("alexnet", torch.float32))
+            step.loss.backward()
+            assert step.logits.dtype == torch.bfloat16
+            assert step.loss.dtype == torch.float32
+            assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+    @pytest.mark.parametrize("wrap", [lambda method: Mixup(method, K), AdversarialTraining, BatchAugmentation])
+    def test_can_be_wrapped(self, wrap):
+        results = []
+        for chunk in (0, 2):
+            network, method = make_network(hidden=(16,)).double(), wrap(always(chunk=chunk))
+            torch.manual_seed(7)
+            results.append(gradients(method, network, make_batch())[1])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other)
+
+    def test_augments_a_language_model(self):
+        network, words = make_network("lstm", hidden=4), torch.randint(K, (5, 3))
+        step, _ = gradients(always(4, eta=5.0), network, Batch(words, words.flatten(), words.flatten()))
+        assert step.logits.shape == (15, K)
+        assert step.terms["vicinity"] > 0
+        with pytest.raises(ValueError, match="chunk=2 takes a network without a state that every call moves on"):
+            always(chunk=2).step(network, Batch(words, words.flatten(), words.flatten()))
+
+
+class TestChunks:
+    @pytest.mark.parametrize(
+        ("name", "layer", "chunks", "options"),
+        [
+            ("mlp", "", (1, 2, 5, 9), {"hidden": ()}),
+            ("mlp", "head.0", (1, 2, 5, 9), {"hidden": (16, 16)}),
+            ("alexnet", "features.stage2", (2,), {"hidden": (16,), "dropout": 0.0}),
+            ("imagenet_resnet18", "layer3.0", (2,), {}),
+        ],
+    )
+    def test_have_the_same_gradients(self, name, layer, chunks, options):
+        network, batch = make_network(name, **options).double(), make_batch(name)
+        network.train(name != "imagenet_resnet18")  # with its batch normalisation fixed
+        basis = "identity" if name == "imagenet_resnet18" else "orthonormal"
+        (whole, expected), *others = (
+            gradients(always(layers=layer, chunk=chunk, basis=basis), network, batch) for chunk in (0, *chunks)
+        )
+        assert whole.terms["vicinity"] > 1e-8
+        for step, computed in others:
+            torch.testing.assert_close(step.terms, whole.terms, rtol=1e-10, atol=0)
+            torch.testing.assert_close(step.logits, whole.logits)
+            for one, other in zip(computed, expected, strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8 * other.abs().max().item())
+
+    def test_survive_a_module_that_works_in_place(self):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(inplace=True), nn.Linear(9, K)).double()
+        results = [gradients(always(layers="1", chunk=chunk), network, make_batch())[1] for chunk in (0, 2)]
+        torch.testing.assert_close(*results)
+
+    def test_follow_what_is_made_of_the_loss(self):
+        """Also twice over, and towards the inputs."""
+        network, batch = make_network(hidden=(16,)).double(), make_batch()
+        results = []
+        for chunk in (0, 2):
+            inputs = batch.inputs.clone().requires_grad_()
+            loss = always(chunk=chunk).step(network, Batch(inputs, batch.targets, batch.indices)).loss
+            sources = [inputs, *network.parameters()]
+            results.append(torch.autograd.grad(loss, sources, retain_graph=True))
+            results.append([gradient / -3 for gradient in torch.autograd.grad(-3 * loss, sources)])
+        for other in results[1:]:
+            torch.testing.assert_close(results[0], tuple(other))
+
+    def test_keep_the_graph_of_one_at_a_time(self):
+        def peak(chunk):
+            """The largest number of values saved for the backward pass and not yet freed."""
+            network, batch, alive = make_network(hidden=(64,)), make_batch(dtype=torch.float32, size=64), [0, 0]
+
+            class Saved:
+                def __init__(self, values):
+                    self.values = values
+                    alive[0] += values.numel()
+                    alive[1] = max(alive)
+
+                def __del__(self):
+                    alive[0] -= self.values.numel()
+
+            method = always(32, chunk=chunk)
+            with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.values):
+                step = method.step(network, batch)
+            step.loss.backward()
+            return alive[1]
+
+        assert peak(2) < peak(0) / 6
+
+    def test_normalise_the_samples_as_plain_training_does(self):
+        network, batch = make_network("resnet8"), make_batch("resnet8", torch.float32)
+        plain = copy.deepcopy(network)
+        step = always(3, chunk=2, layers="features.stage2", basis="identity").step(network, batch)
+        assert torch.equal(step.logits, plain(batch.inputs))
+        torch.testing.assert_close(network.features[:3].state_dict(), plain.features[:3].state_dict(), rtol=0, atol=0)
+        assert network.features.stage3[0].norm1.num_batches_tracked == 1 + 2
+
+
+class TestCost:
+    def operations(self, compute):
+        with FlopCounterMode(display=False) as counter:
+            compute().sum().backward()
+        return counter.get_total_flops()
+
+    @pytest.mark.parametrize(
+        ("name", "layer", "width", "chunk"),
+        [("vgg16", "features", 512, 0), ("vgg16", "", 512, 3), ("mlp", "head.1", 256, 0), ("mlp", "head.1", 256, 3)],
+    )
+    def test_of_an_augmented_step_is_one_and_m_times_the_share_of_the_tail(self, name, layer, width, chunk):
+        network, batch, virtual = make_network(name), make_batch(name, torch.float32), 8
+        method = always(virtual, layers=layer, chunk=chunk)
+        method._check_layers(network, batch.inputs)
+        end = nn.Sequential(*network.head[0 if name == "vgg16" else 2 :], network.classifier)
+        plain = self.operations(lambda: CrossEntropy().step(network, batch).loss)
+        forward = self.operations(lambda: network(batch.inputs)) / 3
+        share = self.operations(lambda: end(torch.randn(B, width, requires_grad=True))) / 3 / forward
+        basis = 2 * math.ceil(virtual / 2) * B * width**2
+        augmented = self.operations(lambda: method.step(network, batch).loss)
+        dummies = (math.ceil(virtual / chunk) if chunk else 0) * forward / B  # a sample for every chunk
+        assert augmented - plain == pytest.approx(virtual * share * 3 * forward + basis + dummies, rel=0.02)
+        if chunk == 0:
+            assert (augmented - basis) / plain == pytest.approx(1 + virtual * share, rel=0.02)
+
+    def test_on_average_is_that_of_the_augmented_share_of_the_steps(self):
+        network, batch = make_network(), make_batch(dtype=torch.float32)
+        method = always(8, omega=math.pi / 3, layers="head.1", basis="identity")
+        method._check_layers(network, batch.inputs)
+        augmented = sum(method.augmented_layer(step) is not None for step in range(60))
+        plain = self.operations(lambda: CrossEntropy().step(network, batch).loss)
+        total = sum(self.operations(lambda: method.step(network, batch).loss) for _ in range(60))
+        share = (256 * 256 + 256 * K) / (64 * 256 + 256 * 256 + 256 * K)
+        # the first layer needs no gradient of its inputs, a third of what it costs
+        share *= 3 / (3 - 64 * 256 / (64 * 256 + 256 * 256 + 256 * K))
+        assert 20 < augmented < 40
+        assert total / 60 / plain == pytest.approx(1 + augmented / 60 * 8 * share, rel=1e-6)
+
+
+class TestScheduler:
+    @pytest.mark.parametrize("omega", [0.0, math.pi / 4, math.pi / 3, 1.4, math.pi / 2])
+    def test_augments_with_the_cosine_of_omega(self, omega):
+        method, steps = always(omega=omega), 1500
+        count = sum(method.augmented_layer(step) is not None for step in range(steps))
+        p = math.cos(omega)
+        assert abs(count - p * steps) <= 4 * math.sqrt(steps * p * (1 - p)) + 1e-9
+
+    def test_never_augments_at_a_right_angle_though_its_cosine_is_rounded(self, monkeypatch):
+        monkeypatch.setattr(torch, "rand", lambda size, **options: torch.zeros(size))
+        assert always(omega=math.pi / 2).augmented_layer(0) is None
+        assert always(omega=math.pi / 2 - 1e-6).augmented_layer(0) == ""
+
+    def test_decides_by_epoch_if_asked(self):
+        method = always(omega=math.pi / 3, granularity="epoch")
+        decisions = []
+        for epoch in range(200):
+            method.start_epoch(epoch)
+            (decision,) = {method.augmented_layer(step) for step in range(3)}
+            decisions.append(decision is not None)
+        assert 70 < sum(decisions) < 130
+        method.start_epoch(decisions.index(True))
+        assert method.augmented_layer(0) == ""
+
+    @pytest.mark.parametrize("options", [{"omega": math.pi / 2}, {"eta": 0.0}, {"virtual": 0}])
+    def test_that_never_augments_gives_plain_cross_entropy(self, options):
+        network, batch = make_network("alexnet").double(), make_batch("alexnet")
+        torch.manual_seed(5)
+        step, computed = gradients(always(**options), network, batch)
+        torch.manual_seed(3)
+        network.zero_grad()
+        loss = cross_entropy(network(batch.inputs), batch.targets)
+        loss.backward()
+        assert step.loss == loss
+        assert step.terms["vicinity"] == 0
+        assert all(torch.equal(one, other.grad) for one, other in zip(computed, network.parameters(), strict=True))
+
+
+class Prescribed(StochasticBatchAugmentation):
+    """Its virtual points predict given classes."""
+
+    def __init__(self, classes, **options):
+        super().__init__(len(classes), **options)
+        self.points = torch.eye(4)[torch.tensor(classes)][:, None]
+
+    def virtual_points(self, activations, draws, at_a_time):
+        yield from self.points.split(at_a_time)
+
+
+def identity():
+    network = nn.Linear(4, 4, bias=False)
+    nn.init.eye_(network.weight)
+    return network
+
+
+class TestVote:
+    @pytest.mark.parametrize("chunk", [0, 2])
+    @pytest.mark.parametrize(
+        ("reference", "classes", "winner"),
+        [
+            ([3.0, 0, 0, 0], [1, 1, 2], 1),  # two voices of four
+            ([3.0, 0, 0, 0], [0, 1, 1], 0),  # a tie of the reference's class
+            ([0, 0, 3.0, 0], [2, 1, 1], 2),
+            ([3.0, 0, 1.0, 0], [1, 1, 2, 2], 2),  # a tie of others, of which the reference prefers the second
+            ([3.0, 1.0, 0, 0], [1, 1, 2, 2], 1),
+            ([1e4, 0, 0, 0], [0, 1, 1, 1], 1),  # a certain reference has no two voices
+            ([3.0, 0, 0, 0], [3], 0),
+        ],
+    )
+    def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner, chunk):
+        logits = Prescribed(classes, vote=True, chunk=chunk).predict(identity(), torch.tensor([reference]))
+        assert logits.argmax(1).item() == winner
+        assert logits.isfinite().all()
+        voices = torch.bincount(torch.tensor([*classes, torch.tensor(reference).argmax()]), minlength=4)
+        shares = (voices + softmax(torch.tensor(reference), 0) / 2) / (len(classes) + 1.5)
+        torch.testing.assert_close(logits.exp()[0], shares)
+
+    @pytest.mark.parametrize("chunk", [0, 3])
+    def test_is_cast_around_every_sample(self, chunk):
+        network, inputs = make_network().double().eval(), make_batch(size=40).inputs
+        method = always(7, sigma=1.0, chunk=chunk)
+        votes = method.vote_logits(network, inputs)
+        assert votes.shape == (40, K)
+        assert not votes.requires_grad
+        torch.testing.assert_close(votes.exp().sum(1), torch.ones(40))
+        assert torch.equal(method.vote_logits(network, inputs), votes)
+        torch.testing.assert_close(votes, always(7, sigma=1.0, chunk=3 - chunk).vote_logits(network, inputs))
+        assert (votes.argmax(1) != network(inputs).argmax(1)).any()
+        torch.testing.assert_close(
+            always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs).argmax(1), network(inputs).argmax(1)
+        )
+
+    def test_is_not_the_default(self):
+        network, inputs = make_network().double().eval(), make_batch().inputs
+        assert torch.equal(always().predict(network, inputs), network(inputs))
+        method = always(vote=True)
+        assert torch.equal(method.predict(network, inputs), method.vote_logits(network, inputs))
+
+    def test_without_virtual_points_is_the_plain_prediction(self):
+        network, inputs = make_network().double().eval(), make_batch().inputs
+        assert torch.equal(always(0, vote=True).predict(network, inputs), network(inputs))
+
+    def test_in_half_precision_is_finite(self):
+        network = make_network("resnet8").eval()
+        with torch.autocast("cpu", torch.bfloat16):
+            votes = always(8).vote_logits(network, make_batch("resnet8", torch.float32).inputs)
+        assert votes.isfinite().all()
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"virtual": -1}, "virtual must not be negative, not -1"),
+            ({"eta": -0.1}, "eta must not be negative, not -0.1"),
+            ({"eta": float("nan")}, "eta must not be negative, not nan"),
+            ({"sigma": -1.0}, "sigma must not be negative"),
+            ({"tau": -1.0}, "tau must not be negative"),
+            ({"chunk": -1}, "chunk must not be negative"),
+            ({"omega": 2.0}, r"omega is an angle in \[0, pi / 2\], not 2.0"),
+            ({"omega": -0.1}, r"omega is an angle in \[0, pi / 2\], not -0.1"),
+            ({"drop_rate": 1.0}, r"drop_rate is a probability in \[0, 1\), not 1.0"),
+            ({"granularity": "step"}, "granularity must be 'iteration' or 'epoch', not 'step'"),
+            ({"basis": "random"}, "basis must be 'orthonormal' or 'identity', not 'random'"),
+            (
+                {"chunk": 2, "detach_reference": False},
+                "chunk=2 takes a fixed soft label: detach_reference must be true",
+            ),
+        ],
+    )
+    def test_name_what_is_out_of_range(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            StochasticBatchAugmentation(**options)
+
+    @pytest.mark.parametrize("layer", ["features.stage9", "features.stage1.0.conv1"])
+    def test_name_the_layers_that_are_possible_at_the_first_step(self, layer):
+        method = StochasticBatchAugmentation(omega=math.pi / 2, layers=f"features.stage1,{layer}")
+        with pytest.raises(ValueError, match=rf"'{layer}'.* features\.stage1"):
+            method.step(make_network("resnet8"), make_batch("resnet8", torch.float32))

@@ -1,0 +1,254 @@
+"""Changing activations in the middle of a network: where that is possible, and that nothing else changes."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from labelreg import networks
+from labelreg.networks import build, check_injectable, classifier, inject, injectable, tail
+
+SMALL = {
+    "mlp": {},
+    "resnet8": {},
+    "vgg16": {"hidden": (32, 16)},
+    "alexnet": {"hidden": (32, 16)},
+    "plaincnn6": {},
+}
+
+
+def make(name, shape=None):
+    torch.manual_seed(0)
+    shape = shape or ((1, 8, 8) if name == "mlp" else (3, 64, 64) if name.startswith("imagenet") else (3, 32, 32))
+    network = build(name, 7, shape, **SMALL.get(name, {})).eval()
+    return network, torch.randn(3, *shape)
+
+
+def captured(network, inputs, layer=""):
+    kept = []
+    logits = inject(network, inputs, layer, lambda values: kept.append(values) or values)
+    assert len(kept) == 1
+    return logits, kept[0]
+
+
+class Branches(nn.Module):
+    """Every way in which a layer can be in the middle of a network."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 6)
+        self.branch = nn.Linear(6, 6)
+        self.twice = nn.ReLU()
+        self.unused = nn.Linear(6, 6)
+        self.ignored = nn.Linear(6, 6)
+        self.pair = nn.LSTM(6, 6)
+        self.before_reshape = nn.Identity()
+        self.after_reshape = nn.Identity()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, inputs):
+        values = self.twice(self.first(inputs))
+        values = self.twice(values + self.branch(values))
+        self.ignored(values)
+        values = self.before_reshape(self.pair(values)[0])
+        values = self.after_reshape(values.view(len(inputs), -1))
+        return self.last(values)
+
+
+class TestInject:
+    @pytest.mark.parametrize("name", SMALL)
+    def test_at_the_classifier_mlp_sees_what_the_features_return(self, name):
+        network, inputs = make(name)
+        logits, values = captured(network, inputs)
+        assert torch.equal(values, network.features(inputs))
+        assert torch.equal(logits, network(inputs))
+
+    @pytest.mark.parametrize(
+        ("name", "before"),
+        [("imagenet_alexnet", "classifier.0"), ("imagenet_resnet18", "avgpool"), ("imagenet_densenet121", None)],
+    )
+    def test_finds_the_classifier_mlp_of_other_networks(self, name, before):
+        network, inputs = make(name)
+        _, values = captured(network, inputs)
+        if before:
+            expected = captured(network, inputs, before)[1].flatten(1)
+        else:
+            expected = network.features(inputs).relu().mean((2, 3))
+        torch.testing.assert_close(values, expected)
+
+    def test_ends_the_classifier_mlp_at_what_is_no_part_of_one(self):
+        network = nn.Sequential(
+            nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)
+        )
+        inputs = torch.randn(3, 4)
+        assert torch.equal(captured(network.eval(), inputs)[1], network[:3](inputs))
+
+    def test_replaces_what_a_layer_returns(self):
+        network, inputs = make("mlp")
+        doubled = inject(network, inputs, "head.1", lambda values: 2 * values)
+        torch.testing.assert_close(
+            doubled, network.classifier(network.head[2:](2 * network.head[:2](inputs.flatten(1))))
+        )
+
+    @pytest.mark.parametrize("layer", ["", "head.1"])
+    def test_leaves_no_hook_behind_even_after_an_error(self, layer):
+        network, inputs = make("mlp")
+        inject(network, inputs, layer, torch.relu)
+        with pytest.raises(ZeroDivisionError):
+            inject(network, inputs, layer, lambda values: 1 / 0)
+        assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+    @pytest.mark.parametrize(("layer", "calls"), [("twice", 2), ("unused", 0)])
+    def test_refuses_layers_that_are_not_called_once(self, layer, calls):
+        with pytest.raises(ValueError, match=f"layer '{layer}' is called {calls} times in a forward pass, not once"):
+            inject(Branches(), torch.randn(5, 4), layer, lambda values: values)
+
+
+class TestInjectable:
+    def test_of_a_residual_network_are_the_layers_outside_of_blocks(self):
+        network, inputs = make("resnet8")
+        shapes = injectable(network, inputs)
+        assert list(shapes) == [
+            *("features", "features.stem", "features.stem.0", "features.stem.1", "features.stem.2"),
+            *("features.stage1", "features.stage1.0", "features.stage2", "features.stage2.0"),
+            *("features.stage3", "features.stage3.0", "features.pool", "features.flatten", "head", "classifier"),
+        ]
+        assert shapes["features.stage2"] == (32, 16, 16)
+        assert shapes["features.flatten"] == (64,)
+        assert shapes["classifier"] == (7,)
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_of_a_branch_are_none_even_if_two_rows_can_be_added_to_one(self, count):
+        class Residual(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.branch, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+            def forward(self, inputs):
+                return self.last(inputs + self.branch(inputs))
+
+        assert injectable(Residual(), torch.randn(count, 4)) == {"last": (2,)}
+
+    def test_are_found_by_trying(self):
+        assert list(injectable(Branches(), torch.randn(5, 4))) == ["after_reshape", "last"]
+
+    @pytest.mark.parametrize("name", ["alexnet", "imagenet_resnet18"])
+    def test_of_others_take_any_number_of_rows(self, name):
+        network, inputs = make(name)
+        for layer in injectable(network, inputs):
+            tripled = inject(network, inputs, layer, lambda values: values.repeat(3, *[1] * (values.dim() - 1)))
+            torch.testing.assert_close(tripled, network(inputs).repeat(3, 1))
+
+    def test_leave_the_network_and_the_random_numbers_alone(self):
+        network = nn.Sequential(
+            nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(), nn.BatchNorm1d(4), nn.Linear(4, 2)
+        )
+        inputs = torch.randn(3, 4)
+        before, modes = copy.deepcopy(network.state_dict()), [module.training for module in network.modules()]
+        drawn = torch.get_rng_state()
+        assert list(injectable(network, inputs)) == ["0", "1", "2", "3", "4"]
+        torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
+        assert [module.training for module in network.modules()] == modes
+        assert torch.equal(torch.get_rng_state(), drawn)
+
+    def test_of_a_language_model_is_its_classifier(self):
+        network, words = build("lstm", 9, hidden=5), torch.randint(9, (4, 3))
+        network(words)
+        before = network.get_extra_state().clone()
+        assert injectable(network, words) == {"classifier": (9,)}
+        assert torch.equal(network.get_extra_state(), before)
+
+    def test_can_be_found_in_half_precision(self):
+        network, inputs = make("alexnet")
+        with torch.autocast("cpu", torch.bfloat16):
+            assert injectable(network, inputs) == injectable(*make("alexnet"))
+
+
+class TestCheckInjectable:
+    def test_is_content_with_a_layer_that_is_possible(self):
+        network, inputs = make("resnet8")
+        for layer in ("", "features.stage2", "classifier"):
+            check_injectable(network, inputs, layer)
+
+    def test_names_what_is_near_a_wrong_name(self):
+        with pytest.raises(
+            ValueError, match=r"no layer of the network is called 'features\.stage4'; did you mean feat"
+        ):
+            check_injectable(*make("resnet8"), "features.stage4")
+
+    def test_names_what_is_possible_instead_of_a_branch(self):
+        message = r"'features\.stage1\.0\.conv1' cannot be given more rows: it lies in a branch .* features\.stage1, f"
+        with pytest.raises(ValueError, match=message):
+            check_injectable(*make("resnet8"), "features.stage1.0.conv1")
+
+
+class TestTail:
+    @pytest.mark.parametrize("name", SMALL)
+    def test_is_a_slice_of_the_networks_written_here(self, name):
+        network, inputs = make(name)
+        values = torch.randn(8, *network.features(inputs).shape[1:])
+        torch.testing.assert_close(tail(network, inputs, "", values), network[1:](values))
+        torch.testing.assert_close(tail(network, inputs, "features", values), network[1:](values))
+
+    @pytest.mark.parametrize(
+        ("name", "layers"),
+        [
+            ("imagenet_alexnet", ("", "features.0", "avgpool", "classifier.0")),
+            ("imagenet_resnet18", ("", "bn1", "layer2.0", "avgpool", "fc")),
+        ],
+    )
+    def test_ends_what_was_begun(self, name, layers):
+        network, inputs = make(name)
+        for layer in layers:
+            kept = []
+            inject(network, inputs, layer, lambda values, kept=kept: kept.append(values.clone()) or values)
+            torch.testing.assert_close(tail(network, inputs, layer, kept[0]), network(inputs))
+
+    def test_touches_nothing_before_the_layer_and_trains_what_is_behind(self):
+        network, inputs = make("vgg16")
+        network.train()
+        network.features.stage1.eval()
+        modes = [module.training for module in network.modules()]
+        before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        values = torch.randn(8, 512, 2, 2)
+        tail(network, inputs, "features.stage4", values)
+        changed = {name for name, buffer in network.named_buffers() if not torch.equal(buffer, before[name])}
+        assert changed
+        assert all(name.startswith("features.stage5") for name in changed)
+        mean = network.features.stage5[0](values).mean((0, 2, 3))
+        torch.testing.assert_close(network.features.stage5[1].running_mean, 0.1 * mean)
+        assert [module.training for module in network.modules()] == modes
+
+    def test_has_the_dropout_of_what_is_behind_only(self):
+        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+        inputs, values = torch.randn(3, 4), torch.randn(6, 4)
+        torch.manual_seed(0)
+        ended = tail(network, inputs, "1", values)
+        torch.manual_seed(0)
+        assert torch.equal(ended, network[2:](values))
+
+    @pytest.mark.parametrize(("inputs", "values"), [(64, 255), (63, 256)])
+    def test_restores_the_modes_after_an_error_before_or_behind_the_layer(self, inputs, values):
+        network, _ = make("mlp")
+        network.train()
+        with pytest.raises(RuntimeError, match="cannot be multiplied"):
+            tail(network, torch.randn(2, inputs), "head.1", torch.randn(2, values))
+        assert all(module.training for module in network.modules())
+
+    def test_has_the_gradients_of_the_activations_and_of_what_is_behind(self):
+        network, inputs = make("mlp")
+        values = torch.randn(5, 256, requires_grad=True)
+        tail(network, inputs, "head.1", values).square().sum().backward()
+        assert network.head[0].weight.grad is None
+        grads = [values.grad, network.head[2].weight.grad, classifier(network).weight.grad]
+        expected = torch.autograd.grad(
+            network.classifier(network.head[2:](values)).square().sum(),
+            [values, network.head[2].weight, network.classifier.weight],
+        )
+        for one, other in zip(grads, expected, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_the_package_exports_them():
+    assert {"check_injectable", "inject", "injectable", "tail"} <= set(networks.__all__)
