@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import math
-import os
 import signal
 import threading
 
@@ -311,7 +310,7 @@ class Signaller:
     def __call__(self, module, inputs):
         self.passes += 1
         for _ in range(self.moments.count(self.passes)):
-            os.kill(os.getpid(), self.number)
+            signal.raise_signal(self.number)
 
 
 class TestInterruption:
