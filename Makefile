@@ -25,11 +25,10 @@ format: env  ## bring code into style and strip notebooks of outputs
 	$(BIN)/ruff format .
 	$(BIN)/nbstripout --keep-id $(NOTEBOOKS)
 
-notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, into _build/notebooks
+notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, two at a time, into _build/notebooks
 	mkdir -p _build/notebooks
-	set -e; for notebook in $(NOTEBOOKS); do \
-		$(BIN)/papermill --cwd notebooks --no-progress-bar $(PARAMETERS) $$notebook _build/$$notebook; \
-	done
+	printf '%s\n' $(NOTEBOOKS) | xargs -P 2 -I {} \
+		$(BIN)/papermill --cwd notebooks --no-progress-bar -p jobs 1 $(PARAMETERS) {} _build/{}
 
 book: env  ## run every page at its default parameters and build the book into _build/html
 	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going

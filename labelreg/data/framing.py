@@ -84,7 +84,7 @@ def resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         size: height and width of the result, in pixels.
 
     Returns:
-        (B, C, *size) in the dtype of the inputs, rounded for uint8, and in their memory format.
+        (B, C, height, width) in the dtype of the inputs, rounded for uint8, and in their memory format.
     """
     parts = zip(inputs.split(CHUNK), boxes.split(CHUNK), strict=True)
     return torch.cat([_resample(images, chunk, size) for images, chunk in parts])
