@@ -1,5 +1,7 @@
 """What every test is given: folders of its own, and one thread."""
 
+import signal
+
 import pytest
 import torch
 
@@ -16,3 +18,11 @@ def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("LABELREG_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("LABELREG_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """A shell has interrupts ignored by what it runs in the background, and what ignores them hands that down."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
