@@ -27,7 +27,7 @@ format: env  ## bring code into style and strip notebooks of outputs
 
 notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, two at a time, into _build/notebooks
 	mkdir -p _build/notebooks
-	printf '%s\n' $(NOTEBOOKS) | xargs -P 2 -I {} \
+	printf '%s\n' $(NOTEBOOKS) | OMP_NUM_THREADS=1 xargs -P 2 -I {} \
 		$(BIN)/papermill --cwd notebooks --no-progress-bar -p jobs 1 $(PARAMETERS) {} _build/{}
 
 book: env  ## run every page at its default parameters and build the book into _build/html
