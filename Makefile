@@ -6,10 +6,10 @@ BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PARAMETERS := -p seeds 2 -p epochs 3
 
-.PHONY: help env test lint format notebooks book clean
+.PHONY: help env test lint format notebooks book small-book clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: .venv/installed  ## install the locked environment into .venv (uv comes from the PATH or into .uv)
 
@@ -33,6 +33,13 @@ notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, two at 
 book: env  ## run every page at its default parameters and build the book into _build/html
 	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going
 	@echo "The book is at file://$(CURDIR)/_build/html/index.html"
+
+small-book: notebooks  ## build the book from the notebooks at tiny PARAMETERS into _build/small/_build/html
+	rm -rf _build/small
+	mkdir -p _build/small
+	cp -r book _toc.yml _build/notebooks _build/small
+	awk '{ print } /execute_notebooks:/ { print "  exclude_patterns: [notebooks/*]" }' _config.yml > _build/small/_config.yml
+	$(BIN)/jupyter-book build _build/small --all --warningiserror --nitpick --keep-going
 
 clean:  ## remove what was built; the environment stays
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis

@@ -57,7 +57,7 @@ class TestEnvironment:
 
 
 class TestCommands:
-    @pytest.mark.parametrize("target", ["env", "test", "lint", "format", "notebooks", "book", "clean"])
+    @pytest.mark.parametrize("target", ["env", "test", "lint", "format", "notebooks", "book", "small-book", "clean"])
     def test_make_knows_and_lists_the_target(self, target):
         for command in (["make", "--dry-run", target], ["make", "help"]):
             finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
