@@ -34,7 +34,9 @@ def embeddings(
     if len(names) > 20:
         raise ValueError(f"at most 20 groups can be told apart by colour, not {len(names)}: join some, as superclasses")
     rows = -(-len(features) // columns)
-    figure = Figure(figsize=(2.5 * columns, 2.75 * rows + 0.4), layout="constrained")
+    legend_columns = max(1, min(len(names), 80 // (5 + max(map(len, names)))))
+    legend_rows = -(-len(names) // legend_columns)
+    figure = Figure(figsize=(2.5 * columns, 2.75 * rows + 0.2 * legend_rows + 0.2), layout="constrained")
     palette = colormaps["tab10" if len(names) <= 10 else "tab20"].colors
     groups = np.asarray(groups)
     grid = figure.subplots(rows, columns, squeeze=False).flat
@@ -52,7 +54,7 @@ def embeddings(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(10, len(names)),
+        ncols=legend_columns,
         frameon=False,
         fontsize=8,
         markerscale=2.5,
