@@ -6,14 +6,16 @@ import inspect
 import sys
 import warnings
 from collections.abc import Iterable
+from concurrent.futures import BrokenExecutor
 from typing import Annotated
 
 import pandas as pd
 import typer
 
 from labelreg import __version__, assignments, data, methods, networks, paths
-from labelreg import papers as reference
-from labelreg.experiments import PROFILES, Experiment
+from labelreg import reproduce as reproduction
+from labelreg.experiments import PROFILES, Experiment, Recorded, resolve_device
+from labelreg.reproduce import COLLECTIONS
 from labelreg.results import Store
 from labelreg.sweeps import run_all
 from labelreg.training import Diverged
@@ -67,26 +69,60 @@ def run(
 
 
 @app.command()
+def reproduce(
+    minutes: Annotated[float, typer.Option(min=0, help="Budget of time; 0 shows what there is to run.")] = 0.0,
+    profile: Annotated[str, typer.Option(help=f"How much: {', '.join(PROFILES)}.")] = "fast",
+    papers: Annotated[
+        str, typer.Option(help=f"Whose tables and figures, of {','.join(COLLECTIONS)}; by default all.")
+    ] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas; they have to be on disk.")] = "cifar100",
+    network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
+    methods: Annotated[
+        str, typer.Option(help="Methods by their printed names, separated by commas; by default all.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the profile's.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
+) -> None:
+    """Record the runs that the papers' tables and figures need, the most telling first, until the time is over.
+
+    The same command goes on where it was stopped; what is recorded is never run again.
+    """
+    todo = reproduction.tasks(
+        profile,
+        collections=_listed(papers) or COLLECTIONS,
+        datasets=_listed(dataset),
+        networks=_listed(network),
+        methods=_listed(methods),
+        seeds=seeds,
+    )
+    results = [*Store(), *(Store(output) if output else ())]
+    recorded = Recorded(results)
+    clock = reproduction.Clock(resolve_device(device), results)
+    left = [task for task in todo if recorded.find(task.experiment) is None]
+    hours = sum(clock.seconds(task.experiment) for task in left) / 3600
+    _print(reproduction.overview(todo, recorded, clock), f"runs at {profile}, in their order")
+    typer.echo(
+        f"{len(todo) - len(left)} of {len(todo)} runs recorded; what is left takes about {hours / jobs:.1f} hours with "
+        f"jobs={jobs}" + (", guessed: nothing is recorded on such a device yet" if clock.guesses else "")
+    )
+    if not minutes:
+        return
+    try:
+        failures = reproduction.record(left, minutes=minutes, jobs=jobs, device=device, output=output, progress=_say)
+    except KeyboardInterrupt:
+        _say("stopped; the same command goes on from there")
+        raise typer.Exit(130) from None
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def status() -> None:
-    """Show how many of the papers' numbers are recorded, and what is recorded besides."""
-    rows = []
+    """Show how much of the papers' tables and figures is recorded, and how far it is from what they print."""
     store = list(Store())
-    for key, paper in reference.papers.items():
-        for name, item in paper.tables.items():
-            cells = reference.compare(key, name, store)
-            rows.append(
-                {
-                    "paper": key,
-                    "item": name,
-                    "shows": item.title,
-                    "numbers": len(cells),
-                    "runnable": cells.runnable.sum(),
-                    "at fast": (cells.profile == "fast").sum(),
-                    "at paper": (cells.profile == "paper").sum(),
-                    "mean gap": cells.gap.mean(),
-                }
-            )
-    _print(rows, "printed numbers")
+    _print(reproduction.coverage(store), "cells of the tables and curves of the figures")
     typer.echo(f"{len(store)} recorded runs in {paths.results_root()}")
 
 
@@ -142,6 +178,10 @@ def _has_default(option: inspect.Parameter) -> bool:
     return option.default is not inspect.Parameter.empty
 
 
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
+
+
 def _list(names: Iterable[str]) -> None:
     for name in names:
         typer.echo(name)
@@ -151,7 +191,7 @@ def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _print(rows: list[dict], title: str) -> None:
+def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
     table = pd.DataFrame(rows).to_string(index=False, na_rep="-", float_format="{:.2f}".format)
     typer.echo(f"{title}\n\n{table}\n")
 
@@ -161,6 +201,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app()
-    except (ValueError, TypeError, FileNotFoundError, Diverged) as error:
+    except (ValueError, TypeError, FileNotFoundError, Diverged, BrokenExecutor) as error:
         _say(f"labelreg: {error}")
         sys.exit(2)

@@ -140,7 +140,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
         ``noisy_error`` and ``fgsm_error``, (7,), in [0, 1], for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
     """
     dataset, method, network = trainer.dataset, trainer.method, trainer.network
-    pixel = (1 if dataset.train.inputs.is_floating_point() else 255) / dataset.std.view(-1, 1, 1)
+    pixel = dataset.pixel_range / dataset.std.view(-1, 1, 1)
     draws = torch.Generator(trainer.device).manual_seed(0)
     network.eval()
     method.eval()

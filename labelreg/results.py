@@ -10,6 +10,7 @@ import subprocess
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -19,13 +20,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from scipy.special import stdtrit
 
 import labelreg
 from labelreg import paths
 
 SCHEMA = 1
-DIGITS = 6  # significant digits of a recorded number: more than any of them is good for, and small files
+DIGITS = 5  # significant digits of a recorded number: more than any of them is good for, and small files
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Result:
         return np.asarray(self.history[name] if name in self.history else self.observations[name])
 
 
+class Claimed(RuntimeError):
+    """Another process is at work on what was to be claimed."""
+
+
 class Store:
     """A folder of results.
 
@@ -108,6 +114,29 @@ class Store:
     def __iter__(self) -> Iterator[Result]:
         """Read every result, see :meth:`named`."""
         return self.named("")
+
+    @contextmanager
+    def claim(self, key: str, wait: bool = True) -> Iterator[None]:
+        """Hold a key, so that no other process that shares this folder works on it; its holder's death frees it.
+
+        Args:
+            key: what to hold.
+            wait: wait for another holder.
+
+        Raises:
+            Claimed: another process holds it, and this one does not wait.
+        """
+        claims = self.root / ".claims"
+        claims.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(claims / key)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout as error:
+            raise Claimed(f"another process holds {lock.lock_file}") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def save(self, result: Result, name: str, folder: str = "shared") -> Path:
         """Write a result, atomically, and return its file.

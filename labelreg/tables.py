@@ -95,6 +95,9 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     shown["paper"] = _with_deviation(cells.printed, cells.printed_std, digits)
     shown["ours"] = _with_deviation(cells.ours, cells.ours_std, digits).where(cells.seeds > 0, _how_to_run(cells))
     if cells.seeds.any():
+        if cells.difference.notna().any():
+            difference = _with_deviation(cells.difference, cells.half_width, f"+{digits}")
+            shown["against the baseline"] = difference.where(cells.difference.notna(), "")
         columns = {"best epoch": cells.best, "best validation epoch": cells.chosen, "gap": cells.gap}
         for column, values in columns.items():
             if values.notna().any():

@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from labelreg import __version__, cli, data, methods, networks, paths
+from labelreg import __version__, benchmark, cli, data, methods, networks, paths
 from labelreg.experiments import Experiment, run
-from labelreg.papers import papers
+from labelreg.reproduce import COLLECTIONS
 from labelreg.results import Store
 
 QUICK = ("epochs=2", "subset=100")
@@ -136,16 +137,16 @@ class TestRun:
 
 
 class TestStatus:
-    def test_counts_printed_and_recorded_numbers(self, labelreg):
+    def test_counts_cells_and_what_is_recorded_of_them(self, labelreg):
         code, out, err = labelreg("status")
         assert (code, err) == (0, "")
         assert f"0 recorded runs in {paths.results_root()}" in out
-        rows = [line.split() for line in out.splitlines() if line.split()[:1] in ([key] for key in papers)]
+        rows = [line.split() for line in out.splitlines() if line.split()[:1] in ([key] for key in COLLECTIONS)]
         assert [(row[0], row[1]) for row in rows] == [
-            (key, name) for key, paper in papers.items() for name in paper.tables
+            (key, name) for key, collection in COLLECTIONS.items() for name in collection.items
         ]
-        # numbers, runnable, at fast, at paper, mean gap
-        assert all(row[-3:] == ["0", "0", "-"] for row in rows)
+        # at fast, at paper, mean gap, largest gap
+        assert all(row[-4:] == ["0", "0", "-", "-"] for row in rows)
 
     @pytest.mark.filterwarnings("default::UserWarning")
     def test_names_what_is_no_result_in_a_warning(self, labelreg):
@@ -155,6 +156,54 @@ class TestStatus:
         assert code == 0
         assert "0 recorded runs" in out
         assert err.startswith(f"warning: {Store().root / 'notes.json'} is no result and is passed over")
+
+
+class TestReproduce:
+    PLAN = ("reproduce", "--papers=shared", "--network=resnet8", "--profile=quick", "--seeds=1")
+
+    @pytest.fixture(autouse=True)
+    def embedded(self, monkeypatch):
+        """The benchmark on the embedded data, which are always on disk."""
+        item = benchmark.compared(Experiment(dataset="digits", network="resnet8"))
+        shared = replace(COLLECTIONS["shared"], tables={"resnet8": item})
+        monkeypatch.setitem(COLLECTIONS, "shared", shared)
+
+    def test_without_minutes_shows_what_there_is_to_run(self, labelreg):
+        code, out, err = labelreg(*self.PLAN, "--dataset=digits", "--jobs=2")
+        assert (code, err) == (0, "")
+        title, _, header, row, _, total = out.strip().splitlines()
+        assert title == "runs at quick, in their order"
+        assert header.split() == ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
+        assert row.split()[:7] == ["shared", "resnet8", "digits", "resnet8", "17", "0", "17"]
+        assert total.startswith("0 of 17 runs recorded; what is left takes about 0.0 hours with jobs=2, guessed: ")
+        assert list(Store()) == []
+
+    def test_runs_what_is_left(self, labelreg, tmp_path):
+        arguments = (*self.PLAN, "--dataset=digits", "--methods=Cross-entropy,KR", f"--output={tmp_path / 'mine'}")
+        code, out, err = labelreg(*arguments, "--minutes=2")
+        assert code == 0
+        assert "0 of 2 runs recorded" in out
+        assert err.splitlines()[-1] == "2 of 2 runs recorded, 0 left"
+        assert {path.parent.name for path in tmp_path.glob("mine/*/*.json")} == {"shared"}
+        out = labelreg(*arguments)[1]
+        assert "2 of 2 runs recorded; what is left takes about 0.0 hours" in out
+        assert "guessed" not in out
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--papers=kk"], "no collection is called 'kk'; there is alr, cskd"),
+            (["--dataset=digit"], "no data set is called 'digit'; did you mean digits?"),
+            (["--network=resnet9"], "no network is called 'resnet9'; did you mean resnet"),
+            (["--methods=RK"], "no method in any table or figure is called 'RK'"),
+            (["--profile=fats"], "no profile is called 'fats'; did you mean fast?"),
+            (["--device=gpu"], "device 'gpu' cannot be used here"),
+        ],
+    )
+    def test_a_mistake_is_one_line(self, arguments, message, labelreg):
+        code, out, err = labelreg(*self.PLAN, "--dataset=digits", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"labelreg: {message}")
 
 
 class TestLists:
@@ -186,5 +235,5 @@ class TestLists:
     def test_version_and_help(self, labelreg):
         assert labelreg("version") == (0, f"{__version__}\n", "")
         out = labelreg("--help")[1]
-        for command in ("run", "status", "data", "networks", "methods", "datasets", "version"):
+        for command in ("run", "reproduce", "status", "data", "networks", "methods", "datasets", "version"):
             assert f"\n  {command} " in out

@@ -55,7 +55,7 @@ class TestRun:
         assert_same_weights(kept_weights(experiment), live.network.state_dict())
         assert recorded.history.keys() == live.result.history.keys()
         for name, values in without_seconds(live.result).items():
-            assert recorded.history[name] == pytest.approx(values, rel=1e-5)
+            assert recorded.history[name] == pytest.approx(values, rel=5e-5)
         assert recorded.observations.keys() == live.result.observations.keys()
         assert recorded.observations["residual_labels"].shape == (3, 10, 10)
 
@@ -68,6 +68,7 @@ class TestRun:
         run(experiment, progress=None)
         run(replace(experiment, seed=1), results=tmp_path / "elsewhere", progress=None)
         files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+        files = [file for file in files if "/.claims/" not in file]
         ours, other = (f"{each.name}-{each.key}" for each in (experiment, replace(experiment, seed=1)))
         assert files == [
             f"elsewhere/shared/{other}.json",
@@ -95,7 +96,7 @@ class TestRun:
         straight = train(experiment)
         assert_same_weights(kept_weights(experiment), straight.network.state_dict())
         for name, values in without_seconds(straight.result).items():
-            assert result.history[name] == pytest.approx(values, rel=1e-5)
+            assert result.history[name] == pytest.approx(values, rel=5e-5)
 
     @pytest.mark.parametrize(
         "setting",
@@ -177,7 +178,7 @@ class TestChangedDefaults:
             result = run(experiment, progress=None)
         assert result.experiment != recorded.experiment
         assert Experiment(**result.experiment) == experiment.resolved()
-        assert result.history["loss"] == pytest.approx(train(experiment).result.history["loss"], rel=1e-5)
+        assert result.history["loss"] == pytest.approx(train(experiment).result.history["loss"], rel=5e-5)
         # from now on each has its own, without a word
         assert run(experiment, progress=pytest.fail) == result
         assert run(replace(experiment, **old), progress=pytest.fail) == recorded
@@ -368,7 +369,7 @@ class TestProcesses:
         straight = train(experiment)
         assert_same_weights(kept_weights(experiment), straight.network.state_dict())
         for name, values in without_seconds(straight.result).items():
-            assert result.history[name] == pytest.approx(values, rel=1e-5)
+            assert result.history[name] == pytest.approx(values, rel=5e-5)
 
     def test_two_at_once_train_once(self):
         started = [self.start(Experiment(**LONG)) for _ in range(2)]

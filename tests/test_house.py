@@ -25,6 +25,8 @@ LEVELS = (
     ("assignments",),
     ("sweeps",),
     ("papers",),
+    ("benchmark",),
+    ("reproduce",),
     ("figures", "tables", "notebook"),
     ("cli",),
 )

@@ -120,6 +120,11 @@ class Dataset:
         return shape if framing is None else (shape[0], framing.side, framing.side)
 
     @property
+    def pixel_range(self) -> int:
+        """What an input is divided by to be a pixel in [0, 1]: 255 of uint8, 1 of what is float already."""
+        return 255 if self.train.inputs.dtype == torch.uint8 else 1
+
+    @property
     def mean(self) -> Tensor:
         """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8).
 

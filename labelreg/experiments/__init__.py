@@ -1,8 +1,9 @@
 """A run as data: what is trained, on what, how, for how long, with which seed."""
 
 from labelreg.experiments.experiment import Experiment
+from labelreg.experiments.operations import training_operations
 from labelreg.experiments.profiles import PROFILES, Profile
-from labelreg.experiments.recorded import Recorded
+from labelreg.experiments.recorded import Recorded, as_of_today
 from labelreg.experiments.running import Trained, prepare_data, resolve_device, run, train, trained
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "Profile",
     "Recorded",
     "Trained",
+    "as_of_today",
     "prepare_data",
     "resolve_device",
     "run",
     "train",
     "trained",
+    "training_operations",
 ]

@@ -75,7 +75,9 @@ def run(
     experiment: Experiment,
     *,
     results: Path | str | None = None,
+    folder: str = "shared",
     device: str = "auto",
+    wait: bool = True,
     progress: Callable[[str], None] | None = print,
 ) -> Result:
     """Return the recorded run if there is one, resume an interrupted one, else train; then record.
@@ -83,27 +85,30 @@ def run(
     Args:
         experiment: what to run.
         results: folder of the recorded runs; by default ``data/results``.
+        folder: where in it the run is recorded, and its teacher's.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        wait: for another process that shares the results and is at work on this experiment.
         progress: called with a line of text after every epoch; None for silence.
 
     Returns:
-        The result. Two processes that share a folder never train the same experiment: the second waits for the first.
+        The result. Two processes that share a folder of results never train the same experiment.
         A run that was recorded at other defaults than today's is passed over with a warning, which names them: it is
         that of the experiment that names the old values.
 
     Raises:
         ValueError: what cannot be run, named with what would be right.
         FileNotFoundError: the data set is not on disk and cannot be fetched.
+        labelreg.results.Claimed: another process is at work on it, and this one does not wait.
         labelreg.training.Interrupted: on SIGINT or SIGTERM; the same call resumes.
     """
-    store = Store(results)
-    result = _find(experiment, store)
+    recorder = _Recorder(Store(results), folder, device, progress)
+    result = recorder.find(experiment)
     if result is None:
-        with _work_folder(experiment) as folder:
+        with recorder.at_work(experiment, wait) as work:
             # another process may have finished it while this one waited
-            if _find(experiment, store) is None:
-                _train_and_record(experiment, folder, store, device, progress)
-        result = _find(experiment, store)
+            if recorder.find(experiment) is None:
+                recorder.train(experiment, work)
+        result = recorder.find(experiment)
     return result
 
 
@@ -129,10 +134,10 @@ def trained(
         ValueError: see :func:`run`.
     """
     result = run(experiment, results=results, device=device, progress=progress)
-    kept = _kept_states(experiment, Store(results), device, progress)
+    kept = _Recorder(Store(results), "shared", device, progress).states(experiment)
     # any teacher will do: what the method's own had learned is part of its state
     network, method, trainer_of = _build(
-        experiment, device, lambda: _build_network(experiment.teacher, load(experiment.teacher.dataset))
+        experiment, device, lambda: network_for(experiment.teacher, load(experiment.teacher.dataset))
     )
     network.load_state_dict(kept["network"])
     # not strictly: a method may have made in preparation what predictions have no use for
@@ -164,47 +169,52 @@ def train(
     )
 
 
-def _find(experiment: Experiment, store: Store) -> Result | None:
-    """Find the run of an experiment: under its key, or else under another one that it had at other defaults."""
-    result = store.find(experiment.key)
-    if result is not None and as_of_today(result.experiment) == experiment.resolved():
-        return result
-    return Recorded(store.named(experiment.name)).find(experiment)
+@dataclass(frozen=True)
+class _Recorder:
+    """Trains with checkpoints, and keeps what comes out: results in a store, weights in the folder of the work."""
 
+    store: Store
+    folder: str
+    device: str
+    progress: Callable[[str], None] | None
 
-def _train_and_record(
-    experiment: Experiment, folder: Path, store: Store, device: str, progress: Callable[[str], None] | None
-) -> None:
-    """Train with a checkpoint, keep the weights, and record the result if there is none yet."""
-    checkpoint = folder / "checkpoint.pt"
-    trained = _train(
-        experiment, device, progress, lambda: _kept_teacher(experiment, store, device, progress), checkpoint
-    )
-    states = {"network": trained.network.state_dict(), "method": trained.method.state_dict()}
-    torch.save(states, folder / "weights.tmp")
-    os.replace(folder / "weights.tmp", folder / "weights.pt")
-    if _find(experiment, store) is None:
-        store.save(trained.result, experiment.name)
-    checkpoint.unlink()
+    def find(self, experiment: Experiment) -> Result | None:
+        """Find the run of an experiment: under its key, or else under another one that it had at other defaults."""
+        result = self.store.find(experiment.key)
+        if result is not None and as_of_today(result.experiment) == experiment.resolved():
+            return result
+        return Recorded(self.store.named(experiment.name)).find(experiment)
 
+    @contextmanager
+    def at_work(self, experiment: Experiment, wait: bool = True) -> Iterator[Path]:
+        """Hold an experiment among all who share the results or the folders of the work."""
+        with self.store.claim(experiment.resolved().key, wait), _work_folder(experiment) as work:
+            yield work
 
-def _kept_teacher(
-    experiment: Experiment, store: Store, device: str, progress: Callable[[str], None] | None
-) -> nn.Module:
-    """Return the trained network of an experiment's teacher."""
-    network = _build_network(experiment.teacher, load(experiment.teacher.dataset))
-    network.load_state_dict(_kept_states(experiment.teacher, store, device, progress)["network"])
-    return network
+    def train(self, experiment: Experiment, work: Path) -> None:
+        """Train with a checkpoint, keep the weights, and record the result if there is none yet."""
+        checkpoint = work / "checkpoint.pt"
+        trained = _train(
+            experiment, self.device, self.progress, lambda: self._trained_network(experiment.teacher), checkpoint
+        )
+        states = {"network": trained.network.state_dict(), "method": trained.method.state_dict()}
+        torch.save(states, work / "weights.tmp")
+        os.replace(work / "weights.tmp", work / "weights.pt")
+        if self.find(experiment) is None:
+            self.store.save(trained.result, experiment.name, self.folder)
+        checkpoint.unlink()
 
+    def states(self, experiment: Experiment) -> dict[str, dict[str, Any]]:
+        """Return the kept states of network and method; where there are none, train and record the experiment first."""
+        with self.at_work(experiment) as work:
+            if not (work / "weights.pt").exists():
+                self.train(experiment, work)
+        return torch.load(work / "weights.pt", map_location="cpu", weights_only=True)
 
-def _kept_states(
-    experiment: Experiment, store: Store, device: str, progress: Callable[[str], None] | None
-) -> dict[str, dict[str, Any]]:
-    """Return the kept states of an experiment's network and method; where there are none, train and record it first."""
-    with _work_folder(experiment) as folder:
-        if not (folder / "weights.pt").exists():
-            _train_and_record(experiment, folder, store, device, progress)
-    return torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
+    def _trained_network(self, experiment: Experiment) -> nn.Module:
+        network = network_for(experiment, load(experiment.dataset))
+        network.load_state_dict(self.states(experiment)["network"])
+        return network
 
 
 def _train(
@@ -246,22 +256,7 @@ def _build(
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
     torch.manual_seed(experiment.seed)
-    network = _build_network(experiment, dataset)
-
-    def second_network(role: str, chosen: str | None) -> nn.Module:
-        if role != "teacher":
-            return _build_network(experiment, dataset, chosen, experiment.auxiliary_options)
-        if experiment.teacher is None:
-            raise ValueError(f"{experiment.method} learns from a teacher: name another experiment as teacher")
-        return teacher()
-
-    method = methods.create(
-        experiment.method,
-        dataset.num_classes,
-        dict(experiment.options),
-        second_network,
-        pixel_std=dataset.std / (255 if dataset.train.inputs.dtype == torch.uint8 else 1),
-    )
+    network, method = assemble(experiment, dataset, teacher)
 
     def trainer_of(network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
         # a stream of its own: what methods draw while they are made must not change what training draws
@@ -279,6 +274,27 @@ def _build(
         )
 
     return network, method, trainer_of
+
+
+def assemble(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.Module]) -> tuple[nn.Module, Method]:
+    """Build an experiment's network and method for a data set; parameters are drawn from PyTorch's generator."""
+    network = network_for(experiment, dataset)
+
+    def second_network(role: str, chosen: str | None) -> nn.Module:
+        if role != "teacher":
+            return network_for(experiment, dataset, chosen, experiment.auxiliary_options)
+        if experiment.teacher is None:
+            raise ValueError(f"{experiment.method} learns from a teacher: name another experiment as teacher")
+        return teacher()
+
+    method = methods.create(
+        experiment.method,
+        dataset.num_classes,
+        dict(experiment.options),
+        second_network,
+        pixel_std=dataset.std / dataset.pixel_range,
+    )
+    return network, method
 
 
 def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
@@ -310,9 +326,7 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _build_network(
-    experiment: Experiment, dataset: Dataset, name: str | None = None, changes: Options = ()
-) -> nn.Module:
+def network_for(experiment: Experiment, dataset: Dataset, name: str | None = None, changes: Options = ()) -> nn.Module:
     """Build the experiment's network for a data set, or another one by name, at its defaults; but for the changes."""
     options = dict(experiment.network_options if name in (None, experiment.network) else ()) | dict(changes)
     return networks.build(name or experiment.network, dataset.num_classes, input_shape=dataset.input_shape, **options)

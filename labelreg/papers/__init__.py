@@ -18,7 +18,7 @@ from labelreg.assignments import command
 from labelreg.checks import unknown
 from labelreg.experiments import PROFILES, Recorded
 from labelreg.papers.paper import Item, Paper, Row
-from labelreg.results import Result, Store
+from labelreg.results import Result, Store, paired_difference
 
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
@@ -80,7 +80,8 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
     Returns:
         A row a printed number, with all numbers in its unit: ``dataset, network, method, metric``; the paper's
         ``printed`` and ``printed_std``; of the fullest profile that has been run ``profile``, ``seeds``, ``ours`` and
-        ``ours_std`` (at the end of training, as ``Paper.last_epochs`` has it), ``best`` (best epoch on the test
+        ``ours_std`` (at the end of training, as ``Paper.last_epochs`` has it), ``difference`` and ``half_width`` (of
+        ours to the row it is compared with, on the same seeds, with a 95 % interval), ``best`` (best epoch on the test
         set), ``chosen`` (best epoch on the validation split, NaN where there is none) and ``gap`` (ours minus printed);
         ``runnable``, whether data set and network are part of this package; and ``command``, which runs the row. What
         has not been run has an empty profile and NaN for its numbers. A relative improvement takes two rows, its own
@@ -95,16 +96,22 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
     if item not in papers[paper].tables:
         raise unknown(f"table of {paper}", item, papers[paper].tables)
     printed = reported(paper).query("item == @item")
-    rows = {(row.dataset, row.network, row.method): row for row in papers[paper].tables[item].rows}
+    table, last_epochs = papers[paper].tables[item], papers[paper].last_epochs
     recorded = Recorded(Store() if store is None else store)
     records = []
     for cell in printed.itertuples():
         relative = cell.metric == "relative_improvement"
-        labels = (cell.method, papers[paper].baseline) if relative else (cell.method,)
-        needed = [rows[cell.dataset, cell.network, label] for label in labels]
+        row = table.find(cell.dataset, cell.network, cell.method)
+        other = table.find(cell.dataset, cell.network, row.against or papers[paper].baseline)
+        needed = [row, other] if relative else [row]
         profile, runs = _recorded(needed, recorded)
-        numbers = [_measured(found, "error" if relative else cell.metric, papers[paper].last_epochs) for found in runs]
-        measured = _improvement(*numbers) if relative else numbers[0]
+        if relative:
+            measured = _improvement(*(_measured(found, "error", last_epochs) for found in runs))
+        else:
+            measured = _measured(runs[0], cell.metric, last_epochs)
+            if profile and other not in (None, row):
+                against = _runs(other, profile, recorded)
+                measured |= _paired(runs[0], against, cell.metric, last_epochs)
         records.append(
             {
                 "dataset": cell.dataset,
@@ -115,25 +122,39 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
                 "printed_std": cell.std,
                 "profile": profile,
                 "seeds": len(runs[0]),
+                "difference": np.nan,
+                "half_width": np.nan,
                 **measured,
                 "gap": measured["ours"] - cell.value,
-                "runnable": cell.dataset in data.names() and cell.network in networks.names(),
+                "runnable": is_runnable(needed[0]),
                 "command": " && ".join(command(row.experiment, papers[paper].seeds) for row in needed),
             }
         )
     return pd.DataFrame(records)
 
 
+def is_runnable(row: Row) -> bool:
+    """Whether data set and network of a row are part of this package."""
+    return row.dataset in data.names() and row.network in networks.names()
+
+
 def _recorded(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
     """Find the runs of each row, all at the paper's protocol, else all at the fast profile."""
     for profile in ("paper", "fast"):
-        runs = [
-            [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
-            for row in rows
-        ]
+        runs = [_runs(row, profile, recorded) for row in rows]
         if all(runs):
             return profile, runs
     return "", [[] for _ in rows]
+
+
+def _runs(row: Row, profile: str, recorded: Recorded) -> list[Result]:
+    return [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
+
+
+def _at_the_end(result: Result, metric: str, last_epochs: int) -> float:
+    """The number of a run in the unit of print."""
+    name, as_printed = _METRICS[metric]
+    return np.median(as_printed(result.epochs(name))[-last_epochs:])
 
 
 def _measured(results: list[Result], metric: str, last_epochs: int) -> dict[str, float]:
@@ -141,11 +162,10 @@ def _measured(results: list[Result], metric: str, last_epochs: int) -> dict[str,
     if not results:
         return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)
     name, as_printed = _METRICS[metric]
-    curves = [as_printed(result.epochs(name)) for result in results]
-    ours = [np.median(curve[-last_epochs:]) for curve in curves]
+    ours = [_at_the_end(result, metric, last_epochs) for result in results]
 
     def at_best(split: str) -> float:
-        return np.mean([curve[result.best_epoch(split)] for curve, result in zip(curves, results, strict=True)])
+        return np.mean([as_printed(result.epochs(name))[result.best_epoch(split)] for result in results])
 
     validated = any(name.startswith("validation_") for name in results[0].history)
     return {
@@ -156,10 +176,23 @@ def _measured(results: list[Result], metric: str, last_epochs: int) -> dict[str,
     }
 
 
+def _paired(results: list[Result], others: list[Result], metric: str, last_epochs: int) -> dict[str, float]:
+    """The difference to the row it is compared with, on the seeds that both have."""
+    ours, theirs = (
+        {result.experiment["seed"]: _at_the_end(result, metric, last_epochs) for result in group}
+        for group in (results, others)
+    )
+    common = sorted(ours.keys() & theirs.keys())
+    if not common:
+        return {}
+    difference, half_width = paired_difference([ours[seed] for seed in common], [theirs[seed] for seed in common])
+    return {"difference": difference, "half_width": half_width}
+
+
 def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
     """By how many percent of the baseline's mean error the method's is smaller."""
     reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "best", "chosen")}
     return reduced | {"ours_std": np.nan}
 
 
-__all__ = ["COLUMNS", "Item", "Paper", "Row", "compare", "papers", "reported"]
+__all__ = ["COLUMNS", "Item", "Paper", "Row", "compare", "is_runnable", "papers", "reported"]

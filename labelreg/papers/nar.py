@@ -89,7 +89,8 @@ def _pairs() -> Iterator[Row]:
             yield Row(dataset, network, "Single", experiment(dataset, network, "cross_entropy"))
             for auxiliary in RECIPES:
                 options = {} if auxiliary == network else {"auxiliary": auxiliary}
-                yield Row(dataset, network, f"NaR ({auxiliary})", experiment(dataset, network, NAR, options=options))
+                each = experiment(dataset, network, NAR, options=options)
+                yield Row(dataset, network, f"NaR ({auxiliary})", each, against="Single")
 
 
 def language_models(**settings: Any) -> dict[str, Experiment]:
@@ -115,7 +116,7 @@ def _combinations() -> Iterator[Row]:
             for label, wrapper in (("AT", "adversarial_training"), ("mixup", "mixup")):
                 for name, inner in ((label, "cross_entropy"), (f"{label}+NaR", NAR)):
                     row = experiment(dataset, network, wrapper, options={"method": inner})
-                    yield Row(dataset, network, name, row)
+                    yield Row(dataset, network, name, row, against=label)
 
 
 def _grid() -> Iterator[Row]:

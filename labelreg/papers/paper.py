@@ -18,6 +18,8 @@ class Row:
         method: the method as the paper prints it.
         experiment: at the paper's protocol.
         quoted: the paper took the number from elsewhere.
+        against: the method of the row it is compared with, on the same data set and network; the paper's baseline if
+            empty.
     """
 
     dataset: str
@@ -25,6 +27,7 @@ class Row:
     method: str
     experiment: Experiment
     quoted: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Item(Sequence[Experiment]):
 
     title: str
     rows: tuple[Row, ...]
+
+    def find(self, dataset: str, network: str, method: str) -> Row | None:
+        """Return the row of these names, or None."""
+        names = (dataset, network, method)
+        return next((row for row in self.rows if (row.dataset, row.network, row.method) == names), None)
 
     def __getitem__(self, index: int) -> Experiment:
         return self.rows[index].experiment
@@ -60,7 +68,7 @@ class Paper:
         venue: where and when it appeared.
         seeds: runs the paper averages over.
         last_epochs: what is reported of a run is the median over so many last epochs.
-        baseline: printed name of the method that relative improvements are measured against.
+        baseline: printed name of the method that the others are compared with.
         tables: name, such as ``"table1"``, to the experiments behind it.
         figures: likewise.
     """
