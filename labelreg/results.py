@@ -38,7 +38,8 @@ class Result:
         key: of the experiment.
         experiment: every setting of the experiment, as plain data, with those that were at their defaults.
         history: name to its values, one an epoch; fractions, nats and seconds.
-        provenance: device, versions, commit, date of the start (UTC, ISO 8601), and seconds of training.
+        provenance: device, versions, commit, date of the start (UTC, ISO 8601), the test split's digest, which tells
+            the order of the samples, the number of parameters that were trained, and the seconds that took.
         observations: name to an array (epochs, ...) of what observers saw, or (1, ...) where they look after the last
             epoch alone; kept beside the JSON file as ``.npz``.
     """

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from labelreg.assignments import command
 from labelreg.checks import unknown
-from labelreg.papers import compare
+from labelreg.experiments import PROFILES
+from labelreg.papers import Item, Row, compare
 from labelreg.results import Result, Store, paired_difference
 
 
@@ -107,6 +109,73 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     return shown.style.hide(axis="index").set_properties(**{"text-align": "left"})
 
 
+def recorded_against_baseline(runs: Mapping[Row, Sequence[Result]], baseline: str) -> pd.DataFrame:
+    """Compare recorded runs with those of a baseline on the seeds that both have, at the last epoch.
+
+    Args:
+        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.papers.recorded_runs`.
+        baseline: the method of one of the rows.
+
+    Returns:
+        A row a method that has runs, with the columns of :func:`against_baseline`: ``difference`` over the common
+        seeds, NaN where there are none, and everything else over all; besides, the standard ``deviation`` of the
+        error and the error ``best`` of the epoch that is best on the test set, in percent, ``seeds`` and the
+        ``minutes`` of a run.
+    """
+    errors = {
+        row.method: pd.Series({each.experiment["seed"]: 100 * each.last["test_error"] for each in group})
+        for row, group in runs.items()
+    }
+    reference = errors.get(baseline, pd.Series(dtype=float))
+    rows = {}
+    for row, group in runs.items():
+        own = errors[row.method]
+        common = own.index.intersection(reference.index)
+        difference, half_width = paired_difference(own[common], reference[common]) if len(common) else (np.nan, np.nan)
+        rows[row.method] = {
+            "error": own.mean(),
+            "deviation": own.std(),
+            "difference": difference,
+            "half_width": half_width,
+            "best": 100 * np.mean([result.best["test_error"] for result in group]),
+            "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
+            "nll": np.mean([result.last["test_nll"] for result in group]),
+            "seeds": len(group),
+            "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
+        }
+    columns = ["error", "deviation", "difference", "half_width", "best", "ece", "nll", "seeds", "minutes"]
+    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
+
+
+def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str) -> Styler:
+    """Lay out a table of :func:`recorded_against_baseline`; what has not been run shows the command that runs it.
+
+    Args:
+        table: one data set and network.
+        item: whose rows it is of, those not recorded too.
+        baseline: its label.
+        profile: at which the runs were made.
+    """
+    shown = pd.DataFrame(
+        {
+            "error, %": _with_deviation(table.error, table.deviation, ".2f"),
+            "against the baseline": _with_deviation(table.difference, table.half_width, "+.2f").where(
+                (table.index != baseline) & table.difference.notna(), ""
+            ),
+            "best epoch, %": table.best.map("{:.2f}".format),
+            "ECE, %": table.ece.map("{:.1f}".format),
+            "NLL, nats": table.nll.map("{:.2f}".format),
+            "minutes a run": table.minutes.map("{:.1f}".format),
+            "seeds": table.seeds.astype(str),
+        }
+    )
+    missing = [row for row in item.rows if row.method not in table.index]
+    commands = [command(row.experiment.at(profile), PROFILES["fast"].seeds) for row in missing]
+    folded = pd.DataFrame({"error, %": map(_folded, commands)}, index=[row.method for row in missing])
+    shown = pd.concat([shown, folded]).fillna("").loc[[row.method for row in item.rows]]
+    return shown.style.set_properties(**{"text-align": "left"})
+
+
 def _deviation(values: Sequence[float]) -> float:
     return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
@@ -122,6 +191,8 @@ def _with_deviation(values: pd.Series, deviations: pd.Series, form: str) -> pd.S
 
 
 def _how_to_run(cells: pd.DataFrame) -> pd.Series:
-    fold = "<details><summary>not yet run</summary><code>{}</code></details>"
-    commands = cells.command.map(lambda command: fold.format(escape(command)))
-    return commands.where(cells.runnable, "not yet run: data set or network to come")
+    return cells.command.map(_folded).where(cells.runnable, "not yet run: data set or network to come")
+
+
+def _folded(command: str) -> str:
+    return f"<details><summary>not yet run</summary><code>{escape(command)}</code></details>"

@@ -1,5 +1,6 @@
 """Data sets as tensors, and the ways to cut them: balanced subsets, hold-outs, label noise."""
 
+import hashlib
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -49,6 +50,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits of the targets in stored order: the same samples in another order have others."""
+        return hashlib.sha256(self.targets.cpu().contiguous().numpy().tobytes()).hexdigest()[:8]
 
     def to(self, device: torch.device | str) -> "Split":
         """The same split on another device; inputs that would take up more than half of a GPU's free memory stay.

@@ -241,6 +241,7 @@ def _train(
         history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
         provenance=origin
         | {
+            "test_digest": trainer.dataset.test.digest,
             "parameters": sum(parameter.numel() for parameter in learned),
             "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
         },

@@ -3,6 +3,7 @@
 from labelreg.figures.comparisons import (
     paired_differences,
     parameter_curves,
+    recorded_curves,
     reliability_diagrams,
     sensitivity,
     training_curves,
@@ -25,6 +26,7 @@ __all__ = [
     "method_style",
     "paired_differences",
     "parameter_curves",
+    "recorded_curves",
     "reliability_diagrams",
     "sample_grid",
     "sensitivity",

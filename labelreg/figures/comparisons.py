@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from labelreg.figures.methods import method_style
+from labelreg.papers import Row
 from labelreg.results import Result
 
 
@@ -43,6 +45,34 @@ def training_curves(
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_error") -> Figure:
+    """Draw what recorded runs measured over their epochs, a panel a data set and network.
+
+    Args:
+        runs: rows to their recorded runs, at least one, see :func:`labelreg.papers.recorded_runs`.
+        quantity: a name of the history; errors are in percent.
+    """
+    panels: dict[tuple[str, str], dict[str, Sequence[Result]]] = {}
+    for row, group in runs.items():
+        panels.setdefault((row.dataset, row.network), {})[row.method] = group
+    styles = {row.method: method_style(row.experiment) for row in runs}
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(max(5.4, 3.0 * columns) + 1.6, 2.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    is_error = quantity.endswith("error")
+    for axes, (names, group) in zip(grid.flat, panels.items(), strict=False):
+        training_curves(axes, group, quantity, styles, 100.0 if is_error else 1.0)
+        axes.set_title(", ".join(names), fontsize=9)
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    for axes in grid[:, 0]:
+        axes.set_ylabel(quantity.replace("_", " ") + (", %" if is_error else ""))
+    lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
+    figure.legend(lines.values(), lines, frameon=False, fontsize=8, loc="outside right center")
+    return figure
+
+
 def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
     """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
 
@@ -52,7 +82,8 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
         baseline: the label left out, drawn as the line at zero.
     """
     labels = [label for label in next(iter(tables.values())).index if label != baseline]
-    figure = Figure(figsize=(7.2, 0.42 * len(labels) * len(tables) ** 0.5 + 1.1), layout="constrained")
+    height = 0.42 if len(labels) <= 8 else 0.27  # inches a label
+    figure = Figure(figsize=(7.2, height * len(labels) * len(tables) ** 0.5 + 1.1), layout="constrained")
     axes = figure.subplots()
     offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
     for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):

@@ -102,9 +102,17 @@ def method_name(method: str) -> str:
 
 
 def method_style(experiment: Experiment) -> dict[str, str]:
-    """The colour of an experiment's method, dashed where label smoothing is added to it: keywords for a line."""
-    smoothed = dict(experiment.options).get("smoothing", 0) > 0
-    return {"color": METHOD_COLOURS[experiment.method], "linestyle": "--" if smoothed else "-"}
+    """The colour of an experiment's method, as keywords for a line.
+
+    It is dashed where label smoothing is added. Of two methods in one, the line has the colour of the one that is a
+    paper's own and is dash-dotted.
+    """
+    options = dict(experiment.options)
+    both = [experiment.method, options.get("method", "cross_entropy")]
+    chosen = next((method for method in both if method in _PAPERS), experiment.method)
+    if both[1] != "cross_entropy":
+        return {"color": METHOD_COLOURS[chosen], "linestyle": "-."}
+    return {"color": METHOD_COLOURS[chosen], "linestyle": "--" if options.get("smoothing", 0) > 0 else "-"}
 
 
 def method_map() -> Figure:

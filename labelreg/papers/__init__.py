@@ -133,6 +133,18 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
     return pd.DataFrame(records)
 
 
+def recorded_runs(rows: Iterable[Row], profile: str, store: Iterable[Result] | None = None) -> dict[Row, list[Result]]:
+    """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
+
+    Args:
+        rows: such as ``papers["kr"].tables["table1"].rows``.
+        profile: at which the runs were made.
+        store: see :func:`compare`.
+    """
+    recorded = Recorded(Store() if store is None else store)
+    return {row: runs for row in rows if (runs := _runs(row, profile, recorded))}
+
+
 def is_runnable(row: Row) -> bool:
     """Whether data set and network of a row are part of this package."""
     return row.dataset in data.names() and row.network in networks.names()
@@ -195,4 +207,4 @@ def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[s
     return reduced | {"ours_std": np.nan}
 
 
-__all__ = ["COLUMNS", "Item", "Paper", "Row", "compare", "is_runnable", "papers", "reported"]
+__all__ = ["COLUMNS", "Item", "Paper", "Row", "compare", "is_runnable", "papers", "recorded_runs", "reported"]
