@@ -14,9 +14,9 @@ import typer
 
 from labelreg import __version__, assignments, data, methods, networks, paths
 from labelreg import reproduce as reproduction
-from labelreg.experiments import PROFILES, Experiment, Recorded, resolve_device
+from labelreg.experiments import PROFILES, Experiment, Recorded, resolve_device, throughput
 from labelreg.reproduce import COLLECTIONS
-from labelreg.results import Store
+from labelreg.results import Store, provenance
 from labelreg.sweeps import run_all
 from labelreg.training import Diverged
 
@@ -124,6 +124,24 @@ def status() -> None:
     store = list(Store())
     _print(reproduction.coverage(store), "cells of the tables and curves of the figures")
     typer.echo(f"{len(store)} recorded runs in {paths.results_root()}")
+
+
+@app.command(name="throughput")
+def show_throughput(
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings of the experiment, as for run.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help=f"How much: {', '.join(PROFILES)}.")] = "fast",
+    steps: Annotated[int, typer.Option(min=1, help="How many training steps to time.")] = 50,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+) -> None:
+    """Measure how many samples a second an experiment trains on, beside a bare loop of cross-entropy."""
+    experiment = Experiment().at(profile, **assignments.parse(settings or []))
+    measured = throughput(experiment, steps=steps, device=device)
+    for loop, speed in measured.items():
+        typer.echo(f"{loop:9}{speed:10,.0f} samples/s")
+    name = provenance(resolve_device(device))["device"]
+    typer.echo(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {name}")
 
 
 @app.command(name="data")

@@ -182,7 +182,7 @@ class Trainer:
             reset_state(self.network, self.method)
             self.method.start_epoch(self.epoch, self.history)
         for batch in self.loader.epoch(self.epoch, start=self.position):
-            self._count(self._step(batch), batch)
+            self._count(self.step(batch), batch)
             self.position += 1
             if stop.is_set():
                 self.seconds = time.perf_counter() - started
@@ -194,8 +194,9 @@ class Trainer:
     def _interrupt(self, where: str, checkpoint: Path | None) -> NoReturn:
         raise Interrupted(f"interrupted {where}" + ("; saved, the same call resumes there" if checkpoint else ""))
 
-    def _step(self, batch: Batch) -> Step:
-        with self._autocast():
+    def step(self, batch: Batch) -> Step:
+        """Update network and method on a batch."""
+        with self.autocast():
             step = self.method.step(self.network, batch)
         self.optimizer.zero_grad(set_to_none=True)
         step.loss.backward()
@@ -264,7 +265,7 @@ class Trainer:
         self.method.eval()
         reset_state(self.network, self.method)
         for batch in self.evaluation_batches(split):
-            with self._autocast():
+            with self.autocast():
                 values = function(batch.inputs)
             yield values.float(), batch.targets
 
@@ -284,7 +285,8 @@ class Trainer:
         size = min(1024, max(1, EVALUATION_VALUES // math.prod(self.dataset.input_shape)))
         return batches(split, size, self.dataset.mean, self.dataset.std)
 
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """Return the context of the recipe's precision."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:

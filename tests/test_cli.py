@@ -158,6 +158,22 @@ class TestStatus:
         assert err.startswith(f"warning: {Store().root / 'notes.json'} is no result and is passed over")
 
 
+class TestThroughput:
+    def test_two_speeds_and_their_ratio(self, labelreg):
+        code, out, err = labelreg("throughput", "method=mixup", "--profile=quick", "--steps=5", "--device=cpu")
+        assert (code, err) == (0, "")
+        training, bare, ratio = out.splitlines()
+        speeds = [float(line.split()[1].replace(",", "")) for line in (training, bare)]
+        assert [line.split()[0] for line in (training, bare)] == ["training", "bare"]
+        assert ratio.startswith(f"{speeds[0] / speeds[1]:.0%} of the bare loop, on ")
+        assert not Store().root.exists()
+
+    def test_a_text_has_no_samples(self, labelreg):
+        code, _, err = labelreg("throughput", "dataset=pydoc", "network=lstm", "network_options.hidden=8")
+        assert (code, err.count("\n")) == (2, 1)
+        assert "pydoc is a text" in err
+
+
 class TestReproduce:
     PLAN = ("reproduce", "--papers=shared", "--network=resnet8", "--profile=quick", "--seeds=1")
 
@@ -235,5 +251,15 @@ class TestLists:
     def test_version_and_help(self, labelreg):
         assert labelreg("version") == (0, f"{__version__}\n", "")
         out = labelreg("--help")[1]
-        for command in ("run", "reproduce", "status", "data", "networks", "methods", "datasets", "version"):
+        for command in (
+            "run",
+            "reproduce",
+            "status",
+            "throughput",
+            "data",
+            "networks",
+            "methods",
+            "datasets",
+            "version",
+        ):
             assert f"\n  {command} " in out

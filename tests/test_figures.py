@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from labelreg import figures, methods
 from labelreg.data import Split
 from labelreg.experiments import Experiment
+from labelreg.papers import Row
 from labelreg.results import Result
 from labelreg.tables import against_baseline
 
@@ -28,6 +29,23 @@ def test_smoothing_is_dashed_in_the_colour_of_its_method():
     smoothed = figures.method_style(Experiment(method="knowledge_refinery", options={"smoothing": 0.1}))
     assert plain["color"] == smoothed["color"]
     assert (plain["linestyle"], smoothed["linestyle"]) == ("-", "--")
+    for outer, inner in (("mixup", "network_as_regularization"), ("network_as_regularization", "cross_entropy")):
+        style = figures.method_style(Experiment(method=outer, options={"method": inner} if outer == "mixup" else {}))
+        assert style["color"] == figures.METHOD_COLOURS["network_as_regularization"]
+        assert style["linestyle"] == ("-." if outer == "mixup" else "-")
+    within = Experiment(method="class_wise_self_distillation", options={"method": "knowledge_distillation"})
+    assert figures.method_style(within)["color"] == figures.METHOD_COLOURS["class_wise_self_distillation"]
+
+
+def test_recorded_curves_have_a_panel_a_network_and_one_legend():
+    rows = [Row("digits", network, label, Experiment(network=network)) for network in "ab" for label in ("x", "y")]
+    figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
+    first, second = figure.axes
+    assert [axes.get_title() for axes in (first, second)] == ["digits, a", "digits, b"]
+    assert (len(first.lines), len(second.lines)) == (2, 1)
+    np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
+    assert first.get_ylabel() == "test error, %"
 
 
 def test_curves_are_means_in_a_band_of_one_deviation():

@@ -4,9 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelreg.papers import papers
+from labelreg.benchmark import BENCHMARK
+from labelreg.papers import Item, papers
 from labelreg.results import Result, Store
-from labelreg.tables import against_baseline, beside_printed, observed, show_against_baseline
+from labelreg.tables import (
+    against_baseline,
+    beside_printed,
+    observed,
+    recorded_against_baseline,
+    show_against_baseline,
+    show_recorded,
+)
 
 
 def results(errors, experiment=None) -> list[Result]:
@@ -91,3 +99,71 @@ def test_observed_takes_metrics_and_observations_at_the_last_epoch():
     frame = observed(groups, {"test_error": "error, %", "depth": "depth"}).data
     assert frame["error, %"].tolist() == ["30.0 ± 14.1", "10.0"]
     assert frame["depth"].tolist() == ["4.00 ± 1.41", "2.00"]
+
+
+class TestRecordedAgainstBaseline:
+    ITEM = Item("", BENCHMARK.tables["resnet8"].rows[:3])
+    FIRST, SECOND, THIRD = ITEM.rows
+
+    @staticmethod
+    def recorded(errors):
+        """A run a seed: seed to last error."""
+        return [
+            Result(
+                key=f"k{seed}",
+                experiment={"seed": seed},
+                history={"test_error": [error - 0.01, error], "test_ece": [0.5, 0.1], "test_nll": [2.0, 0.4]},
+                provenance={"seconds": 60.0 * (seed + 1)},
+            )
+            for seed, error in errors.items()
+        ]
+
+    def test_differences_are_over_common_seeds_and_means_over_all(self):
+        errors = {0: 0.10, 1: 0.12, 2: 0.20}, {2: 0.17, 1: 0.11, 5: 0.9}
+        runs = {row: self.recorded(each) for row, each in zip((self.FIRST, self.SECOND), errors, strict=True)}
+        table = recorded_against_baseline(runs, "Cross-entropy")
+        own = table.loc["Label smoothing"]
+        interval = stats.ttest_rel([11, 17], [12, 20]).confidence_interval()
+        assert own.difference == pytest.approx(-2)
+        assert own.half_width == pytest.approx((interval.high - interval.low) / 2)
+        assert own.error == pytest.approx(118 / 3)
+        assert own.deviation == pytest.approx(np.std([17, 11, 90], ddof=1))
+        assert own.best == pytest.approx(118 / 3 - 1)
+        assert (own.ece, own.nll, own.seeds, own.minutes) == pytest.approx((10, 0.4, 3, 11 / 3))
+        assert table.difference["Cross-entropy"] == 0
+
+    def test_without_common_seeds_or_baseline_there_is_no_difference(self):
+        runs = {self.FIRST: self.recorded({0: 0.1}), self.SECOND: self.recorded({1: 0.1})}
+        assert np.isnan(recorded_against_baseline(runs, "Cross-entropy").difference["Label smoothing"])
+        del runs[self.FIRST]
+        table = recorded_against_baseline(runs, "Cross-entropy")
+        assert np.isnan(table.difference["Label smoothing"])
+        assert table.error["Label smoothing"] == pytest.approx(10)
+        assert "nan" not in show_recorded(table, self.ITEM, "Cross-entropy", "paper").to_html()
+
+    def test_shown_in_the_order_of_the_rows_with_commands_for_what_is_missing(self):
+        runs = {self.SECOND: self.recorded({0: 0.3}), self.FIRST: self.recorded({0: 0.25, 1: 0.35})}
+        shown = show_recorded(recorded_against_baseline(runs, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast")
+        assert [*shown.data.index] == ["Cross-entropy", "Label smoothing", "Confidence penalty"]
+        assert shown.data["error, %"][:2].tolist() == ["30.00 ± 7.07", "30.00"]
+        assert shown.data["against the baseline"].tolist() == ["", "+5.00", ""]
+        command = shown.data["error, %"]["Confidence penalty"]
+        assert "not yet run" in command
+        assert "--seeds=3 epochs=30 learning_rate=0.2 schedule=one_cycle precision=bfloat16" in command
+        assert "method=confidence_penalty" in command
+
+    def test_nothing_recorded_is_all_commands(self):
+        shown = show_recorded(recorded_against_baseline({}, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast")
+        assert shown.to_html().count("not yet run") == 3
+        assert "nan" not in shown.to_html()
+
+
+def test_recorded_rows_show_their_difference_to_the_baseline(tmp_path):
+    item, store = papers["kr"].tables["table1"], Store(tmp_path)
+    baseline, method = (item.find("cifar100", "wrn28_10", name).experiment for name in ("Baseline", "KR"))
+    for experiment, errors in ((baseline, (0.20, 0.22)), (method, (0.19, 0.20))):
+        for each, error in zip(experiment.with_seeds(2), errors, strict=True):
+            store.save(Result(each.key, each.as_dict(), {"test_error": [error]}, {}), each.name)
+    shown = beside_printed("kr", "table1", store).data
+    differences = shown["against the baseline"]
+    assert differences[differences != ""].tolist() == ["-1.50 ± 6.35"]

@@ -5,6 +5,7 @@ from labelreg.experiments.operations import training_operations
 from labelreg.experiments.profiles import PROFILES, Profile
 from labelreg.experiments.recorded import Recorded, as_of_today
 from labelreg.experiments.running import Trained, prepare_data, resolve_device, run, train, trained
+from labelreg.experiments.throughput import throughput
 
 __all__ = [
     "Experiment",
@@ -17,6 +18,7 @@ __all__ = [
     "resolve_device",
     "run",
     "train",
+    "throughput",
     "trained",
     "training_operations",
 ]

@@ -250,6 +250,13 @@ def _train(
     return Trained(result, trainer)
 
 
+def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
+    """Return an experiment's trainer before its first step; a teacher is as untrained as the network."""
+    teacher = experiment.teacher
+    network, method, trainer_of = _build(experiment, device, lambda: network_for(teacher, load(teacher.dataset)))
+    return trainer_of(network, method)
+
+
 def _build(
     experiment: Experiment, device: str, teacher: Callable[[], nn.Module]
 ) -> tuple[nn.Module, Method, Callable[..., Trainer]]:

@@ -1,5 +1,7 @@
 """Splits, statistics, balanced subsets, hold-outs and label noise."""
 
+import hashlib
+import re
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -53,6 +55,21 @@ class TestSplit:
         moved = Split(images(5), torch.arange(5)).to("meta")
         assert moved.inputs.device.type == moved.targets.device.type == "meta"
         assert moved.inputs.is_contiguous(memory_format=torch.channels_last)
+
+
+class TestDigest:
+    def test_tells_the_order_and_nothing_else(self):
+        first, again, other = numbered([0, 1, 2, 1]), numbered([0, 1, 2, 1]), numbered([1, 0, 2, 1])
+        assert first.digest == again.digest != other.digest
+        assert re.fullmatch("[0-9a-f]{8}", first.digest)
+        assert first.select(torch.tensor([0, 1])).digest != first.digest
+        # sha256 of the eight bytes of 0, of 1, ...: other programs can say it too
+        assert first.digest == hashlib.sha256(b"".join(n.to_bytes(8, "little") for n in (0, 1, 2, 1))).hexdigest()[:8]
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(torch.uint8, 255), (torch.float32, 1)])
+def test_pixel_range_goes_by_the_type(dtype, expected):
+    assert dataset_of(torch.zeros(2, 3, 4, 4, dtype=dtype)).pixel_range == expected
 
 
 class TestStatistics:

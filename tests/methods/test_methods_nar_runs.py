@@ -214,9 +214,9 @@ class TestSnapshots:
         states = []
 
         class Watched(Trainer):
-            def _step(self, batch):
+            def step(self, batch):
                 states.append((self.epoch, copy.deepcopy(method.snapshots[method.current].state_dict())))
-                return super()._step(batch)
+                return super().step(batch)
 
         torch.manual_seed(2)
         recipe = Recipe(epochs=epochs, batch_size=32, schedule="one_cycle")

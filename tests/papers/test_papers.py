@@ -215,6 +215,32 @@ class TestRecorded:
         Store().save(Result("0" * 12, experiment.resolved().as_dict(), {"test_error": [0.2]}, {}), experiment.name)
         assert self.cell("kr", "table1", **self.NAMES).ours == pytest.approx(20.0)
 
+    def test_differences_are_to_the_row_it_is_compared_with_on_common_seeds(self):
+        table = papers.papers["nar"].tables["table5"]
+        names = ("cifar100", "resnet32")
+        errors = {"AT": (0.4, 0.5, 0.6), "AT+NaR": (0.39, 0.47), "mixup": (0.1,)}
+        for label, values in errors.items():
+            experiment = table.find(*names, label).experiment
+            for each, error in zip(experiment.with_seeds(len(values)), values, strict=True):
+                record(each, last=error)
+        cells = compare("nar", "table5").query("dataset == 'cifar100' and network == 'resnet32'").set_index("method")
+        assert cells.difference["AT+NaR"] == pytest.approx(-2)
+        assert cells.half_width["AT+NaR"] == pytest.approx(12.706 * np.std([1, 3], ddof=1) / math.sqrt(2), rel=1e-3)
+        assert cells.difference[["AT", "mixup", "mixup+NaR"]].isna().all()
+
+    def test_differences_of_accuracies_have_the_sign_of_print(self):
+        table = papers.papers["alr"].tables["table1"]
+        for label, error in (("Baseline", 0.2), ("ALR", 0.15)):
+            record(table.find("cifar100", "wrn28_10", label).experiment, last=error)
+        assert self.cell("alr", "table1", **self.NAMES | {"method": "ALR"}).difference == pytest.approx(5)
+
+    def test_every_row_is_compared_with_one_of_its_table(self):
+        for paper in papers.papers.values():
+            for item in paper.tables.values():
+                for row in item.rows:
+                    other = item.find(row.dataset, row.network, row.against or paper.baseline)
+                    assert other is not None or row.method == "Single"
+
     def test_takes_a_store_or_its_results(self, tmp_path):
         record(self.row("kr", "table1", **self.NAMES).experiment)
         for store in (None, Store(), list(Store())):
