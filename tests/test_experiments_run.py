@@ -98,6 +98,26 @@ class TestRun:
         for name, values in without_seconds(straight.result).items():
             assert result.history[name] == pytest.approx(values, rel=5e-5)
 
+    @pytest.mark.parametrize("interrupted", ["preparing", "digits"])
+    def test_resumes_what_a_method_trains_beforehand(self, interrupted, tmp_path):
+        def interrupt(line):
+            lines.append(line)
+            if line.startswith(interrupted) and "epoch 2/3" in line:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        options = {"direction": "pos", "interval": 1}
+        experiment, lines = Experiment(**SHORT, method="snapshot_regularization", options=options), []
+        with pytest.raises(Interrupted, match="saved, the same call resumes there"):
+            run(experiment, progress=interrupt)
+        result = run(experiment, progress=lines.append)
+        assert [(line.startswith("preparing"), line.split("epoch ")[1][0]) for line in lines] == [
+            (before, str(epoch)) for before in (True, False) for epoch in (1, 2, 3)
+        ]
+        straight = train(experiment)
+        assert_same_weights(kept_weights(experiment), straight.network.state_dict())
+        assert result.history["test_error"] == pytest.approx(straight.result.history["test_error"], rel=5e-5)
+        assert {path.name for path in (tmp_path / "runs").rglob("*.pt")} == {"weights.pt"}
+
     @pytest.mark.parametrize(
         "setting",
         [{"network": "mpl"}, {"dataset": "digit"}, {"augmentation": "flip"}, {"method": "knowledge_distillation"}],

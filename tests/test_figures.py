@@ -46,6 +46,7 @@ def test_recorded_curves_have_a_panel_a_network_and_one_legend():
     np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
     assert first.get_ylabel() == "test error, %"
+    assert [line.get_linestyle() for line in first.lines] == ["-", "--"]  # of one method, yet to be told apart
 
 
 def test_curves_are_means_in_a_band_of_one_deviation():

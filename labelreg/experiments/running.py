@@ -165,7 +165,11 @@ def train(
         ValueError: see :func:`run`.
     """
     return _train(
-        experiment, device, progress, teacher=lambda: train(experiment.teacher, device=device).network, shared=shared
+        experiment,
+        device,
+        progress,
+        teacher=lambda: train(experiment.teacher, device=device, progress=progress).network,
+        shared=shared,
     )
 
 
@@ -202,7 +206,8 @@ class _Recorder:
         os.replace(work / "weights.tmp", work / "weights.pt")
         if self.find(experiment) is None:
             self.store.save(trained.result, experiment.name, self.folder)
-        checkpoint.unlink()
+        for finished in (checkpoint, checkpoint.with_name("preparation.pt")):
+            finished.unlink(missing_ok=True)
 
     def states(self, experiment: Experiment) -> dict[str, dict[str, Any]]:
         """Return the kept states of network and method; where there are none, train and record the experiment first."""
@@ -226,12 +231,15 @@ def _train(
     shared: dict | None = None,
 ) -> Trained:
     network, method, trainer_of = _build(experiment, device, teacher)
-    method.prepare(lambda network, method: trainer_of(network, method).fit())
+    tell = progress and (lambda row: progress(_progress_line(experiment, row)))
+    tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
+    preparation = checkpoint and checkpoint.with_name("preparation.pt")
+    method.prepare(lambda network, method: trainer_of(network, method).fit(preparation, tell_before))
     if shared is not None:
         method.share(shared)
     trainer = trainer_of(network, method, experiment.observe)
     origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
-    trainer.fit(checkpoint, progress and (lambda row: progress(_progress_line(experiment, row))))
+    trainer.fit(checkpoint, tell)
     for common in (shared or {}).values():
         common.finish()
     learned = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]

@@ -55,7 +55,7 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
     panels: dict[tuple[str, str], dict[str, Sequence[Result]]] = {}
     for row, group in runs.items():
         panels.setdefault((row.dataset, row.network), {})[row.method] = group
-    styles = {row.method: method_style(row.experiment) for row in runs}
+    styles = _distinct({row.method: method_style(row.experiment) for row in runs})
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(max(5.4, 3.0 * columns) + 1.6, 2.9 * rows), layout="constrained")
@@ -71,6 +71,16 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
     lines = {line.get_label(): line for axes in grid.flat for line in axes.get_lines()}
     figure.legend(lines.values(), lines, frameon=False, fontsize=8, loc="outside right center")
     return figure
+
+
+def _distinct(styles: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Give lines of one colour and kind, such as two generations of one method, different kinds."""
+    found: dict[str, dict[str, str]] = {}
+    for label, style in styles.items():
+        kinds = (style["linestyle"], *(kind for kind in ("-", "--", "-.", ":") if kind != style["linestyle"]))
+        candidates = [{**style, "linestyle": kind} for kind in kinds]
+        found[label] = next((each for each in candidates if each not in found.values()), candidates[0])
+    return found
 
 
 def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
