@@ -11,11 +11,21 @@ import pandas as pd
 import pytest
 import torch
 
-from labelreg import reproduce
 from labelreg.experiments import Experiment, Recorded, run, train, training_operations
 from labelreg.experiments.running import _folder
-from labelreg.papers import Item, Paper, Row
-from labelreg.reproduce import Clock, Task, coverage, overview, record, tasks
+from labelreg.papers import Item, Paper, Row, compare
+from labelreg.reproduce import (
+    COLLECTIONS,
+    Clock,
+    Task,
+    coverage,
+    overview,
+    planning,
+    progress,
+    record,
+    recording,
+    tasks,
+)
 from labelreg.results import Claimed, Result, Store
 
 BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
@@ -43,7 +53,7 @@ def collections(monkeypatch):
         ),
         "two": paper("two", table1=(row("Baseline"), row("KR"))),
     }
-    monkeypatch.setattr(reproduce, "COLLECTIONS", found)
+    monkeypatch.setattr(planning, "COLLECTIONS", found)
     return found
 
 
@@ -111,7 +121,7 @@ class TestTasks:
             tasks(**{"collections": ["two"], "datasets": ["digits"]} | arguments)
 
     def test_the_benchmark_holds_every_method_on_the_same_protocol(self):
-        for item in reproduce.COLLECTIONS["shared"].tables.values():
+        for item in COLLECTIONS["shared"].tables.values():
             assert len({each.resolved() for each in item}) == len(item) == 17
             varied = {"method": "cross_entropy", "options": {}, "teacher": None}
             assert len({replace(each, **varied) for each in item}) == 1
@@ -176,7 +186,7 @@ class TestClock:
     CPU = torch.device("cpu")
 
     def test_the_speed_of_the_same_network_or_else_of_any(self, monkeypatch):
-        monkeypatch.setattr(reproduce, "provenance", lambda device: {"device": "x"})
+        monkeypatch.setattr(progress, "provenance", lambda device: {"device": "x"})
         other = replace(BASE, network="resnet8")
         results = [result_of(BASE, 3.0), result_of(replace(BASE, seed=1), 5.0), result_of(replace(BASE, seed=2), 99.0)]
         clock = Clock(self.CPU, [*results, result_of(replace(BASE, seed=3), 0.01, device="y")])
@@ -190,10 +200,10 @@ class TestClock:
     def test_guesses_where_nothing_is_known(self):
         clock = Clock(self.CPU, [result_of(BASE, device="another")])
         assert clock.guesses
-        assert clock.seconds(BASE) == training_operations(BASE) / reproduce.GUESSED_SPEED["cpu"]
+        assert clock.seconds(BASE) == training_operations(BASE) / progress.GUESSED_SPEED["cpu"]
 
     def test_passes_over_what_is_not_known_any_more(self, monkeypatch):
-        monkeypatch.setattr(reproduce, "provenance", lambda device: {"device": "x"})
+        monkeypatch.setattr(progress, "provenance", lambda device: {"device": "x"})
         strange = Result("k", {"dataset": "lost"}, {"test_error": [0.1]}, {"device": "x", "seconds": 1.0})
         assert Clock(self.CPU, [strange, replace(strange, experiment={"setting": 1})]).guesses
 
@@ -214,9 +224,9 @@ def test_overview_counts_what_is_recorded(collections, monkeypatch):
 
 class TestCoverage:
     def test_of_tables_figures_and_the_benchmark(self):
-        table = reproduce.COLLECTIONS["kr"].tables["table1"][0]
-        curve = reproduce.COLLECTIONS["kr"].figures["figure5"][1]
-        shared = reproduce.COLLECTIONS["shared"].tables["resnet18"][4]
+        table = COLLECTIONS["kr"].tables["table1"][0]
+        curve = COLLECTIONS["kr"].figures["figure5"][1]
+        shared = COLLECTIONS["shared"].tables["resnet18"][4]
         store = [result_of(each) for each in (*table.with_seeds(2), curve.at("fast"), shared.at("fast"), shared)]
         rows = coverage(store).set_index(["collection", "item"])
         assert rows.loc[("kr", "table1"), ["cells", "at fast", "at paper"]].tolist() == [16, 0, 1]
@@ -228,9 +238,9 @@ class TestCoverage:
         assert (rows.runnable <= rows.cells).all()
 
     def test_the_largest_gap_is_signed(self):
-        rows = reproduce.COLLECTIONS["kr"].tables["table1"].rows
+        rows = COLLECTIONS["kr"].tables["table1"].rows
         store = [result_of(each.experiment) for each in rows if each.dataset == "cifar100"]  # all at 20 %
-        cells = reproduce.compare("kr", "table1", store)
+        cells = compare("kr", "table1", store)
         expected = max(cells.gap.dropna(), key=abs)
         assert expected < 0
         assert coverage(store).set_index(["collection", "item"]).loc[("kr", "table1"), "largest gap"] == expected
@@ -266,7 +276,7 @@ def test_tasks_that_end_in_time_go_first():
             return {0: 100.0, 1: 5.0, 2: 1.0}[experiment.seed]
 
     waiting = [make_task(each) for each in BASE.with_seeds(3)]
-    chosen = [reproduce._choose(waiting, Fixed(), seconds).experiment.seed for seconds in (200, 10, 2, 0.5)]
+    chosen = [recording._choose(waiting, Fixed(), seconds).experiment.seed for seconds in (200, 10, 2, 0.5)]
     assert chosen == [0, 1, 2, 0]
 
 
