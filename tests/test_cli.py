@@ -248,6 +248,10 @@ class TestLists:
         assert (code, err.count("\n")) == (2, 1)
         assert "no data set is called 'cifar'" in err
 
+    def test_runs_as_a_module(self):
+        command = [sys.executable, "-m", "labelreg", "version"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
+
     def test_version_and_help(self, labelreg):
         assert labelreg("version") == (0, f"{__version__}\n", "")
         out = labelreg("--help")[1]

@@ -29,6 +29,7 @@ LEVELS = (
     ("reproduce",),
     ("figures", "tables", "notebook"),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))

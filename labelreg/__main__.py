@@ -1,0 +1,6 @@
+"""``python -m labelreg``, where the command ``labelreg`` is not installed."""
+
+from labelreg.cli import main
+
+if __name__ == "__main__":
+    main()
