@@ -305,3 +305,5 @@ class TestProvenance:
         monkeypatch.setattr(results.paths, "project_root", lambda: tmp_path)
         monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
         assert results._commit.__wrapped__() == ""
+        monkeypatch.setenv("LABELREG_COMMIT", "0123456789ab")
+        assert results._commit.__wrapped__() == "0123456789ab"
