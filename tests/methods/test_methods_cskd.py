@@ -1,8 +1,6 @@
 """Class-wise self-knowledge distillation: its terms by hand, what it pairs, costs and can be combined with."""
 
 import copy
-import os
-import signal
 
 import pytest
 import torch
@@ -27,7 +25,7 @@ from labelreg.methods import (
     VirtualSoftmax,
 )
 from labelreg.methods.cskd import _others_of_the_class
-from labelreg.training import Interrupted, Recipe, Trainer
+from labelreg.training import Recipe, Trainer
 
 K, B = 5, 12
 
@@ -365,27 +363,8 @@ class TestErrors:
 
 
 @pytest.mark.parametrize("options", [{"sample_weight": 1.0, "bn": "anchor_only"}, {"partners": "batch"}], ids=str)
-def test_an_interrupted_run_goes_on_bit_by_bit(options, tmp_path):
-    data = load("digits", subset=60)
-
-    def start(seed):
-        torch.manual_seed(seed)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 10))
-        recipe = Recipe(epochs=2, batch_size=20, schedule="one_cycle")
-        return Trainer(network, ClassWiseSelfDistillation(**options), data, recipe)
-
-    straight = start(0)
-    straight.fit()
-    interrupted, steps = start(0), iter(range(100))
-    interrupted.optimizer.register_step_post_hook(
-        lambda *_: os.kill(os.getpid(), signal.SIGINT) if next(steps) == 3 else None
-    )
-    with pytest.raises(Interrupted):
-        interrupted.fit(tmp_path / "checkpoint.pt")
-    resumed = start(99)
-    resumed.fit(tmp_path / "checkpoint.pt")
-    torch.testing.assert_close(resumed.network.state_dict(), straight.network.state_dict(), rtol=0, atol=0)
-    assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
+def test_an_interrupted_run_goes_on_bit_by_bit(options, assert_resumes):
+    assert_resumes(lambda: ClassWiseSelfDistillation(**options))
 
 
 @pytest.mark.parametrize("partners", ["loader", "batch"])

@@ -2,8 +2,6 @@
 
 import copy
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -15,7 +13,7 @@ from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.evaluation import expected_calibration_error, top_k_error
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
-from labelreg.training import Interrupted, Recipe, Trainer
+from labelreg.training import Recipe, Trainer
 
 K, B = 5, 13
 both = pytest.mark.parametrize("make", [lambda: AdaCos(K), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
@@ -118,29 +116,9 @@ class TestBoth:
             Mixup(make(), K).step(make_network(), make_batch())
 
     @both
-    def test_go_on_bit_by_bit_when_interrupted(self, make, tmp_path):
-        data = load("digits", subset=60)
+    def test_go_on_bit_by_bit_when_interrupted(self, make, assert_resumes):
         kind = type(make())
-
-        def start(seed):
-            torch.manual_seed(seed)
-            network = networks.build("mlp", 10, hidden=(8,))
-            recipe = Recipe(epochs=2, batch_size=20, schedule="one_cycle")
-            return Trainer(network, kind(10) if kind is AdaCos else kind(), data, recipe)
-
-        straight = start(0)
-        straight.fit()
-        interrupted, steps = start(0), iter(range(100))
-        interrupted.optimizer.register_step_post_hook(
-            lambda *_: os.kill(os.getpid(), signal.SIGINT) if next(steps) == 3 else None
-        )
-        with pytest.raises(Interrupted):
-            interrupted.fit(tmp_path / "checkpoint.pt")
-        resumed = start(99)
-        resumed.fit(tmp_path / "checkpoint.pt")
-        for one, other in ((resumed.network, straight.network), (resumed.method, straight.method)):
-            torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
-        assert [row["loss"] for row in resumed.history] == [row["loss"] for row in straight.history]
+        assert_resumes(lambda: kind(10) if kind is AdaCos else kind())
 
     @both
     def test_learn_the_digits(self, make):
