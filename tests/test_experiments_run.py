@@ -129,6 +129,13 @@ class TestRun:
         assert list(Store()) == []
 
 
+def test_regression_is_no_experiment():
+    with pytest.raises(
+        ValueError, match=r"toy is a regression task, for labelreg\.regression; experiments need classes"
+    ):
+        train(Experiment(dataset="toy"))
+
+
 class TestTeacher:
     def test_runs_first_and_is_recorded_and_kept(self):
         student, lines = Experiment(**STUDENT), []

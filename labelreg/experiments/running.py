@@ -316,6 +316,10 @@ def assemble(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.
 def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
     """Load the data set and apply subset, hold-out and label noise; return it with the validation split or None."""
     dataset = load(experiment.dataset, subset=experiment.subset)
+    if dataset.task == "regression":
+        raise ValueError(
+            f"{dataset.name} is a regression task, for labelreg.regression; experiments need classes or words"
+        )
     training, validation = dataset.train, dataset.validation
     if experiment.holdout:
         if validation:
