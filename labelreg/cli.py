@@ -91,7 +91,7 @@ def reproduce(
     """
     todo = reproduction.tasks(
         profile,
-        collections=_listed(papers) or COLLECTIONS,
+        collections=_listed(papers),
         datasets=_listed(dataset),
         networks=_listed(network),
         methods=_listed(methods),

@@ -41,7 +41,7 @@ class Task:
 def tasks(
     profile: str = "fast",
     *,
-    collections: Iterable[str] = COLLECTIONS,
+    collections: Iterable[str] = (),
     datasets: Iterable[str] = ("cifar100",),
     networks: Iterable[str] = (),
     methods: Iterable[str] = (),
@@ -54,7 +54,7 @@ def tasks(
 
     Args:
         profile: how much.
-        collections: keys of papers, or ``"shared"`` for the benchmark of all methods.
+        collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
         datasets: names of data sets, which have to be on disk.
         networks: names of networks; all if empty.
         methods: methods as the tables and figures call them; all if empty.
@@ -64,7 +64,7 @@ def tasks(
         ValueError: an unknown name.
         FileNotFoundError: a data set is not on disk and cannot be fetched.
     """
-    collections, datasets = list(collections), list(datasets)
+    collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
     networks, methods = list(networks) or network_names(), list(methods) or _printed_methods()
     for kind, names, known in (
         ("profile", [profile], PROFILES),
