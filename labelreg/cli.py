@@ -97,20 +97,18 @@ def reproduce(
         methods=_listed(methods),
         seeds=seeds,
     )
-    results = [*Store(), *(Store(output) if output else ())]
-    recorded = Recorded(results)
+    results = reproduction.results_so_far(output)
     clock = reproduction.Clock(resolve_device(device), results)
-    left = [task for task in todo if recorded.find(task.experiment) is None]
-    hours = sum(clock.seconds(task.experiment) for task in left) / 3600
-    _print(reproduction.overview(todo, recorded, clock), f"runs at {profile}, in their order")
+    plan = reproduction.overview(todo, Recorded(results), clock)
+    _print(plan, f"runs at {profile}, in their order")
     typer.echo(
-        f"{len(todo) - len(left)} of {len(todo)} runs recorded; what is left takes about {hours / jobs:.1f} hours with "
-        f"jobs={jobs}" + (", guessed: nothing is recorded on such a device yet" if clock.guesses else "")
+        f"{plan.recorded.sum()} of {len(todo)} runs recorded; what is left takes about {plan.hours.sum() / jobs:.1f} "
+        f"hours with jobs={jobs}" + (", guessed: nothing is recorded on such a device yet" if clock.guesses else "")
     )
     if not minutes:
         return
     try:
-        failures = reproduction.record(left, minutes=minutes, jobs=jobs, device=device, output=output, progress=_say)
+        failures = reproduction.record(todo, minutes=minutes, jobs=jobs, device=device, output=output, progress=_say)
     except KeyboardInterrupt:
         _say("stopped; the same command goes on from there")
         raise typer.Exit(130) from None

@@ -214,6 +214,22 @@ def paired_difference(
     return float(differences.mean()), float(quantile * differences.std(ddof=1) / math.sqrt(len(differences)))
 
 
+def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
+    """Compare two methods on the seeds that both have, as :func:`paired_difference` does.
+
+    Args:
+        values: seed to a metric.
+        baseline: the same of the baseline.
+
+    Returns:
+        The mean difference and the half-width of its 95 % interval; NaN for both where no seed is common.
+    """
+    common = sorted(values.keys() & baseline.keys())
+    if not common:
+        return math.nan, math.nan
+    return paired_difference([values[seed] for seed in common], [baseline[seed] for seed in common])
+
+
 def provenance(device: torch.device | str) -> dict[str, Any]:
     """Say what a result is computed with: versions, device, commit, date."""
     device = torch.device(device)

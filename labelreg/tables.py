@@ -14,7 +14,7 @@ from labelreg.assignments import command
 from labelreg.checks import unknown
 from labelreg.experiments import PROFILES
 from labelreg.papers import Item, Row, compare
-from labelreg.results import Result, Store, paired_difference
+from labelreg.results import Result, Store, difference_on_common_seeds, paired_difference
 
 
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
@@ -123,15 +123,13 @@ def recorded_against_baseline(runs: Mapping[Row, Sequence[Result]], baseline: st
         ``minutes`` of a run.
     """
     errors = {
-        row.method: pd.Series({each.experiment["seed"]: 100 * each.last["test_error"] for each in group})
+        row.method: {each.experiment["seed"]: 100 * each.last["test_error"] for each in group}
         for row, group in runs.items()
     }
-    reference = errors.get(baseline, pd.Series(dtype=float))
     rows = {}
     for row, group in runs.items():
-        own = errors[row.method]
-        common = own.index.intersection(reference.index)
-        difference, half_width = paired_difference(own[common], reference[common]) if len(common) else (np.nan, np.nan)
+        own = pd.Series(errors[row.method])
+        difference, half_width = difference_on_common_seeds(errors[row.method], errors.get(baseline, {}))
         rows[row.method] = {
             "error": own.mean(),
             "deviation": own.std(),

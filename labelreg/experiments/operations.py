@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import methods
@@ -86,18 +85,15 @@ def _stand_in_step(experiment: Experiment) -> float:
     roles = methods.network_roles(experiment.method, dict(experiment.options))
     own = {name: value for name, value in experiment.options if name not in roles}
 
-    def stand_in() -> nn.Module:
-        return network_for(STAND_IN, dataset)
-
     try:
-        return _count_step(replace(experiment, options=own, teacher=STAND_IN), dataset, stand_in)
+        return _count_step(replace(experiment, options=own, teacher=STAND_IN), dataset)
     except ValueError:
-        return _count_step(replace(experiment, options={}, teacher=STAND_IN), dataset, stand_in)
+        return _count_step(replace(experiment, options={}, teacher=STAND_IN), dataset)
 
 
-def _count_step(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.Module]) -> float:
+def _count_step(experiment: Experiment, dataset: Dataset) -> float:
     with torch.random.fork_rng(devices=()), _one_thread():
-        network, method = assemble(experiment, dataset, teacher)
+        network, method = assemble(experiment, dataset, lambda: network_for(STAND_IN, dataset))
         size = 2 * method.copies
         inputs, targets = torch.rand(size, *dataset.input_shape), torch.arange(size) % dataset.num_classes
         batch = Batch(inputs, targets, targets, partner=inputs, source=inputs)

@@ -136,9 +136,7 @@ def trained(
     result = run(experiment, results=results, device=device, progress=progress)
     kept = _Recorder(Store(results), "shared", device, progress).states(experiment)
     # any teacher will do: what the method's own had learned is part of its state
-    network, method, trainer_of = _build(
-        experiment, device, lambda: network_for(experiment.teacher, load(experiment.teacher.dataset))
-    )
+    network, method, trainer_of = _build(experiment, device, lambda: _untrained(experiment.teacher))
     network.load_state_dict(kept["network"])
     # not strictly: a method may have made in preparation what predictions have no use for
     method.load_state_dict(kept["method"], strict=False)
@@ -217,7 +215,7 @@ class _Recorder:
         return torch.load(work / "weights.pt", map_location="cpu", weights_only=True)
 
     def _trained_network(self, experiment: Experiment) -> nn.Module:
-        network = network_for(experiment, load(experiment.dataset))
+        network = _untrained(experiment)
         network.load_state_dict(self.states(experiment)["network"])
         return network
 
@@ -260,8 +258,7 @@ def _train(
 
 def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
     """Return an experiment's trainer before its first step; a teacher is as untrained as the network."""
-    teacher = experiment.teacher
-    network, method, trainer_of = _build(experiment, device, lambda: network_for(teacher, load(teacher.dataset)))
+    network, method, trainer_of = _build(experiment, device, lambda: _untrained(experiment.teacher))
     return trainer_of(network, method)
 
 
@@ -350,6 +347,10 @@ def network_for(experiment: Experiment, dataset: Dataset, name: str | None = Non
     """Build the experiment's network for a data set, or another one by name, at its defaults; but for the changes."""
     options = dict(experiment.network_options if name in (None, experiment.network) else ()) | dict(changes)
     return networks.build(name or experiment.network, dataset.num_classes, input_shape=dataset.input_shape, **options)
+
+
+def _untrained(experiment: Experiment) -> nn.Module:
+    return network_for(experiment, load(experiment.dataset))
 
 
 @contextmanager

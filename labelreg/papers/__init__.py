@@ -18,7 +18,7 @@ from labelreg.assignments import command
 from labelreg.checks import unknown
 from labelreg.experiments import PROFILES, Recorded
 from labelreg.papers.paper import Item, Paper, Row
-from labelreg.results import Result, Store, paired_difference
+from labelreg.results import Result, Store, difference_on_common_seeds
 
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
@@ -194,10 +194,7 @@ def _paired(results: list[Result], others: list[Result], metric: str, last_epoch
         {result.experiment["seed"]: _at_the_end(result, metric, last_epochs) for result in group}
         for group in (results, others)
     )
-    common = sorted(ours.keys() & theirs.keys())
-    if not common:
-        return {}
-    difference, half_width = paired_difference([ours[seed] for seed in common], [theirs[seed] for seed in common])
+    difference, half_width = difference_on_common_seeds(ours, theirs)
     return {"difference": difference, "half_width": half_width}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -15,6 +16,11 @@ from labelreg.results import Result, Store, provenance
 
 # floating-point operations a second, where nothing has been recorded on a device yet: a guess
 GUESSED_SPEED = {"cpu": 1e11, "cuda": 5e13}
+
+
+def results_so_far(output: Path | str | None = None) -> list[Result]:
+    """Read the recorded runs under ``data/results``, and those in another folder where one is named."""
+    return [*Store(), *(Store(output) if output else ())]
 
 
 class Clock:

@@ -21,8 +21,8 @@ import torch
 
 from labelreg.experiments import Recorded, resolve_device, run
 from labelreg.reproduce.planning import Task
-from labelreg.reproduce.progress import Clock
-from labelreg.results import Claimed, Result, Store
+from labelreg.reproduce.progress import Clock, results_so_far
+from labelreg.results import Claimed, Result
 
 SECONDS_BETWEEN_LINES = 10  # that one process prints about the same run
 
@@ -69,8 +69,8 @@ def record(
     if jobs < 1:
         raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}")
     target = resolve_device(device)
-    results = {result.key: result for result in (*Store(), *Store(output))}
-    recorded, clock = Recorded(results.values()), Clock(target, results.values())
+    results = results_so_far(output)
+    recorded, clock = Recorded(results), Clock(target, results)
     waiting = [task for task in todo if recorded.find(task.experiment) is None]
     total, finished, failures = len(waiting), 0, []
     context = multiprocessing.get_context("spawn")  # a process with a GPU cannot be forked
