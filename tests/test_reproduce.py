@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from labelreg.data import load
 from labelreg.experiments import Experiment, Recorded, run, train, training_operations
 from labelreg.experiments.running import _folder
 from labelreg.papers import Item, Paper, Row, compare
@@ -170,10 +171,12 @@ class TestOperations:
         assert training_operations(layers) == training_operations(replace(layers, options={}))
 
     def test_a_text(self):
+        """An LSTM of one layer, whose four gates see the word and the state, and the softmax over all words."""
         text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)
-        assert training_operations(replace(text, network_options={"hidden": 32, "layers": 1})) > training_operations(
-            text
-        )
+        words, known = len(load("pydoc").train), load("pydoc").num_classes
+        assert training_operations(text) == 3 * words * 2 * (2 * 4 * 16 * 16 + 16 * known)
+        wider = replace(text, network_options={"hidden": 32, "layers": 1})
+        assert training_operations(wider) > training_operations(text)
 
     def test_leaves_random_numbers_and_threads_alone(self):
         state, threads = torch.get_rng_state(), torch.get_num_threads()
