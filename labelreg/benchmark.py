@@ -4,7 +4,9 @@ The protocol is the package's default, that of the ALR and KR papers: SGD with N
 epochs, a weight decay of 5e-4; or 30 epochs of one cycle at the ``fast`` profile. All methods are at their defaults, so
 none was tuned to it; the peak of the cycle, twice the usual learning rate, is the one thing that was chosen.
 
-The small one is for machines without a GPU: ResNet-8 sees all of CIFAR-100 in eight epochs of one cycle.
+The small ones are for machines without a GPU: ResNet-8 sees all of CIFAR-100 in eight epochs of one cycle, and a
+language model of 200 units learns Penn Treebank as PyTorch's word-level example does at its defaults, with the methods
+of NaR's table 4.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from labelreg.experiments import PROFILES, Experiment
+from labelreg.papers import nar
 from labelreg.papers.paper import Item, Paper, Row
 
 BASELINE = "Cross-entropy"
@@ -47,7 +50,20 @@ def compared(baseline: Experiment) -> Item:
     return Item(f"All methods on {baseline.dataset}, {baseline.network}", tuple(rows))
 
 
+def language_models(**settings: Any) -> Item:
+    """Return the methods of NaR's table 4 with settings by name."""
+    experiments = {
+        BASELINE if label == "Baseline" else label: each for label, each in nar.language_models(**settings).items()
+    }
+    rows = (Row(each.dataset, each.network, label, each) for label, each in experiments.items())
+    return Item("Language models of 200 units on ptb", tuple(rows))
+
+
 SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")
+SMALL_LANGUAGE_MODEL: dict[str, Any] = {
+    "network_options": {"hidden": 200, "dropout": 0.2, "init_range": 0.1},
+    "epochs": 6,
+}
 
 BENCHMARK = Paper(
     key="shared",
@@ -58,6 +74,7 @@ BENCHMARK = Paper(
     baseline=BASELINE,
     tables={
         "resnet8": compared(SMALL),
+        "lstm": language_models(**SMALL_LANGUAGE_MODEL),
         **{
             network: compared(Experiment(dataset="cifar100", network=network))
             for network in ("resnet18", "resnet32", "plaincnn6")
