@@ -49,7 +49,8 @@ def run_all(
     on_gpu = device != "cpu" and torch.cuda.is_available()
     workers = min(jobs or (1 if on_gpu else os.cpu_count() or 1), len(groups)) or 1
     every_epoch = progress if workers == 1 else None
-    calls = (joblib.delayed(_run_group)(group, record, device, results, every_epoch, workers) for group in groups)
+    # joblib divides the cores' threads among its processes
+    calls = (joblib.delayed(_run_group)(group, record, device, results, every_epoch) for group in groups)
     finished: dict[Experiment, Result] = {}
     for group, of_group in zip(groups, joblib.Parallel(workers, return_as="generator")(calls), strict=True):
         before = len(finished)
@@ -79,10 +80,7 @@ def _run_group(
     device: str,
     results: Path | str | None,
     progress: Callable[[str], None] | None,
-    workers: int,
 ) -> list[Result]:
-    if workers > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if record:
         return [run(each, results=results, device=device, progress=progress) for each in group]
     shared: dict | None = {} if len(group) > 1 else None

@@ -14,7 +14,8 @@ from labelreg.assignments import command
 from labelreg.checks import unknown
 from labelreg.experiments import PROFILES
 from labelreg.papers import Item, Row, compare
-from labelreg.results import Result, Store, difference_on_common_seeds, paired_difference
+from labelreg.papers.measures import measured, paired
+from labelreg.results import Result, Store, paired_difference
 
 
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
@@ -109,43 +110,42 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     return shown.style.hide(axis="index").set_properties(**{"text-align": "left"})
 
 
-def recorded_against_baseline(runs: Mapping[Row, Sequence[Result]], baseline: str) -> pd.DataFrame:
+def recorded_against_baseline(
+    runs: Mapping[Row, Sequence[Result]], baseline: str, metric: str = "error"
+) -> pd.DataFrame:
     """Compare recorded runs with those of a baseline on the seeds that both have, at the last epoch.
 
     Args:
         runs: rows of one data set and network to their recorded runs, see :func:`labelreg.papers.recorded_runs`.
         baseline: the method of one of the rows.
+        metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        A row a method that has runs, with the columns of :func:`against_baseline`: ``difference`` over the common
-        seeds, NaN where there are none, and everything else over all; besides, the standard ``deviation`` of the
-        error and the error ``best`` of the epoch that is best on the test set, in percent, ``seeds`` and the
-        ``minutes`` of a run.
+        A row a method that has runs: the ``value`` of the metric over the seeds, a mean, and its ``deviation``;
+        ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
+        are none; the mean at the epoch that is ``best`` on the test set, and at the one ``chosen`` on the validation
+        split, NaN where there is none; ``ece`` in percent and ``nll`` in nats; ``seeds`` and the ``minutes`` of a run.
     """
-    errors = {
-        row.method: {each.experiment["seed"]: 100 * each.last["test_error"] for each in group}
-        for row, group in runs.items()
-    }
+    others = next((group for row, group in runs.items() if row.method == baseline), [])
     rows = {}
     for row, group in runs.items():
-        own = pd.Series(errors[row.method])
-        difference, half_width = difference_on_common_seeds(errors[row.method], errors.get(baseline, {}))
+        numbers = measured(group, metric)
         rows[row.method] = {
-            "error": own.mean(),
-            "deviation": own.std(),
-            "difference": difference,
-            "half_width": half_width,
-            "best": 100 * np.mean([result.best["test_error"] for result in group]),
-            "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
+            "value": numbers["ours"],
+            "deviation": numbers["ours_std"],
+            **paired(group, others, metric),
+            "best": numbers["best"],
+            "chosen": numbers["chosen"],
+            "ece": measured(group, "ece")["ours"],
             "nll": np.mean([result.last["test_nll"] for result in group]),
             "seeds": len(group),
             "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
         }
-    columns = ["error", "deviation", "difference", "half_width", "best", "ece", "nll", "seeds", "minutes"]
+    columns = ["value", "deviation", "difference", "half_width", "best", "chosen", "ece", "nll", "seeds", "minutes"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
 
 
-def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str) -> Styler:
+def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> Styler:
     """Lay out a table of :func:`recorded_against_baseline`; what has not been run shows the command that runs it.
 
     Args:
@@ -153,23 +153,28 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str) 
         item: whose rows it is of, those not recorded too.
         baseline: its label.
         profile: at which the runs were made.
+        metric: that of the table.
     """
+    heading = "error, %" if metric == "error" else metric.replace("_", " ")
     shown = pd.DataFrame(
         {
-            "error, %": _with_deviation(table.error, table.deviation, ".2f"),
+            heading: _with_deviation(table.value, table.deviation, ".2f"),
             "against the baseline": _with_deviation(table.difference, table.half_width, "+.2f").where(
                 (table.index != baseline) & table.difference.notna(), ""
             ),
-            "best epoch, %": table.best.map("{:.2f}".format),
+            "best epoch": table.best.map("{:.2f}".format),
+            "best validation epoch": table.chosen.map("{:.2f}".format),
             "ECE, %": table.ece.map("{:.1f}".format),
             "NLL, nats": table.nll.map("{:.2f}".format),
             "minutes a run": table.minutes.map("{:.1f}".format),
             "seeds": table.seeds.astype(str),
         }
     )
+    if table.chosen.isna().all():
+        shown = shown.drop(columns="best validation epoch")
     missing = [row for row in item.rows if row.method not in table.index]
     commands = [command(row.experiment.at(profile), PROFILES["fast"].seeds) for row in missing]
-    folded = pd.DataFrame({"error, %": map(_folded, commands)}, index=[row.method for row in missing])
+    folded = pd.DataFrame({heading: map(_folded, commands)}, index=[row.method for row in missing])
     shown = pd.concat([shown, folded]).fillna("").loc[[row.method for row in item.rows]]
     return shown.style.set_properties(**{"text-align": "left"})
 

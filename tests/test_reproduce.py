@@ -292,7 +292,8 @@ def test_tasks_that_end_in_time_go_first():
 class TestRecord:
     """With real processes, which take seconds to start: few of them, that do much."""
 
-    def test_records_all_names_what_fails_and_runs_nothing_twice(self, tmp_path):
+    def test_records_all_names_what_fails_and_runs_nothing_twice(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 6)  # here, not in the processes
         output = tmp_path / "output"
         student = replace(BASE, method="born_again", teacher=BASE)
         broken = replace(BASE, observe=("residual_labels",))
@@ -309,6 +310,7 @@ class TestRecord:
         assert sum("another process is at it" in line for line in lines) == 1
         assert lines[-1] == "2 of 4 runs recorded, 2 left"
         found = Store(output).find(student.key)
+        assert found.provenance["threads"] == 3, "each job has its part of the threads"
         assert found.history["test_error"] == pytest.approx(train(student).result.history["test_error"], rel=1e-3)
 
         again = []

@@ -80,7 +80,6 @@ def test_runs_no_more_at_once_than_asked_or_needed(jobs, cores, expected, monkey
 
     monkeypatch.setattr(sweeps.joblib, "Parallel", Parallel)
     monkeypatch.setattr(sweeps, "run", lambda experiment, **options: None)
-    monkeypatch.setattr(sweeps.torch, "set_num_threads", lambda number: None)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     run_all(SHORT.with_seeds(20), jobs=jobs, device="cpu", progress=None)
     assert used == [expected]

@@ -126,7 +126,7 @@ class TestRecordedAgainstBaseline:
         interval = stats.ttest_rel([11, 17], [12, 20]).confidence_interval()
         assert own.difference == pytest.approx(-2)
         assert own.half_width == pytest.approx((interval.high - interval.low) / 2)
-        assert own.error == pytest.approx(118 / 3)
+        assert own.value == pytest.approx(118 / 3)
         assert own.deviation == pytest.approx(np.std([17, 11, 90], ddof=1))
         assert own.best == pytest.approx(118 / 3 - 1)
         assert (own.ece, own.nll, own.seeds, own.minutes) == pytest.approx((10, 0.4, 3, 11 / 3))
@@ -138,7 +138,7 @@ class TestRecordedAgainstBaseline:
         del runs[self.FIRST]
         table = recorded_against_baseline(runs, "Cross-entropy")
         assert np.isnan(table.difference["Label smoothing"])
-        assert table.error["Label smoothing"] == pytest.approx(10)
+        assert table.value["Label smoothing"] == pytest.approx(10)
         assert "nan" not in show_recorded(table, self.ITEM, "Cross-entropy", "paper").to_html()
 
     def test_shown_in_the_order_of_the_rows_with_commands_for_what_is_missing(self):
@@ -151,6 +151,23 @@ class TestRecordedAgainstBaseline:
         assert "not yet run" in command
         assert "--seeds=3 epochs=30 learning_rate=0.2 schedule=one_cycle precision=bfloat16" in command
         assert "method=confidence_penalty" in command
+
+    def test_of_a_text_the_perplexity_at_the_end_and_where_the_validation_split_has_it_lowest(self):
+        item = BENCHMARK.tables["lstm"]
+        runs = {row: self.recorded({0: 0.8, 1: 0.7}) for row in item.rows[:2]}
+        for factor, group in enumerate(runs.values(), start=1):
+            for result in group:
+                result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
+                result.history["validation_perplexity"] = [60.0, 70.0, 90.0]
+        table = recorded_against_baseline(runs, "Cross-entropy", "test_perplexity")
+        assert table.value.tolist() == [100, 200]
+        assert table.difference.tolist() == [0, 100]
+        assert table.best.tolist() == [80, 160]
+        assert table.chosen.tolist() == [200, 400]
+        shown = show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").data
+        assert shown["test perplexity"].iloc[0] == "100.00 ± 0.00"
+        assert shown["best validation epoch"].iloc[1] == "400.00"
+        assert "dataset=ptb" in shown["test perplexity"]["NaR-large"]
 
     def test_nothing_recorded_is_all_commands(self):
         shown = show_recorded(recorded_against_baseline({}, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,37 +17,15 @@ from labelreg import data, networks, paths
 from labelreg.assignments import command
 from labelreg.checks import unknown
 from labelreg.experiments import PROFILES, Recorded
+from labelreg.papers.measures import measured, paired
 from labelreg.papers.paper import Item, Paper, Row
-from labelreg.results import Result, Store, difference_on_common_seeds
+from labelreg.results import Result, Store
 
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
-
-
-def _percent(fractions: np.ndarray) -> np.ndarray:
-    return 100 * fractions
-
-
-def _percent_right(errors: np.ndarray) -> np.ndarray:
-    return 100 * (1 - errors)
-
-
-# how a printed metric follows from what is recorded or observed every epoch
-_METRICS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "error": ("test_error", _percent),
-    "accuracy": ("test_error", _percent_right),
-    "top1_error": ("test_error", _percent),
-    "top1_accuracy": ("test_error", _percent_right),
-    "top5_error": ("test_top5_error", _percent),
-    "top5_accuracy": ("test_top5_error", _percent_right),
-    "ece": ("test_ece", _percent),
-    "recall_at_1": ("recall_at_1", _percent),
-    "valid_perplexity": ("validation_perplexity", np.asarray),
-    "test_perplexity": ("test_perplexity", np.asarray),
-}
 
 
 def reported(paper: str) -> pd.DataFrame:
@@ -106,12 +84,12 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         needed = [row, other] if relative else [row]
         profile, runs = _recorded(needed, recorded)
         if relative:
-            measured = _improvement(*(_measured(found, "error", last_epochs) for found in runs))
+            numbers = _improvement(*(measured(found, "error", last_epochs) for found in runs))
         else:
-            measured = _measured(runs[0], cell.metric, last_epochs)
+            numbers = measured(runs[0], cell.metric, last_epochs)
             if profile and other not in (None, row):
                 against = _runs(other, profile, recorded)
-                measured |= _paired(runs[0], against, cell.metric, last_epochs)
+                numbers |= paired(runs[0], against, cell.metric, last_epochs)
         records.append(
             {
                 "dataset": cell.dataset,
@@ -124,8 +102,8 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
                 "seeds": len(runs[0]),
                 "difference": np.nan,
                 "half_width": np.nan,
-                **measured,
-                "gap": measured["ours"] - cell.value,
+                **numbers,
+                "gap": numbers["ours"] - cell.value,
                 "runnable": is_runnable(needed[0]),
                 "command": " && ".join(command(row.experiment, papers[paper].seeds) for row in needed),
             }
@@ -161,41 +139,6 @@ def _recorded(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[R
 
 def _runs(row: Row, profile: str, recorded: Recorded) -> list[Result]:
     return [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
-
-
-def _at_the_end(result: Result, metric: str, last_epochs: int) -> float:
-    """The number of a run in the unit of print."""
-    name, as_printed = _METRICS[metric]
-    return np.median(as_printed(result.epochs(name))[-last_epochs:])
-
-
-def _measured(results: list[Result], metric: str, last_epochs: int) -> dict[str, float]:
-    """The numbers of a row in the unit of print: means over seeds, and the deviation of what is ours."""
-    if not results:
-        return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)
-    name, as_printed = _METRICS[metric]
-    ours = [_at_the_end(result, metric, last_epochs) for result in results]
-
-    def at_best(split: str) -> float:
-        return np.mean([as_printed(result.epochs(name))[result.best_epoch(split)] for result in results])
-
-    validated = any(name.startswith("validation_") for name in results[0].history)
-    return {
-        "ours": np.mean(ours),
-        "ours_std": np.std(ours, ddof=1) if len(ours) > 1 else np.nan,
-        "best": at_best("test"),
-        "chosen": at_best("validation") if validated else np.nan,
-    }
-
-
-def _paired(results: list[Result], others: list[Result], metric: str, last_epochs: int) -> dict[str, float]:
-    """The difference to the row it is compared with, on the seeds that both have."""
-    ours, theirs = (
-        {result.experiment["seed"]: _at_the_end(result, metric, last_epochs) for result in group}
-        for group in (results, others)
-    )
-    difference, half_width = difference_on_common_seeds(ours, theirs)
-    return {"difference": difference, "half_width": half_width}
 
 
 def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:

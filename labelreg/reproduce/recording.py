@@ -75,7 +75,7 @@ def record(
     total, finished, failures = len(waiting), 0, []
     context = multiprocessing.get_context("spawn")  # a process with a GPU cannot be forked
     stop, deadline = context.Event(), time.time() + 60 * minutes
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)  # which OMP_NUM_THREADS can lower: other commands need cores too
     with (
         _terminable(),
         ProcessPoolExecutor(jobs, context, _start_process, (stop, deadline, os.getpid(), threads)) as pool,

@@ -11,6 +11,7 @@ import pytest
 from labelreg import data, methods, networks, papers, paths
 from labelreg.experiments import PROFILES, Experiment
 from labelreg.papers import COLUMNS, Item, Paper, Row, compare, reported
+from labelreg.papers.measures import METRICS
 from labelreg.results import Result, Store
 
 PAPERS = pytest.mark.parametrize("key", papers.papers)
@@ -77,12 +78,12 @@ class TestReported:
         assert tuple(table.columns) == COLUMNS == ("item", "dataset", "network", "method", "metric", "value", "std")
         assert not table.duplicated(["item", "dataset", "network", "method", "metric"]).any()
         assert not table[["item", "dataset", "network", "metric", "value"]].isna().any().any()
-        assert table[table.metric.isin(papers._METRICS)].value.between(0, 100).all()
+        assert table[table.metric.isin(METRICS)].value.between(0, 100).all()
         assert table["std"].dropna().between(0, 10).all()
 
     @PAPERS
     def test_every_measured_number_has_its_experiment_and_every_experiment_its_number(self, key):
-        measured = reported(key).query("metric in @papers._METRICS")
+        measured = reported(key).query("metric in @METRICS")
         printed = {tuple(row) for row in measured[["item", "dataset", "network", "method"]].itertuples(index=False)}
         rows = {
             (name, row.dataset, row.network, row.method)
