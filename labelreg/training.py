@@ -34,7 +34,7 @@ Observer = Callable[["Trainer"], dict[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How long and how fast to train. The defaults are the CIFAR protocol of the ALR and KR papers.
+    """How long and how fast to train. The defaults are the CIFAR protocol of the KR paper.
 
     Attributes:
         epochs: passes over the training data.

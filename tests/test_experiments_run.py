@@ -170,6 +170,15 @@ class TestTeacher:
         run(chain, progress=None)
         assert len(list(Store())) == 3
 
+    def test_and_student_begin_with_parameters_of_their_own(self):
+        first = Experiment(method="born_again", teacher=Experiment(**SHORT), **SHORT)
+        earlier = (first.teacher, replace(first.teacher, method="label_smoothing"), first)
+        begins = [running.prepare_training(each).network for each in (*earlier, replace(first, teacher=first))]
+        weights = [begin.state_dict()["head.0.weight"] for begin in begins]
+        assert torch.equal(weights[0], weights[1])
+        assert not any(torch.equal(weights[0], each) for each in weights[2:])
+        assert not torch.equal(weights[2], weights[3])
+
 
 class TestChangedDefaults:
     """A key leaves out what is not chosen, so another default must not make an old run answer for a new setting."""

@@ -26,6 +26,8 @@ from labelreg.training import Trainer
 
 # added to the seed for what is drawn during training; PyTorch's CPU generator takes the lower 32 bits of a seed only
 TRAINING_STREAM = 1 << 31
+# added for every teacher before: a student that starts with its teacher's own initial parameters is no new network
+GENERATION_STREAM = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,7 @@ def _build(
     """Build an experiment's network and method, and what makes trainers for its data and recipe."""
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
-    torch.manual_seed(experiment.seed)
+    torch.manual_seed(experiment.seed + GENERATION_STREAM * _generation(experiment))
     network, method = assemble(experiment, dataset, teacher)
 
     def trainer_of(network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
@@ -287,6 +289,11 @@ def _build(
         )
 
     return network, method, trainer_of
+
+
+def _generation(experiment: Experiment) -> int:
+    """How many teachers came before."""
+    return 1 + _generation(experiment.teacher) if experiment.teacher else 0
 
 
 def assemble(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.Module]) -> tuple[nn.Module, Method]:

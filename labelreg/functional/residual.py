@@ -78,12 +78,17 @@ def residual_losses(
         logits: (B, K), with at least 2 classes.
         targets: (B,) class indices.
         matrix: (K, K), the residual correlation matrix; its diagonal is not used.
-        kind: "kl", or "cross_entropy", which leaves the entropy of the first distribution out (as ALR does).
+        kind: "kl", or "cross_entropy", which leaves the entropy of the first distribution out (as ALR does). The
+            gradients are the same where that distribution has none, which is "target_first"; with "literal" the
+            entropy is what keeps it from collapsing onto one class, and "cross_entropy" is refused.
         direction: "target_first" or "literal".
         reduction: "mean" or "none".
 
     Returns:
         The residual loss and the update loss, two scalars or two (B,).
+
+    Raises:
+        ValueError: fewer than 2 classes, an unknown kind or direction, or "cross_entropy" with "literal".
 
     Warns:
         UserWarning: with two classes, where the losses have nothing to say.
@@ -93,6 +98,10 @@ def residual_losses(
     check_floating("matrix", matrix, num_classes, num_classes)
     check_choice("kind", kind, "kl", "cross_entropy")
     check_choice("direction", direction, "target_first", "literal")
+    if (kind, direction) == ("cross_entropy", "literal"):
+        raise ValueError(
+            "direction 'literal' needs kind 'kl': without its entropy what is learned collapses onto one class"
+        )
     if num_classes == 2:
         warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=2)
     wrong = _wrong_classes(targets, num_classes)

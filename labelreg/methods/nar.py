@@ -64,7 +64,8 @@ class NetworkAsRegularization(Method):
     The published code departs from the paper, and ``variant="official"`` follows it: the target's loss is
     (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)) with the prediction p and the disturbance xi of NaR eq. 3; the
     auxiliary's loss is scaled by (1 - lam) as well; and for some epochs before that, both learn from the labels alone.
-    It also smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10.
+    It also smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10, which ``auxiliary_smoothing`` does
+    here.
 
     What the auxiliary predicts during training does not depend on the target, so runs that differ in lam and alpha only
     can :meth:`~labelreg.methods.Method.share` it: the first records its logits step by step, and the others replay them

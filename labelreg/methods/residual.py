@@ -23,7 +23,8 @@ class ResidualCriterion(Criterion):
     Args:
         num_classes: K, at least 2; with K = 2 the residual distribution has one entry and the residual losses are 0.
         smoothing: label smoothing of the hard loss, spread over the K - 1 wrong classes (KR eq. 12); 0 for none.
-        kind: ``"kl"`` or ``"cross_entropy"``: which of the two divergences; their gradients agree.
+        kind: ``"kl"`` or ``"cross_entropy"``: which of the two divergences; their gradients agree. The latter goes with
+            ``"target_first"`` only.
         direction: ``"target_first"`` or ``"literal"``: see :func:`labelreg.functional.residual_losses`.
         lr_mult: factor on the learning rate of the matrix. The mean over the batch makes the effective rate of a row
             proportional to the share of its class in the batch.

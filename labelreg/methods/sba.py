@@ -231,15 +231,16 @@ class StochasticBatchAugmentation(Method):
             )
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        return self.vote_logits(network, inputs) if self.vote else network(inputs)
+        # in training mode a method around this one compares with the logits of a step
+        return self.vote_logits(network, inputs) if self.vote and not self.training else network(inputs)
 
     @torch.no_grad()
     def vote_logits(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Majority vote of the predictions for a sample and its M virtual points (section 3.4).
 
-        The points are drawn at the first of the layers, always from the same random numbers, so that equal inputs get
-        equal votes. Voices that tie are parted by the prediction for the sample itself, whose softmax counts for half a
-        voice.
+        The points are drawn at the first of the layers, always from the same random numbers, so that equal batches get
+        equal votes; what a sample gets depends on its place and on the batch, as the noise does. Voices that tie are
+        parted by the prediction for the sample itself, whose softmax counts for half a voice.
 
         Args:
             network: predicts in the mode it is in.

@@ -2,14 +2,18 @@
 
 What the paper leaves open and is chosen here: mixup's alpha (1, as its authors take for CIFAR); the weight of maximum
 entropy (1, at which a perfectly fitted sample of 100 classes keeps a confidence of 28 %: the printed calibration error
-tells of 20 % on test images); knowledge distillation's
-temperature (4, that of CS-KD) and the weight of the teacher (that of the labels). Mixup with CS-KD is without the
-sample-wise term: the text speaks of the class-wise one alone. AdaCos is judged by scaled cosines, as it is trained. The
-teacher of table 3 is the DenseNet-121 of table 1 that CS-KD has trained.
+tells of 20 % on test images); knowledge distillation's temperature (4, that of CS-KD) and the weight of the teacher
+(that of the labels). Mixup with CS-KD is without the sample-wise term: the text speaks of the class-wise one alone. KD
++ CS-KD sums the labels', the teacher's and the class-wise loss with equal weights; knowledge distillation here halves
+its two, so the third is halved as well. AdaCos is judged by scaled cosines, as it is trained. The teacher of table 3 is
+the DenseNet-121 of table 1 that CS-KD has trained.
 
 For CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the paper reports the test error of the
 epoch that is best on them. For the other data sets it reports the best epoch on the test set itself. Every run watches
 features and calibration, so that one run serves all tables and figures it stands in.
+
+On CIFAR-100 crops are of the padded image, as in CS-KD's published code; the paper speaks of random resized crops
+(``augmentation="resized_crop_flip"``).
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "Mixup": ("mixup", {}),
     "Mixup + CS-KD": ("mixup", {"method": CS_KD}),
     "KD": ("knowledge_distillation", {}),
-    "KD + CS-KD": (CS_KD, {"method": "knowledge_distillation"}),
+    "KD + CS-KD": (CS_KD, {"method": "knowledge_distillation", "class_weight": 0.5}),
 }
 RIVALS = ("Cross-entropy", "AdaCos", "Virtual-softmax", "Maximum-entropy", "CS-KD")
 FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
@@ -54,7 +58,7 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
     fine_grained = dataset in FINE_GRAINED
     settings = {"batch_size": 32} if fine_grained else {"batch_size": 128, "holdout": 0.1}
     if fine_grained and method == CS_KD:
-        options = options | {"sample_weight": 1.0}
+        options = options | {"sample_weight": options.get("class_weight", 1.0)}
     return Experiment(
         dataset=dataset,
         network=f"imagenet_{architecture}" if fine_grained else architecture,

@@ -6,7 +6,8 @@ snapshots. Table 1 counts parameters and has no runs.
 
 Of table 4's recipe it states two layers of 1500 units, dropout of 0.65, and the learning rate times 0.25 where the
 validation set does not improve. The rest is that of PyTorch's public word-level example, which has this rule too and
-reports 77.42 for these sizes, against 77.26 of the paper's baseline. The methods' parameters were found by search and
+reports 77.42 for these sizes, against 77.26 of the paper's baseline; but for the range of the initial parameters, which
+is Zaremba's. The methods' parameters were found by search and
 are not given: they are at the package's defaults.
 """
 
@@ -63,7 +64,10 @@ def experiment(dataset: str, network: str, method: str, **settings: Any) -> Expe
 
 
 def generations(first: Experiment, count: int) -> list[Experiment]:
-    """Return the experiments of born-again networks: each learns from the one before, the first from labels."""
+    """Return the experiments of born-again networks: each learns from the one before, the first from labels.
+
+    All see the same data in the same order, and each begins with parameters of its own.
+    """
     chain = [first]
     while len(chain) < count:
         chain.append(replace(first, method="born_again", teacher=chain[-1]))

@@ -1,10 +1,11 @@
 """Stochastic Batch Augmentation (SBA): tables and figures as experiments.
 
 The paper keeps to the recipe of whoever trained a network before, and to Batch Augmentation (BA) for the number of
-copies. On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's published code, VGG-16 its hidden layers as well; on
-ImageNet, ResNet-50 has that code's, VGG-16 and AlexNet, which differ there, torchvision's. SBA goes with the usual
-augmentation alone, since the paper leaves the original one as it is; BA is built upon Cutout, as the table's heading
-says, but for ImageNet, where the paper has no Cutout.
+copies. On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's published code, VGG-16 its hidden layers as well (but
+weight decay is on all parameters here, and there not on biases and normalisations of the ResNets); on ImageNet,
+ResNet-50 has that code's, VGG-16 and AlexNet, which differ there, torchvision's. SBA goes with the usual augmentation
+alone, since the paper leaves the original one as it is; BA is built upon Cutout, as the table's heading says, but for
+ImageNet, where the paper has no Cutout.
 
 What the paper leaves open and is chosen here: batch normalisation in VGG-16 on CIFAR (a learning rate of 0.1 asks for
 it); batches of 64 and 200 epochs on CIFAR; all of AlexNet's recipe on CIFAR (learning rate 0.01, times 0.1 after 100

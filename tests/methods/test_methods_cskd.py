@@ -138,7 +138,11 @@ def test_asks_for_the_views_that_it_reads(options, views):
     assert Mixup(ClassWiseSelfDistillation(**options), K).views == views
 
 
-@pytest.mark.parametrize("inner", [CrossEntropy, lambda: AdaCos(K), VirtualSoftmax], ids=["plain", "ada", "virtual"])
+@pytest.mark.parametrize(
+    "inner",
+    [CrossEntropy, lambda: AdaCos(K), lambda: AdaCos(K, scaled_evaluation=False), VirtualSoftmax],
+    ids=["plain", "ada", "bare", "virtual"],
+)
 def test_a_partner_like_the_sample_agrees_with_it(inner, batch):
     """Partners are predicted as samples are, whatever the method inside makes of the network."""
     method, network = ClassWiseSelfDistillation(inner(), sample_weight=1.0), make_network()

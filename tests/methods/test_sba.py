@@ -365,7 +365,7 @@ class TestVote:
         ],
     )
     def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner, chunk):
-        logits = Prescribed(classes, vote=True, chunk=chunk).predict(identity(), torch.tensor([reference]))
+        logits = Prescribed(classes, vote=True, chunk=chunk).eval().predict(identity(), torch.tensor([reference]))
         assert logits.argmax(1).item() == winner
         assert logits.isfinite().all()
         voices = torch.bincount(torch.tensor([*classes, torch.tensor(reference).argmax()]), minlength=4)
@@ -391,7 +391,8 @@ class TestVote:
         network, inputs = make_network().double().eval(), make_batch().inputs
         assert torch.equal(always().predict(network, inputs), network(inputs))
         method = always(vote=True)
-        assert torch.equal(method.predict(network, inputs), method.vote_logits(network, inputs))
+        assert torch.equal(method.eval().predict(network, inputs), method.vote_logits(network, inputs))
+        assert torch.equal(method.train().predict(network, inputs), network(inputs)), "like the logits of a step"
 
     def test_without_virtual_points_is_the_plain_prediction(self):
         network, inputs = make_network().double().eval(), make_batch().inputs
