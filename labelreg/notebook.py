@@ -106,7 +106,8 @@ class Session:
         return pd.Series(
             {
                 "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
-                "runs": f"{len(self.runs)} {'live' if self.live else 'recorded'}, {self.seeds} seeds each",
+                "runs": f"{len(self.runs)} {'live' if self.live else 'recorded'}",
+                "seeds": f"{self.seeds}, but where the page names another number",
                 **facts,
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",
             },

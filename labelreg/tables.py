@@ -194,7 +194,7 @@ def _with_deviation(values: pd.Series, deviations: pd.Series, form: str) -> pd.S
 
 
 def _how_to_run(cells: pd.DataFrame) -> pd.Series:
-    return cells.command.map(_folded).where(cells.runnable, "not yet run: data set or network to come")
+    return cells.command.map(_folded).where(cells.runnable, "its data set or network is not in this package")
 
 
 def _folded(command: str) -> str:

@@ -180,7 +180,7 @@ class TestReproduce:
     @pytest.fixture(autouse=True)
     def embedded(self, monkeypatch):
         """The benchmark on the embedded data, which are always on disk."""
-        item = benchmark.compared(Experiment(dataset="digits", network="resnet8"))
+        item = benchmark.compared(Experiment(dataset="digits", network="resnet8"), benchmark.METHODS)
         shared = replace(COLLECTIONS["shared"], tables={"resnet8": item})
         monkeypatch.setitem(COLLECTIONS, "shared", shared)
 
