@@ -50,6 +50,7 @@ def run(
     A quick run is a look, not a result: it is trained anew each time, and recorded only where --results names a folder.
     """
     experiment = Experiment().at(profile, **assignments.parse(settings or []))
+    results = results or None
     record = profile != "quick" or results is not None
     try:
         finished = run_all(
@@ -94,11 +95,15 @@ def reproduce(
         collections=_listed(papers),
         datasets=_listed(dataset),
         networks=_listed(network),
-        methods=_listed(methods),
+        methods=_listed(methods, reproduction.printed_methods()),
         seeds=seeds,
     )
+    if not todo:
+        typer.echo("no table or figure asks for such a run")
+        return
+    output = output or None
     results = reproduction.results_so_far(output)
-    clock = reproduction.Clock(resolve_device(device), results)
+    clock = reproduction.Clock(resolve_device(device), results, {task.experiment.dataset for task in todo})
     plan = reproduction.overview(todo, Recorded(results), clock)
     _print(plan, f"runs at {profile}, in their order")
     typer.echo(
@@ -194,8 +199,15 @@ def _has_default(option: inspect.Parameter) -> bool:
     return option.default is not inspect.Parameter.empty
 
 
-def _listed(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
+    """Split at commas, but for those that are part of a known name."""
+    listed = [name.strip() for name in names.split(",") if name.strip()]
+    for name in known:
+        parts = name.split(", ")
+        for start in range(len(listed) - len(parts) + 1):
+            if len(parts) > 1 and listed[start : start + len(parts)] == parts:
+                listed[start : start + len(parts)] = [name]
+    return listed
 
 
 def _list(names: Iterable[str]) -> None:
@@ -217,6 +229,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app()
-    except (ValueError, TypeError, FileNotFoundError, Diverged, BrokenExecutor) as error:
+    except (ValueError, TypeError, OSError, Diverged, BrokenExecutor) as error:
         _say(f"labelreg: {error}")
         sys.exit(2)

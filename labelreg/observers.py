@@ -5,6 +5,8 @@ The costly ones among them are called after the last epoch alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
@@ -21,6 +23,7 @@ from labelreg.evaluation import (
     top_k_error,
     variance_ratio,
 )
+from labelreg.networks import reset_state
 from labelreg.training import Observer, Trainer
 
 SAMPLES = 10_000  # training samples looked at, so that watching a large data set stays cheap
@@ -35,6 +38,47 @@ def only_last(observer: Observer) -> Observer:
     """Mark an observer to be called after the last epoch alone."""
     observer.only_last = True
     return observer
+
+
+def checked_by(check: Callable[[Trainer], None]) -> Callable[[Observer], Observer]:
+    """Give an observer what is to be called before training, to refuse what it could not look at."""
+
+    def mark(observer: Observer) -> Observer:
+        observer.check = check
+        return observer
+
+    return mark
+
+
+def _learns_residual_labels(trainer: Trainer) -> None:
+    if not hasattr(trainer.method, "residual_labels"):
+        raise ValueError(f"{_name(trainer)} learns no residual labels that could be observed")
+
+
+def _disturbs_labels(trainer: Trainer) -> None:
+    if not hasattr(trainer.method, "labels"):
+        raise ValueError(f"{_name(trainer)} disturbs no labels that could be observed")
+
+
+def _takes_votes(trainer: Trainer) -> None:
+    if not hasattr(trainer.method, "vote_logits"):
+        raise ValueError(f"{_name(trainer)} takes no vote that could be observed")
+
+
+def _looks_at_images(trainer: Trainer) -> None:
+    if len(trainer.dataset.input_shape) != 3:
+        name, shape = trainer.dataset.name, trainer.dataset.input_shape
+        raise ValueError(f"noise and attacks are made for images (C, H, W), and a sample of {name} is {shape}")
+
+
+def _can_be_attacked(trainer: Trainer) -> None:
+    _looks_at_images(trainer)
+    if getattr(trainer.method, "vote", False):
+        raise ValueError(f"an attack follows the gradient of the prediction, and the vote of {_name(trainer)} has none")
+
+
+def _name(trainer: Trainer) -> str:
+    return type(trainer.method).__name__
 
 
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
@@ -52,18 +96,21 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+@checked_by(_learns_residual_labels)
 def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
     """The learned residual labels (K, K), zeros on the diagonal (ALR figure 3)."""
-    return {"residual_labels": _learned_labels(trainer)}
+    return {"residual_labels": trainer.method.residual_labels()}
 
 
+@checked_by(_learns_residual_labels)
 def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
     logits, targets = _train_logits(trainer)
-    learned = _learned_labels(trainer)[targets]
+    learned = trainer.method.residual_labels()[targets]
     return {"residual_divergence": F.js_divergence(F.residual_probabilities(logits, targets), learned)}
 
 
+@checked_by(_disturbs_labels)
 def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     """Labels that the method disturbs, as they stand after the epoch (NaR figure 1 and eq. 4).
 
@@ -71,14 +118,12 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
         ``disturbed_labels`` (n, K), of the first training samples; ``disturbance``, a scalar, the mean over training
         samples of the Euclidean distance of the disturbed from the plain label.
     """
-    if not hasattr(trainer.method, "labels"):
-        raise ValueError(f"{type(trainer.method).__name__} disturbs no labels that could be observed")
-    dataset, first = trainer.dataset, _first_samples(trainer)
-    labels = [
-        trainer.method.labels(trainer.network, batch.inputs, batch.targets)
-        for batch in trainer.evaluation_batches(first)
-    ]
-    disturbed, plain = torch.cat(labels), one_hot(first.targets, dataset.num_classes)
+    reset_state(trainer.network, trainer.method)
+    labels, targets = [], []
+    for batch in trainer.evaluation_batches(_first_samples(trainer)):
+        labels.append(trainer.method.labels(trainer.network, batch.inputs, batch.targets))
+        targets.append(batch.targets)
+    disturbed, plain = torch.cat(labels), one_hot(torch.cat(targets), trainer.dataset.num_classes)
     return {
         "disturbed_labels": disturbed[:SHOWN],
         "disturbance": torch.linalg.vector_norm(disturbed - plain, dim=1).mean(),
@@ -130,6 +175,7 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @only_last
+@checked_by(_can_be_attacked)
 def robustness(trainer: Trainer) -> dict[str, Tensor]:
     """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
 
@@ -140,7 +186,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
         ``noisy_error`` and ``fgsm_error``, (7,), in [0, 1], for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
     """
     dataset, method, network = trainer.dataset, trainer.method, trainer.network
-    pixel = dataset.pixel_range / dataset.std.view(-1, 1, 1)
+    pixel = dataset.pixel_range / dataset.std.to(trainer.device).view(-1, 1, 1)
     draws = torch.Generator(trainer.device).manual_seed(0)
     network.eval()
     method.eval()
@@ -169,12 +215,14 @@ def embedding(trainer: Trainer) -> dict[str, Tensor]:
     """
     test = trainer.dataset.test
     features = trainer.features(test)
+    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
     return {
-        "recall_at_1": torch.tensor(recall_at_1(features, test.targets)),
-        "variance_ratio": torch.tensor(variance_ratio(features, test.targets)),
+        "recall_at_1": torch.tensor(recall_at_1(features, targets)),
+        "variance_ratio": torch.tensor(variance_ratio(features, targets)),
     }
 
 
+@checked_by(_takes_votes)
 def vote(trainer: Trainer) -> dict[str, Tensor]:
     """The error of the majority vote on the test split, beside that of the plain prediction (SBA section 3.4).
 
@@ -182,14 +230,13 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
         ``vote_error``, a scalar in [0, 1].
     """
     method = trainer.method
-    if not hasattr(method, "vote_logits"):
-        raise ValueError(f"{type(method).__name__} takes no vote that could be observed")
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
     return {"vote_error": torch.tensor(top_k_error(logits, targets))}
 
 
 @only_last
+@checked_by(_looks_at_images)
 def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     """How well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
 
@@ -205,8 +252,6 @@ def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
 
 def _noise(trainer: Trainer) -> Split:
     dataset = trainer.dataset
-    if len(dataset.input_shape) != 3:
-        raise ValueError(f"noise is made for images (C, H, W), and a sample of {dataset.name} is {dataset.input_shape}")
     pixels = dataset.train.inputs
     low, high = (0, 255) if pixels.dtype == torch.uint8 else map(float, pixels.aminmax())
     mean, std = (statistic.cpu().view(-1, 1, 1) for statistic in (dataset.mean, dataset.std))
@@ -214,12 +259,6 @@ def _noise(trainer: Trainer) -> Split:
     noise = (mean + std * noise).clamp(low, high)
     noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
     return Split(noise, torch.zeros(NOISE, dtype=torch.int64)).to(trainer.device)
-
-
-def _learned_labels(trainer: Trainer) -> Tensor:
-    if not hasattr(trainer.method, "residual_labels"):
-        raise ValueError(f"{type(trainer.method).__name__} learns no residual labels that could be observed")
-    return trainer.method.residual_labels()
 
 
 def _first_samples(trainer: Trainer) -> Split:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import math
 import os
@@ -9,6 +11,7 @@ import platform
 import subprocess
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -151,32 +154,33 @@ class Store:
             folder: folder inside the root.
         """
         target = self.root / folder
+        if not target.resolve().is_relative_to(self.root.resolve()):
+            raise ValueError(f"folder must lie in {self.root}, and {folder!r} does not")
         target.mkdir(parents=True, exist_ok=True)
         content = {"schema": SCHEMA} | {name: value for name, value in asdict(result).items() if name != "observations"}
         content["history"] = {name: [_rounded(value) for value in values] for name, values in result.history.items()}
         text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"')
         unfinished = target / f".{result.key}.{os.getpid()}.tmp"
-        unfinished.write_text(text + "\n")
         try:
-            path = self._claim(unfinished, target / f"{name}-{result.key}")
+            unfinished.write_text(text + "\n")
+            return self._claim(unfinished, target / f"{name}-{result.key}", result.observations)
         finally:
-            unfinished.unlink()
-        if result.observations:
-            _save_arrays(path.with_suffix(".npz"), result.observations)
-        return path
+            unfinished.unlink(missing_ok=True)
 
-    def _claim(self, unfinished: Path, stem: Path) -> Path:
-        ours, attempt = json.loads(unfinished.read_text()), 0
-        while True:
+    def _claim(self, unfinished: Path, stem: Path, observations: Mapping[str, np.ndarray]) -> Path:
+        ours = json.loads(unfinished.read_text())
+        for attempt in itertools.count():
             path = stem.with_name(f"{stem.name}{f'-{attempt}' if attempt else ''}.json")
             try:
-                os.link(unfinished, path)  # fails where the name is taken, unlike a rename
+                if not path.exists() and observations:
+                    # before the result, which is whole once it is there
+                    _save_arrays(path.with_suffix(".npz"), observations)
+                _publish(unfinished, path)
                 return path
             except FileExistsError:
                 found = _read(path)
                 if found is not None and (found.key, found.experiment) == (ours["key"], ours["experiment"]):
                     return path
-                attempt += 1
 
     def table(self) -> pd.DataFrame:
         """Return all results as a table, a row a run: settings, last and best metrics, provenance."""
@@ -260,6 +264,10 @@ def _commit() -> str:
         return ""
 
 
+# what NumPy raises of an archive that is damaged in one place or another
+_DAMAGES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+
+
 def _read(path: Path) -> Result | None:
     try:
         content = json.loads(path.read_text())
@@ -279,20 +287,32 @@ def _read(path: Path) -> Result | None:
         result = Result(**content)
         result.best  # noqa: B018 (a history without test errors is no result)
         return result
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGES, ValueError, LookupError, TypeError, AttributeError) as error:
         warnings.warn(f"{path} is no result and is passed over: {type(error).__name__}: {error}", stacklevel=3)
         return None
 
 
+def _publish(unfinished: Path, path: Path) -> None:
+    """Give a file its name, unless the name is taken, which a rename would not notice."""
+    try:
+        os.link(unfinished, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # a file system without links
+            raise
+        with open(path, "x") as file:
+            file.write(unfinished.read_text())
+
+
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(unfinished, "wb") as file:
-        # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
-        kept = {
-            name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()
-        }
-        np.savez_compressed(file, **kept)
-    os.replace(unfinished, path)
+    # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
+    kept = {name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()}
+    try:
+        with open(unfinished, "wb") as file:
+            np.savez_compressed(file, **kept)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _rounded(value: float) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +46,7 @@ def run_all(
     # what is recorded may be resumed, and then the runs it has something in common with are gone
     groups = [[each] for each in todo] if record else _sharing(todo)
     on_gpu = device != "cpu" and torch.cuda.is_available()
-    workers = min(jobs or (1 if on_gpu else os.cpu_count() or 1), len(groups)) or 1
+    workers = min(jobs or (1 if on_gpu else joblib.cpu_count()), len(groups)) or 1
     every_epoch = progress if workers == 1 else None
     # joblib divides the cores' threads among its processes
     calls = (joblib.delayed(_run_group)(group, record, device, results, every_epoch) for group in groups)

@@ -74,12 +74,18 @@ class Recipe:
         for name, allowed in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        for name in ("epochs", "batch_size", "learning_rate", "sequence_length"):
+        for name in ("epochs", "batch_size", "sequence_length"):
+            settle(name, getattr(self, name), int)
+        for name in ("epochs", "batch_size", "learning_rate", "sequence_length", "decay"):
             if not (value := getattr(self, name)) > 0:
                 raise ValueError(f"{name} must be positive, not {value}")
         for name in ("weight_decay", "clip_norm"):
             if not (value := getattr(self, name)) >= 0:
                 raise ValueError(f"{name} must not be negative, not {value}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must lie in [0, 1), not {self.momentum}")
+        if self.schedule == "plateau" and not self.decay < 1:
+            raise ValueError(f"schedule 'plateau' needs a decay below 1, not {self.decay}")
 
 
 class Interrupted(KeyboardInterrupt):
@@ -103,7 +109,7 @@ class Trainer:
         seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
             method come from PyTorch's global generator.
         observers: called after every epoch, or after the last alone where they have a true ``only_last``; what they
-            return is collected in :attr:`observations`.
+            return is collected in :attr:`observations`. Their ``check``, if they have one, is called before training.
         device: where to train.
 
     Attributes:
@@ -113,7 +119,7 @@ class Trainer:
         observations: name to the list of what was observed, one entry a call.
 
     Raises:
-        ValueError: the method, the augmentation or the schedule cannot be had with this data set.
+        ValueError: the method, the augmentation, the schedule or an observer cannot be had with this data set.
     """
 
     def __init__(
@@ -141,6 +147,9 @@ class Trainer:
         self.method = method.to(self.device, memory_format=memory_format)
         self.recipe = recipe
         self.observers = observers
+        for observer in observers:
+            if hasattr(observer, "check"):
+                observer.check(self)
         self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
@@ -301,8 +310,11 @@ class Trainer:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        torch.save(state, unfinished)
-        os.replace(unfinished, path)
+        try:
+            torch.save(state, unfinished)
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """Continue where the checkpoint was written.
@@ -311,9 +323,11 @@ class Trainer:
             ValueError: the file is no checkpoint, or one of another network or method.
         """
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            # on the CPU, where observations are kept; whatever belongs on the device is copied there
+            state = torch.load(path, map_location="cpu", weights_only=True)
             for name in _PROGRESS:
                 setattr(self, name, state[name])
+            self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scheduler.load_state_dict(state["scheduler"])
@@ -321,7 +335,7 @@ class Trainer:
             self.method.start_epoch(self.epoch, self.history)
             self.method.load_state_dict(state["method"])
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
         _set_random_state(state["random"], self.device)
 

@@ -12,7 +12,7 @@ import pytest
 
 from labelreg import __version__, benchmark, cli, data, methods, networks, paths
 from labelreg.experiments import Experiment, run
-from labelreg.reproduce import COLLECTIONS
+from labelreg.reproduce import COLLECTIONS, printed_methods
 from labelreg.results import Store
 
 QUICK = ("epochs=2", "subset=100")
@@ -91,6 +91,8 @@ class TestRun:
             (["observe=residual_labels"], "CrossEntropy learns no residual labels that could be observed"),
             (["method=knowledge_distillation"], "knowledge_distillation learns from a teacher"),
             (["method=knowledge_distillation", "options.teacher=mlp"], "the teacher is an experiment"),
+            (["teacher.epochs=2"], "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as"),
+            (["--results=/dev/null"], "[Errno 20] Not a directory"),
             (["subset=5000"], "cannot take a subset of 5000 samples"),
             (["--profile=qick"], "no profile is called 'qick'; did you mean quick?"),
             (["--device=gpu"], "device 'gpu' cannot be used here"),
@@ -204,6 +206,14 @@ class TestReproduce:
         out = labelreg(*arguments)[1]
         assert "2 of 2 runs recorded; what is left takes about 0.0 hours" in out
         assert "guessed" not in out
+
+    def test_what_no_table_asks_for(self, labelreg):
+        assert labelreg(*self.PLAN, "--dataset=toy") == (0, "no table or figure asks for such a run\n", "")
+
+    def test_commas_may_be_part_of_a_name(self):
+        names = "KR, lambda = 0.5, alpha = 0.1,LS"
+        assert cli._listed(names) == ["KR", "lambda = 0.5", "alpha = 0.1", "LS"]
+        assert cli._listed(names, printed_methods()) == ["KR", "lambda = 0.5, alpha = 0.1", "LS"]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

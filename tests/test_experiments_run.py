@@ -369,19 +369,18 @@ class TestTrained:
         torch.testing.assert_close(network.classifier(penultimate), logits)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def tell(experiment, writer):
+    """Run, and send the progress line by line and then the history."""
+    writer.send(run(experiment, progress=writer.send).history)
+
+
 class TestProcesses:
     @staticmethod
     def start(experiment):
-        """Run in a process of its own, which tells its progress line by line and then the history."""
-
-        def work():
-            result = run(experiment, progress=writer.send)
-            writer.send(result.history)
-
-        context = multiprocessing.get_context("fork")
+        """Run in a process of its own, which tells of it."""
+        context = multiprocessing.get_context("spawn")
         reader, writer = context.Pipe(duplex=False)
-        process = context.Process(target=work)
+        process = context.Process(target=tell, args=(experiment, writer))
         process.start()
         writer.close()  # so that the reader sees the other end close
         return process, reader

@@ -1,5 +1,7 @@
 """What is watched during training, against a second computation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -159,9 +161,10 @@ class TestNoiseDetection:
 
     def test_is_for_images(self):
         split = Split(torch.randn(10, 4), torch.arange(10) % 2)
-        trainer = Trainer(build("mlp", 2, (4,)), CrossEntropy(), Dataset("rows", split, split, ("a", "b")), Recipe())
-        with pytest.raises(ValueError, match=r"noise is made for images \(C, H, W\), and a sample of rows is \(4,\)"):
-            observers.noise_detection(trainer)
+        rows = Dataset("rows", split, split, ("a", "b"))
+        for observer in (observers.noise_detection, observers.robustness):
+            with pytest.raises(ValueError, match=r"made for images \(C, H, W\), and a sample of rows is \(4,\)"):
+                Trainer(build("mlp", 2, (4,)), CrossEntropy(), rows, Recipe(), observers=(observer,))
 
 
 class TestVote:
@@ -180,6 +183,19 @@ class TestVote:
     def test_a_method_without_a_vote_is_named(self):
         with pytest.raises(ValueError, match="CrossEntropy takes no vote that could be observed"):
             train(Experiment(**SHORT, observe=("vote",)))
+
+
+@pytest.mark.parametrize("name", ["residual_labels", "residual_divergence", "disturbed_labels", "vote"])
+def test_what_cannot_be_looked_at_is_refused_before_training(name, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", None)
+    with pytest.raises(ValueError, match=r"CrossEntropy .* that could be observed"):
+        train(Experiment(**SHORT, observe=(name,)))
+
+
+def test_the_vote_has_no_gradient_to_attack_along():
+    experiment = Experiment(**SHORT, method="stochastic_batch_augmentation", options={"vote": True})
+    with pytest.raises(ValueError, match="the vote of StochasticBatchAugmentation has none"):
+        train(replace(experiment, observe=("robustness",)))
 
 
 @pytest.mark.parametrize("name", ["embedding", "noise_detection", "vote"])

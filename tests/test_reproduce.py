@@ -197,7 +197,7 @@ class TestClock:
         monkeypatch.setattr(progress, "provenance", lambda device: {"device": "x"})
         other = replace(BASE, network="resnet8")
         results = [result_of(BASE, 3.0), result_of(replace(BASE, seed=1), 5.0), result_of(replace(BASE, seed=2), 99.0)]
-        clock = Clock(self.CPU, [*results, result_of(replace(BASE, seed=3), 0.01, device="y")])
+        clock = Clock(self.CPU, [*results, result_of(replace(BASE, seed=3), 0.01, device="y")], ["digits"])
         assert not clock.guesses
         assert clock.seconds(replace(BASE, epochs=4)) == pytest.approx(10.0)
         ratio = training_operations(other) / training_operations(BASE)
@@ -206,20 +206,20 @@ class TestClock:
         assert clock.seconds(other) == pytest.approx(7.0)
 
     def test_guesses_where_nothing_is_known(self):
-        clock = Clock(self.CPU, [result_of(BASE, device="another")])
+        clock = Clock(self.CPU, [result_of(BASE, device="another")], ["digits"])
         assert clock.guesses
         assert clock.seconds(BASE) == training_operations(BASE) / progress.GUESSED_SPEED["cpu"]
 
     def test_passes_over_what_is_not_known_any_more(self, monkeypatch):
         monkeypatch.setattr(progress, "provenance", lambda device: {"device": "x"})
         strange = Result("k", {"dataset": "lost"}, {"test_error": [0.1]}, {"device": "x", "seconds": 1.0})
-        assert Clock(self.CPU, [strange, replace(strange, experiment={"setting": 1})]).guesses
+        assert Clock(self.CPU, [strange, replace(strange, experiment={"setting": 1})], ["lost", "digits"]).guesses
 
 
 def test_overview_counts_what_is_recorded(collections, monkeypatch):
     todo = tasks("paper", collections=collections, datasets=["digits"])
     store = [result_of(row("Baseline").experiment), result_of(row("LS").experiment.with_seeds(2)[1])]
-    clock = Clock(torch.device("cpu"), [])
+    clock = Clock(torch.device("cpu"), [], ["digits"])
     monkeypatch.setattr(clock, "seconds", lambda experiment: 1800.0)
     table = overview(todo, Recorded(store), clock)
     assert [*table] == ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]

@@ -1,5 +1,6 @@
 """Results on disk: written whole or not at all, read back as they were, and never mistaken for something else."""
 
+import errno
 import json
 import math
 import multiprocessing
@@ -167,6 +168,35 @@ class TestStore:
             store.save(make_result(), "run")
         assert list((store.root / "shared").iterdir()) == []
 
+    def test_on_a_file_system_without_links(self, store, monkeypatch):
+        def refuse(source, target):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+        path = store.save(make_result(), "run")
+        assert store.save(make_result(test_error=[0.0, 0.0, 0.0]), "run") == path
+        assert [result.last["test_error"] for result in store] == [
+            pytest.approx(make_result().last["test_error"], rel=1e-4)
+        ]
+
+    def test_is_not_there_before_its_observations(self, store, monkeypatch):
+        def fail(path, arrays):
+            raise OSError("no space left on device")
+
+        result = replace(make_result(), observations={"labels": np.ones(3)})
+        with monkeypatch.context() as patched:
+            patched.setattr(results, "_save_arrays", fail)
+            with pytest.raises(OSError, match="no space"):
+                store.save(result, "run")
+        assert list((store.root / "shared").iterdir()) == []
+        store.save(result, "run")
+        assert [each.observations["labels"].tolist() for each in store] == [[1.0, 1.0, 1.0]]
+
+    @pytest.mark.parametrize("folder", ["../elsewhere", "/tmp"])
+    def test_lies_in_its_folder(self, folder, store):
+        with pytest.raises(ValueError, match=f"folder must lie in .*, and '{folder}' does not"):
+            store.save(make_result(), "run", folder=folder)
+
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_many_writers_leave_one_result(self, store):
         context = multiprocessing.get_context("fork")
@@ -225,9 +255,17 @@ class TestForeignFiles:
 
     def test_observations_that_cannot_be_read_are_named_too(self, store):
         path = store.save(replace(make_result(), observations={"labels": np.ones(3)}), "run")
+        whole = path.with_suffix(".npz").read_bytes()
         path.with_suffix(".npz").write_bytes(b"PK\x03\x04 cut short")
         with pytest.warns(UserWarning, match="is passed over"):
             assert list(store) == []
+        for place in range(len(whole)):  # whatever a single wrong byte makes of it
+            damaged = bytearray(whole)
+            damaged[place] ^= 0xFF
+            path.with_suffix(".npz").write_bytes(damaged)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                assert len(list(store)) == 1 - sum("is passed over" in str(each.message) for each in said)
 
     def test_a_result_of_another_experiment_under_this_name_is_left_alone(self, store):
         other = make_result(Experiment(seed=1))

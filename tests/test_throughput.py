@@ -41,6 +41,11 @@ def test_trains_over_the_end_of_an_epoch(method, copies, monkeypatch):
     assert all(speed > 0 for speed in speeds.values())
 
 
+def test_may_take_more_steps_than_the_experiment_has():
+    short = Experiment(subset=50, batch_size=50, epochs=2, schedule="one_cycle")
+    assert throughput(short, steps=10, device="cpu")["training"] > 0
+
+
 def test_a_teacher_need_not_be_trained():
     teacher = Experiment(epochs=10**6)
     assert throughput(Experiment(method="knowledge_distillation", teacher=teacher), steps=1)["training"] > 0

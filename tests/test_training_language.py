@@ -8,12 +8,14 @@ import signal
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
-from labelreg import experiments, methods, networks
+from labelreg import experiments, methods, networks, observers
 from labelreg.data import SequenceLoader, load, registry
 from labelreg.data.language import make_dataset
+from labelreg.evaluation import recall_at_1
 from labelreg.experiments import Experiment
+from labelreg.functional import nar_targets
 from labelreg.methods import CrossEntropy, LabelSmoothing
 from labelreg.results import Result
 from labelreg.training import Interrupted, Recipe, Trainer
@@ -334,3 +336,24 @@ class TestExperiment:
     def test_the_best_epoch_is_that_of_the_lowest_perplexity(self):
         history = {"test_error": [0.5, 0.6, 0.7], "test_perplexity": [90.0, 70.0, 80.0]}
         assert Result("", {}, history, {}).best == {"test_error": 0.6, "test_perplexity": 70.0}
+
+
+def test_every_word_is_watched_beside_its_own_label():
+    trainer = make_trainer("network_as_regularization")
+    trainer.network.eval(), trainer.method.eval()
+    columns = 10
+    rows = len(DATASET.train) // columns
+    inputs, targets = (
+        values[: rows * columns].view(columns, rows).t() for values in (DATASET.train.inputs, DATASET.train.targets)
+    )
+    for network in (trainer.network, trainer.method.auxiliary):
+        network.reset_state()
+    with torch.no_grad():
+        logits, auxiliary_logits = trainer.network(inputs), trainer.method.auxiliary(inputs)
+    labels = nar_targets(logits, auxiliary_logits, targets.flatten())
+    seen = observers.disturbed_labels(trainer)
+    torch.testing.assert_close(seen["disturbed_labels"], labels)
+    torch.testing.assert_close(seen["disturbance"], (labels - one_hot(targets.flatten(), 8)).norm(dim=1).mean())
+    features = trainer.features(trainer.dataset.test)
+    expected = recall_at_1(features, trainer.predict(trainer.dataset.test)[1])
+    assert float(observers.embedding(trainer)["recall_at_1"]) == pytest.approx(expected)

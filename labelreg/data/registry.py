@@ -1,6 +1,7 @@
 """Data sets by name, and the folder their files lie in."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +17,10 @@ def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path]
     """Make a function from the data folder to a ``Dataset`` loadable under ``name``.
 
     Raises:
-        ValueError: a function of another module already has that name.
+        ValueError: a function of another module already has that name, or it could not be part of a file's.
     """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"the name of a data set is made of letters, digits, '_', '.' and '-', not {name!r}")
 
     def decorate(function: Callable[[Path], Dataset]) -> Callable[[Path], Dataset]:
         # running a module again, as autoreload does, is no clash

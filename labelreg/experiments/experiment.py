@@ -71,11 +71,11 @@ class Experiment(Recipe):
         object.__setattr__(self, "observe", observe)
         if self.subset is not None:
             settle("subset", self.subset, int)
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, not {self.seed}")
+        if not 0 <= self.seed < 1 << 31:
+            raise ValueError(f"seed must lie in [0, 2^31), not {self.seed}")
         if isinstance(self.teacher, Mapping):
             object.__setattr__(self, "teacher", Experiment(**self.teacher))
-        if any(_is_teacher(option) for option in options) or not isinstance(self.teacher, Experiment | None):
+        if any(is_teacher(option) for option in options) or not isinstance(self.teacher, Experiment | None):
             raise ValueError("the teacher is an experiment, not the name of a network: set teacher, not an option")
         for name in ("holdout", "label_noise"):
             if not 0 <= (value := getattr(self, name)) < 1:
@@ -104,7 +104,7 @@ class Experiment(Recipe):
         network_options = _network_defaults(self.network) | dict(self.network_options)
         auxiliary_options: dict[str, Any] = {}
         for role in methods.network_roles(self.method, options):
-            if not _is_teacher(role):
+            if not is_teacher(role):
                 auxiliary = options.get(role, self.network)
                 auxiliary_options |= network_options if auxiliary == self.network else _network_defaults(auxiliary)
         return replace(
@@ -170,11 +170,11 @@ class Experiment(Recipe):
 
 
 def _hashable(value: Any) -> Any:
-    """A list as a tuple: JSON knows no tuples, and lists have no hash."""
-    return tuple(value) if isinstance(value, list) else value
+    """Lists as tuples: JSON knows no tuples, and lists have no hash."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
-def _is_teacher(option: str) -> bool:
+def is_teacher(option: str) -> bool:
     """Whether an option is the teacher of a method or of one inside it."""
     return option.rpartition(".")[2] == "teacher"
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from labelreg import methods, networks, paths
 from labelreg.data import Dataset, Split, hold_out, load, redraw_labels
-from labelreg.experiments.experiment import Experiment, Options
+from labelreg.experiments.experiment import Experiment, Options, is_teacher
 from labelreg.experiments.recorded import Recorded, as_of_today
 from labelreg.methods import Method
 from labelreg.observers import OBSERVERS
@@ -214,7 +214,13 @@ class _Recorder:
         with self.at_work(experiment) as work:
             if not (work / "weights.pt").exists():
                 self.train(experiment, work)
-        return torch.load(work / "weights.pt", map_location="cpu", weights_only=True)
+        try:
+            return torch.load(work / "weights.pt", map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(
+                f"{work / 'weights.pt'} cannot be read ({reason}); move it away to train {experiment.name} anew"
+            ) from error
 
     def _trained_network(self, experiment: Experiment) -> nn.Module:
         network = _untrained(experiment)
@@ -269,6 +275,9 @@ def _build(
 ) -> tuple[nn.Module, Method, Callable[..., Trainer]]:
     """Build an experiment's network and method, and what makes trainers for its data and recipe."""
     target = resolve_device(device)
+    roles = methods.network_roles(experiment.method, dict(experiment.options))
+    if experiment.teacher and not any(is_teacher(role) for role in roles):
+        raise ValueError(f"{experiment.method} learns from no teacher, and {experiment.teacher.name} is given as one")
     dataset, validation = prepare_data(experiment)
     torch.manual_seed(experiment.seed + GENERATION_STREAM * _generation(experiment))
     network, method = assemble(experiment, dataset, teacher)
@@ -379,8 +388,16 @@ def _folder(experiment: Experiment) -> Path:
     for attempt in itertools.count():
         name = f"{experiment.name}-{experiment.key}{f'-{attempt}' if attempt else ''}"
         settings = paths.runs_root() / name / "settings.json"
-        if not settings.exists() or as_of_today(json.loads(settings.read_text())) == experiment.resolved():
+        if not settings.exists() or _experiment_of(settings) == experiment.resolved():
             return settings.parent
+
+
+def _experiment_of(settings: Path) -> Experiment | None:
+    """The experiment of a folder; None where its settings cannot be read or cannot be set any more."""
+    try:
+        return as_of_today(json.loads(settings.read_text()))
+    except ValueError:
+        return None
 
 
 def _progress_line(experiment: Experiment, row: Mapping[str, float]) -> str:

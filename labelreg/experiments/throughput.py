@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain, count, islice
 
 import torch
@@ -32,7 +33,8 @@ def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto")
     Raises:
         ValueError: what :func:`labelreg.experiments.run` raises, or a text, whose batches are no samples.
     """
-    trainer = prepare_training(experiment, device)
+    # long enough for the schedule to last
+    trainer = prepare_training(replace(experiment, epochs=max(experiment.epochs, WARM_UP + steps)), device)
     if trainer.dataset.task != "classification":
         raise ValueError(f"throughput is measured on samples of classes, and {experiment.dataset} is a text")
     trainer.network.train()

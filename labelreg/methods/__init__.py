@@ -21,6 +21,7 @@ from labelreg.methods.base import Criterion, Method, Step, Wrapper
 
 _INNER = "cross_entropy"  # the method inside another, where none is chosen
 _METHOD = (Method, Method | None)  # annotations of a method inside another
+_KINDS = (bool, int, float, str, nn.Module, *_METHOD)
 # parameters that the data decides
 _FILLED = ("num_classes", "pixel_std")
 
@@ -162,7 +163,16 @@ def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name."""
     parameters = inspect.signature(find(name), eval_str=True).parameters
     # a class without a constructor of its own shows nn.Module's *args and **kwargs
-    return {key: each for key, each in parameters.items() if each.kind is each.POSITIONAL_OR_KEYWORD}
+    named = {
+        key: each for key, each in parameters.items() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    }
+    for key, each in named.items():
+        if key not in _FILLED and each.annotation not in _KINDS:
+            raise TypeError(
+                f"{find(name).__name__}'s parameter {key} is an option, and so must be annotated as one of bool, int, "
+                f"float, str, nn.Module, Method and Method | None, not as {each.annotation}"
+            )
+    return named
 
 
 def _inside(key: str, chosen: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

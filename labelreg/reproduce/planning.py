@@ -65,13 +65,13 @@ def tasks(
         FileNotFoundError: a data set is not on disk and cannot be fetched.
     """
     collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
-    networks, methods = list(networks) or network_names(), list(methods) or _printed_methods()
+    networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
     for kind, names, known in (
         ("profile", [profile], PROFILES),
         ("collection", collections, COLLECTIONS),
         ("data set", datasets, dataset_names()),
         ("network", networks, network_names()),
-        ("method in any table or figure", methods, _printed_methods()),
+        ("method in any table or figure", methods, printed_methods()),
     ):
         for name in names:
             if name not in known:
@@ -94,7 +94,8 @@ def tasks(
     return list(found.values())
 
 
-def _printed_methods() -> list[str]:
+def printed_methods() -> list[str]:
+    """Return the methods as the tables and figures call them."""
     items = (item for collection in COLLECTIONS.values() for item in collection.items.values())
     return list(dict.fromkeys(row.method for item in items for row in item.rows))
 

@@ -28,24 +28,28 @@ class Clock:
 
     Args:
         device: where the runs will be made.
-        results: recorded runs, of which those made on such a device count.
+        results: recorded runs, of which those count that were made on such a device,
+        datasets: and on these data sets, which are on disk.
     """
 
-    def __init__(self, device: torch.device, results: Iterable[Result]):
+    def __init__(self, device: torch.device, results: Iterable[Result], datasets: Iterable[str]):
         self._device = provenance(device)["device"]
         self._guess = GUESSED_SPEED.get(device.type, GUESSED_SPEED["cpu"])
+        self._datasets = set(datasets)
         self._speeds: dict[str, list[float]] = {}
         for result in results:
             self.learn(result)
 
     def learn(self, result: Result) -> None:
-        """Take a run into account, where it was made on such a device and its data set is on disk."""
-        experiment = as_of_today(result.experiment)
-        if result.provenance.get("device") != self._device or experiment is None:
+        """Take a run into account, where it was made on such a device and on one of the data sets."""
+        experiment, made = as_of_today(result.experiment), result.provenance
+        if made.get("device") != self._device or "seconds" not in made:
+            return
+        if experiment is None or experiment.dataset not in self._datasets:
             return
         try:
-            speed = training_operations(experiment) / max(result.provenance["seconds"], 0.1)
-        except (FileNotFoundError, ValueError):
+            speed = training_operations(experiment) / max(made["seconds"], 0.1)
+        except ValueError:  # a network or method of another version
             return
         self._speeds.setdefault(experiment.network, []).append(speed)
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
@@ -64,13 +64,15 @@ def record(
 
     Raises:
         KeyboardInterrupt: on SIGINT or SIGTERM, when all processes have saved what they did.
+        concurrent.futures.BrokenExecutor: a process was killed.
         ValueError: jobs is not positive, or there is no such device.
     """
     if jobs < 1:
         raise ValueError(f"jobs is the number of processes, at least 1, not {jobs}")
     target = resolve_device(device)
     results = results_so_far(output)
-    recorded, clock = Recorded(results), Clock(target, results)
+    todo = list(todo)
+    recorded, clock = Recorded(results), Clock(target, results, {task.experiment.dataset for task in todo})
     waiting = [task for task in todo if recorded.find(task.experiment) is None]
     total, finished, failures = len(waiting), 0, []
     context = multiprocessing.get_context("spawn")  # a process with a GPU cannot be forked
@@ -99,6 +101,12 @@ def record(
         except KeyboardInterrupt:
             stop.set()
             raise
+        except BrokenExecutor as error:
+            names = "; ".join(task.name for task in running.values())
+            raise type(error)(
+                f"a process was killed, for want of memory perhaps, while these ran: {names}. "
+                "The same command goes on from their last finished epochs"
+            ) from error
     progress(f"{finished} of {total} runs recorded, {total - finished} left")
     return failures
 
