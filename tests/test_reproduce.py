@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -342,6 +343,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {tests!r})
 from dataclasses import replace
+from pathlib import Path
 from test_reproduce import BASE, make_task
 from labelreg.reproduce import record
 if __name__ == "__main__":
@@ -358,7 +360,9 @@ def start(tmp_path):
     def begin(epochs, seeds):
         program = tmp_path / "program.py"
         program.write_text(PROGRAM.format(tests=os.path.dirname(__file__), epochs=epochs, seeds=seeds))
-        process = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         started.append(process)
         return process
 
@@ -390,6 +394,20 @@ def test_a_killed_command_loses_at_most_the_epoch_under_way(start, number):
     assert process.returncode != 0
     with Store().claim(experiment.resolved().key):  # the process that trained goes too, and lets go of it
         assert saved + 2 <= epochs_saved(experiment) < 20_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_a_killed_process_of_the_pool_is_told_with_what_it_ran(start):
+    process = start(20_000, 1)
+    wait_for(lambda: epochs_saved(replace(BASE, epochs=20_000)))
+    tasks = f"/proc/{process.pid}/task"
+    children = [int(pid) for task in os.listdir(tasks) for pid in Path(tasks, task, "children").read_text().split()]
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 1
+    assert "a process was killed" in said
+    assert "while these ran: one table1: Baseline on digits, mlp, seed 0. The same command goes on" in said
 
 
 def test_two_commands_share_a_folder(start):

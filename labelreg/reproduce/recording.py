@@ -90,7 +90,8 @@ def record(
                     waiting.remove(task)
                     running[pool.submit(_make, task, str(target), output)] = task
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    task, outcome = running.pop(future), future.result()
+                    outcome = future.result()
+                    task = running.pop(future)
                     line = f"{task.name}: {outcome.message}"
                     if outcome.result is not None:
                         clock.learn(outcome.result)
