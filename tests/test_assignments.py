@@ -23,7 +23,7 @@ SETTINGS = {
     "weight_decay": st.floats(0, 0.1),
     "schedule": st.sampled_from(["multi_step", "one_cycle", "cosine", "constant", "plateau"]),
     "milestones": st.lists(st.integers(1, 500), max_size=4).map(tuple),
-    "decay": st.floats(0, 1),
+    "decay": st.floats(0.01, 0.99),
     "precision": st.sampled_from(["float32", "bfloat16"]),
     "sequence_length": st.integers(1, 100),
     "clip_norm": st.floats(0, 10),
