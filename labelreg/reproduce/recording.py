@@ -64,7 +64,7 @@ def record(
 
     Raises:
         KeyboardInterrupt: on SIGINT or SIGTERM, when all processes have saved what they did.
-        concurrent.futures.BrokenExecutor: a process was killed.
+        RuntimeError: a process was killed.
         ValueError: jobs is not positive, or there is no such device.
     """
     if jobs < 1:
