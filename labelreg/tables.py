@@ -172,6 +172,8 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     )
     if table.chosen.isna().all():
         shown = shown.drop(columns="best validation epoch")
+    if metric == "test_perplexity":  # which says the same
+        shown = shown.drop(columns="NLL, nats")
     missing = [row for row in item.rows if row.method not in table.index]
     commands = [command(row.experiment.at(profile), PROFILES["fast"].seeds) for row in missing]
     folded = pd.DataFrame({heading: map(_folded, commands)}, index=[row.method for row in missing])

@@ -167,6 +167,7 @@ class TestRecordedAgainstBaseline:
         shown = show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").data
         assert shown["test perplexity"].iloc[0] == "100.00 ± 0.00"
         assert shown["best validation epoch"].iloc[1] == "400.00"
+        assert "NLL, nats" not in shown
         assert "dataset=ptb" in shown["test perplexity"]["NaR"]
 
     def test_nothing_recorded_is_all_commands(self):
