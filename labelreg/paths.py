@@ -1,8 +1,10 @@
-"""Where things lie on disk: each folder can be moved by an environment variable."""
+"""Where things lie on disk: each folder can be moved by an environment variable; and how a file gets there whole."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -30,3 +32,14 @@ def results_root() -> Path:
 def runs_root() -> Path:
     """Folder of checkpoints and trained weights: ``LABELREG_RUNS``, else ``data/runs``."""
     return Path(os.environ.get("LABELREG_RUNS") or project_root() / "data" / "runs")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield where to write what becomes the file once it is whole; where writing fails, nothing is left of it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

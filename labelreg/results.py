@@ -304,15 +304,10 @@ def _publish(unfinished: Path, path: Path) -> None:
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
     kept = {name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()}
-    try:
-        with open(unfinished, "wb") as file:
-            np.savez_compressed(file, **kept)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with paths.replacing(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez_compressed(file, **kept)
 
 
 def _rounded(value: float) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import threading
 import time
@@ -22,6 +21,7 @@ from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.evaluation import perplexity_from_nll, summarise_batches
 from labelreg.methods import Method, Step
 from labelreg.networks import features, reset_state
+from labelreg.paths import replacing
 
 SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant", "plateau")
 OPTIMIZERS = ("sgd", "adam")
@@ -309,12 +309,8 @@ class Trainer:
             **{name: getattr(self, name) for name in _PROGRESS},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as unfinished:
             torch.save(state, unfinished)
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     def load(self, path: Path) -> None:
         """Continue where the checkpoint was written.

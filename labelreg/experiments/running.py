@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -202,8 +201,8 @@ class _Recorder:
             experiment, self.device, self.progress, lambda: self._trained_network(experiment.teacher), checkpoint
         )
         states = {"network": trained.network.state_dict(), "method": trained.method.state_dict()}
-        torch.save(states, work / "weights.tmp")
-        os.replace(work / "weights.tmp", work / "weights.pt")
+        with paths.replacing(work / "weights.pt") as unfinished:
+            torch.save(states, unfinished)
         if self.find(experiment) is None:
             self.store.save(trained.result, experiment.name, self.folder)
         for finished in (checkpoint, checkpoint.with_name("preparation.pt")):
@@ -377,9 +376,8 @@ def _work_folder(experiment: Experiment) -> Iterator[Path]:
     with FileLock(folder / "lock"):
         settings = folder / "settings.json"
         if not settings.exists():
-            unfinished = settings.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(experiment.resolved().as_dict(), indent=1) + "\n")
-            os.replace(unfinished, settings)
+            with paths.replacing(settings) as unfinished:
+                unfinished.write_text(json.dumps(experiment.resolved().as_dict(), indent=1) + "\n")
         yield folder
 
 
