@@ -1,0 +1,133 @@
+"""Options of methods and networks: arguments of a function, checked and completed by its annotations with pydantic."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, create_model
+from pydantic import validate_call as _validate_call
+
+from labelreg.names import unknown
+
+# An int is welcome as a float; nothing else is converted. Neither infinity nor NaN can be set, or written to JSON.
+STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
+
+
+def as_tuple(value: Any) -> Any:
+    """Return a list as a tuple, and a single number as a tuple of one: JSON has no tuples, and lists have no hash."""
+    if isinstance(value, list | tuple):
+        return tuple(each if not isinstance(each, list) else as_tuple(each) for each in value)
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)]
+
+
+class Options(Mapping[str, Any]):
+    """Options by name: a mapping that cannot be changed, so that it has a hash."""
+
+    def __init__(self, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
+        self._options = dict(sorted(dict(options).items()))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._options[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._options)
+
+    def __len__(self) -> int:
+        return len(self._options)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self._options.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._options)
+
+
+def checked(function: Callable) -> Callable:
+    """Check the arguments of a function by its annotations before each call.
+
+    Raises:
+        ValueError: an argument of the wrong type or out of range, named with what would be right.
+        TypeError: an argument that is missing, or that the function does not have.
+    """
+    call = _validate_call(config=STRICT)(function)
+    names = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked_call(*arguments: Any, **named: Any) -> Any:
+        try:
+            return call(*arguments, **named)
+        except ValidationError as error:
+            kinds = {each["type"] for each in error.errors(include_url=False)}
+            wrong_call = any("argument" in kind for kind in kinds)
+            raise (TypeError if wrong_call else ValueError)(explain(error, names=names)) from None
+
+    return checked_call
+
+
+def options_of(function: Callable) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function or class that can be named, with their annotations evaluated."""
+    parameters = inspect.signature(function, eval_str=True).parameters
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: each for name, each in parameters.items() if each.kind in named}
+
+
+def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> type[BaseModel]:
+    """Return the pydantic model of options, from parameters with annotations."""
+    fields = {
+        key: (each.annotation, ... if each.default is each.empty else each.default) for key, each in parameters.items()
+    }
+    return create_model(name, __config__=STRICT | ConfigDict(frozen=True), **fields)
+
+
+def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Return all options of a model: those chosen, checked, and the others at their defaults.
+
+    Args:
+        model: see :func:`options_model`.
+        chosen: name to value.
+        owner: whose options they are, for the error.
+
+    Raises:
+        ValueError: an unknown option, or a value of the wrong type or out of range.
+    """
+    for name in chosen:
+        if name not in model.model_fields:
+            raise unknown(f"option of {owner}", name, model.model_fields)
+    try:
+        settled = model(**chosen)
+    except ValidationError as error:
+        raise ValueError(explain(error, f"{owner}'s option ")) from None
+    return {name: getattr(settled, name) for name in model.model_fields}
+
+
+def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
+    """Say in one line what pydantic found wrong: the name, what would be right, and what was given.
+
+    Args:
+        error: what pydantic raised.
+        prefix: what to write before every name.
+        names: of the positional arguments, which pydantic numbers.
+    """
+    return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
+
+
+def _explained(problem: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:
+    if problem["type"] == "value_error":  # raised by a validator of ours, and complete by itself
+        return str(problem["ctx"]["error"])
+    first, *rest = problem["loc"]
+    name = prefix + ".".join(map(str, [names[first] if names and isinstance(first, int) else first, *rest]))
+    if problem["type"].startswith("missing"):
+        return f"{name} is missing"
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"there is no argument {name}"
+    what = problem["msg"].removeprefix("Input ")
+    return f"{name} {what[0].lower()}{what[1:]}, got {problem['input']!r}"
