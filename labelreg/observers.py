@@ -34,9 +34,9 @@ NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
 
 
-def only_last(observer: Observer) -> Observer:
-    """Mark an observer to be called after the last epoch alone."""
-    observer.only_last = True
+def at_end(observer: Observer) -> Observer:
+    """Mark an observer to be called after the last epoch only."""
+    observer.at_end = True
     return observer
 
 
@@ -147,7 +147,7 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-@only_last
+@at_end
 def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
 
@@ -174,7 +174,7 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in seen.items()}
 
 
-@only_last
+@at_end
 @checked_by(_can_be_attacked)
 def robustness(trainer: Trainer) -> dict[str, Tensor]:
     """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
@@ -235,7 +235,7 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
     return {"vote_error": torch.tensor(top_k_error(logits, targets))}
 
 
-@only_last
+@at_end
 @checked_by(_looks_at_images)
 def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     """How well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
