@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, ValidationInfo, field_validator
@@ -192,7 +191,7 @@ class Experiment(Recipe):
             changed[name] = self.teacher.changes() if name == "teacher" else value
         return changed
 
-    @cached_property
+    @property
     def key(self) -> str:
         """Hash of all settings for file names, 12 hexadecimal digits."""
         canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
@@ -227,11 +226,18 @@ class Experiment(Recipe):
         return self.but(**changes)
 
     def with_seeds(self, count: int) -> list[Self]:
-        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along."""
+        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along.
+
+        Raises:
+            ValueError: a seed beyond 2^31 - 1.
+        """
+        if count:
+            self.but(seed=self.seed + count - 1)  # the others lie between
         return [self._shifted(offset) for offset in range(count)]
 
     def _shifted(self, offset: int) -> Self:
-        return self.but(seed=self.seed + offset, teacher=self.teacher and self.teacher._shifted(offset))
+        teacher = self.teacher and self.teacher._shifted(offset)
+        return self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
 
 
 # what starts over where a setting changes
