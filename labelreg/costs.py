@@ -1,25 +1,34 @@
-"""What a training step costs, in counted floating-point operations: times depend on the machine, counts do not."""
+"""The cost of training in counted floating-point operations, which, unlike time, do not depend on the machine.
+
+Counted are matrix products and convolutions, which make up nearly all of it.
+"""
 
 from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelreg.data import Batch
-from labelreg.methods import Method
+from labelreg import networks
 from labelreg.networks import inject
+from labelreg.options import Options
+
+if TYPE_CHECKING:
+    from labelreg.data import Batch
+    from labelreg.methods import Method
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
-    """Count the floating-point operations of a training step, forward and backward, without the optimizer.
+    """Count the operations of a training step, forward and backward, without the optimizer.
 
-    Matrix products and convolutions are counted, which leaves little out. The step is made once before, uncounted,
-    since a method may look at the network first.
+    A step is made before the counted one, since a method may examine the network in its first.
 
     Args:
-        method: how the batch becomes a loss.
-        network: what is trained; it gets gradients, and nothing is updated.
+        method: computes the loss of the batch.
+        network: to train; it gets gradients but is not updated.
         batch: with the views that the method asks for.
     """
     method.step(network, batch)
@@ -28,17 +37,46 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     return counter.get_total_flops()
 
 
+def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
+    """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
+
+    Nothing is computed or drawn: the network is on PyTorch's meta device.
+
+    Args:
+        network_name: one of :func:`labelreg.networks.names`.
+        num_classes: K; of a language model, the number of words.
+        **options: of the network.
+
+    Raises:
+        ValueError: see :func:`labelreg.networks.build`.
+    """
+    complete = Options(networks.complete_options(network_name, options))
+    return _forward_operations(network_name, num_classes, complete)
+
+
+@functools.cache
+@torch.no_grad()
+def _forward_operations(name: str, num_classes: int, options: Options) -> int:
+    shape = networks.input_shape(name)
+    with torch.device("meta"):
+        network = networks.build(name, num_classes, **options).eval()
+        sample = torch.empty(1, *shape) if shape else torch.empty(1, 1, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        network(sample)
+    return counter.get_total_flops()
+
+
 @torch.no_grad()
 def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
-    """Return the share of a forward pass's operations that lie behind a layer, in [0, 1] (rho).
+    """Return the share of a forward pass's operations that come after a layer, in [0, 1] (rho).
 
     Args:
         network: any network.
-        inputs: (B, ...), whatever it takes.
-        layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the classifier's MLP.
+        inputs: (B, ...).
+        layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the final MLP.
 
     Raises:
-        ValueError: what :func:`labelreg.networks.inject` raises.
+        ValueError: see :func:`labelreg.networks.inject`.
     """
     counts = []
     for copies in (1, 2):

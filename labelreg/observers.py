@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot, softmax
 
 from labelreg import functional as F
 from labelreg.data import Split
-from labelreg.evaluation import (
+from labelreg.metrics import (
     detection_auroc,
     expected_calibration_error,
     fit_temperature,

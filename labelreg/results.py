@@ -306,7 +306,7 @@ def _publish(unfinished: Path, path: Path) -> None:
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
     kept = {name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()}
-    with paths.replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
 
 

@@ -12,12 +12,13 @@ from labelreg import methods, papers
 PACKAGE = Path(labelreg.__file__).parent
 # from the ground up; rooms of one level do not know each other
 LEVELS = (
-    ("checks", "paths"),
+    ("checks", "names", "paths"),
+    ("options",),
     ("functional",),
     ("networks",),
     ("data",),
     ("methods", "regression"),
-    ("costs", "evaluation"),
+    ("costs", "metrics"),
     ("training",),
     ("observers",),
     ("results",),
@@ -95,7 +96,7 @@ def words(path):
                 yield value.lower()
 
 
-@pytest.mark.parametrize("room", ["training.py", "evaluation.py", "sweeps.py", "results.py"])
+@pytest.mark.parametrize("room", ["training.py", "metrics.py", "sweeps.py", "results.py"])
 def test_knows_no_method_by_name(room):
     classes = [methods.find(name).__name__.lower() for name in methods.names()]
     text = "\n".join(words(PACKAGE / room))

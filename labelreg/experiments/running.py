@@ -201,7 +201,7 @@ class _Recorder:
             experiment, self.device, self.progress, lambda: self._trained_network(experiment.teacher), checkpoint
         )
         states = {"network": trained.network.state_dict(), "method": trained.method.state_dict()}
-        with paths.replacing(work / "weights.pt") as unfinished:
+        with paths.atomic_write(work / "weights.pt") as unfinished:
             torch.save(states, unfinished)
         if self.find(experiment) is None:
             self.store.save(trained.result, experiment.name, self.folder)
@@ -376,7 +376,7 @@ def _work_folder(experiment: Experiment) -> Iterator[Path]:
     with FileLock(folder / "lock"):
         settings = folder / "settings.json"
         if not settings.exists():
-            with paths.replacing(settings) as unfinished:
+            with paths.atomic_write(settings) as unfinished:
                 unfinished.write_text(json.dumps(experiment.resolved().as_dict(), indent=1) + "\n")
         yield folder
 
