@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
-from labelreg.checks import unknown
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
+from labelreg.names import unknown
 
-_DEFAULTS = {field.name: field.default for field in fields(Experiment)}
+_DEFAULTS = {name: field.default for name, field in Experiment.model_fields.items()}
 _GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 
 

@@ -1,24 +1,21 @@
-"""The command line."""
+"""The command line. What a command needs is imported when it is called: help and a mistyped setting answer at once."""
 
 from __future__ import annotations
 
-import inspect
 import sys
 import warnings
-from collections.abc import Iterable
-from concurrent.futures import BrokenExecutor
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pandas as pd
 import typer
 
-from labelreg import __version__, assignments, data, methods, networks, paths
-from labelreg import reproduce as reproduction
-from labelreg.experiments import PROFILES, Experiment, Recorded, resolve_device, throughput
-from labelreg.reproduce import COLLECTIONS
-from labelreg.results import Store, provenance
-from labelreg.sweeps import run_all
-from labelreg.training import Diverged
+from labelreg import __version__, paths
+from labelreg.experiment import PROFILES, Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from labelreg.results import Result
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train networks on softened, dynamic or decoupled labels, and compare with what the papers report.",
 )
+
+_Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+_Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
 
 @app.command()
@@ -39,93 +39,86 @@ def run(
             "options.smoothing=0.1 epochs=30. An unknown name is an error.",
         ),
     ] = None,
-    profile: Annotated[str, typer.Option(help=f"How much: {', '.join(PROFILES)}.")] = "quick",
+    profile: _Profile = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, the experiment's own and those after it.")] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there are cores.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: _Device = "auto",
     results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
 
     A quick run is a look, not a result: it is trained anew each time, and recorded only where --results names a folder.
     """
-    experiment = Experiment().at(profile, **assignments.parse(settings or []))
-    results = results or None
-    record = profile != "quick" or results is not None
-    try:
-        finished = run_all(
-            experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results, progress=_say
-        )
-    except KeyboardInterrupt as interruption:  # caught here, as typer would end the program without a word
-        _say(str(interruption) or "interrupted")
-        raise typer.Exit(130) from None
+    experiment = _experiment(profile, settings)
+    record = profile != "quick" or bool(results)
+    finished = _run_all(experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results or None)
     rows = [
-        {"seed": each.seed, "error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
-        | {"best error %": 100 * result.best["test_error"], "key": result.key}
+        {
+            "seed": each.seed,
+            "error %": 100 * result.last["test_error"],
+            "ECE %": 100 * result.last["test_ece"],
+            "best error %": 100 * result.best["test_error"],
+            "key": each.key,
+        }
         for each, result in finished.items()
     ]
-    _print(
-        pd.DataFrame(rows).round(2), f"{experiment.method} on {experiment.dataset}, last epoch of {experiment.epochs}"
-    )
+    _print(rows, f"{experiment.method} on {experiment.dataset}, last epoch of {experiment.epochs}")
 
 
 @app.command()
 def reproduce(
     minutes: Annotated[float, typer.Option(min=0, help="Budget of time; 0 shows what there is to run.")] = 0.0,
-    profile: Annotated[str, typer.Option(help=f"How much: {', '.join(PROFILES)}.")] = "fast",
-    papers: Annotated[
-        str, typer.Option(help=f"Whose tables and figures, of {','.join(COLLECTIONS)}; by default all.")
-    ] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas; they have to be on disk.")] = "cifar100",
+    profile: _Profile = "fast",
+    papers: Annotated[str, typer.Option(help="Keys of papers, or shared for the benchmark; by default all.")] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[
         str, typer.Option(help="Methods by their printed names, separated by commas; by default all.")
     ] = "",
     seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the profile's.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: _Device = "auto",
     output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
 ) -> None:
     """Record the runs that the papers' tables and figures need, the most telling first, until the time is over.
 
-    The same command goes on where it was stopped; what is recorded is never run again.
+    The same command resumes where it was stopped; what is recorded is never run again.
     """
-    todo = reproduction.tasks(
+    from labelreg.papers.plan import overview, plan, printed_methods
+    from labelreg.results import Recorded, Store
+    from labelreg.running import Runtimes, resolve_device
+
+    todo = plan(
         profile,
         collections=_listed(papers),
         datasets=_listed(dataset),
         networks=_listed(network),
-        methods=_listed(methods, reproduction.printed_methods()),
+        methods=_listed(methods, printed_methods()),
         seeds=seeds,
     )
     if not todo:
         typer.echo("no table or figure asks for such a run")
         return
-    output = output or None
-    results = reproduction.results_so_far(output)
-    clock = reproduction.Clock(resolve_device(device), results, {task.experiment.dataset for task in todo})
-    plan = reproduction.overview(todo, Recorded(results), clock)
-    _print(plan, f"runs at {profile}, in their order")
-    typer.echo(
-        f"{plan.recorded.sum()} of {len(todo)} runs recorded; what is left takes about {plan.hours.sum() / jobs:.1f} "
-        f"hours with jobs={jobs}" + (", guessed: nothing is recorded on such a device yet" if clock.guesses else "")
-    )
-    if not minutes:
-        return
-    try:
-        failures = reproduction.record(todo, minutes=minutes, jobs=jobs, device=device, output=output, progress=_say)
-    except KeyboardInterrupt:
-        _say("stopped; the same command goes on from there")
-        raise typer.Exit(130) from None
-    if failures:
-        raise typer.Exit(1)
+    results = [*Store(), *(Store(output) if output else ())]
+    recorded, runtimes = Recorded(results), Runtimes(results, resolve_device(device))
+    table = overview(todo, recorded, runtimes)
+    _print(table, f"runs at {profile}, in their order")
+    hours = table.hours.sum(skipna=False) / jobs
+    known = f"about {hours:.1f} hours" if hours == hours else "a time that no recorded run on this device tells"
+    typer.echo(f"{table.recorded.sum()} of {len(todo)} runs recorded; what is left takes {known} with jobs={jobs}")
+    missing = [task.experiment for task in todo if recorded.find(task.experiment) is None]
+    if minutes and missing:
+        _run_all(missing, jobs=jobs, device=device, results=output or None, minutes=minutes)
 
 
 @app.command()
 def status() -> None:
     """Show how much of the papers' tables and figures is recorded, and how far it is from what they print."""
+    from labelreg.papers.plan import coverage
+    from labelreg.results import Store
+
     store = list(Store())
-    _print(reproduction.coverage(store), "cells of the tables and curves of the figures")
+    _print(coverage(store), "cells of the tables and curves of the figures")
     typer.echo(f"{len(store)} recorded runs in {paths.results_root()}")
 
 
@@ -134,12 +127,16 @@ def show_throughput(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings of the experiment, as for run.")
     ] = None,
-    profile: Annotated[str, typer.Option(help=f"How much: {', '.join(PROFILES)}.")] = "fast",
+    profile: _Profile = "fast",
     steps: Annotated[int, typer.Option(min=1, help="How many training steps to time.")] = 50,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    device: _Device = "auto",
 ) -> None:
-    """Measure how many samples a second an experiment trains on, beside a bare loop of cross-entropy."""
-    experiment = Experiment().at(profile, **assignments.parse(settings or []))
+    """Measure how many samples per second an experiment trains on, beside a bare loop of cross-entropy."""
+    experiment = _experiment(profile, settings)
+    from labelreg.costs import throughput
+    from labelreg.results import provenance
+    from labelreg.running import resolve_device
+
     measured = throughput(experiment, steps=steps, device=device)
     for loop, speed in measured.items():
         typer.echo(f"{loop:9}{speed:10,.0f} samples/s")
@@ -154,9 +151,11 @@ def show_data(
 ) -> None:
     """Load a data set, downloading it where that is needed and possible, and say what is in it."""
     if not name:
-        typer.echo(f"data sets are looked for in {data.data_root()} (LABELREG_DATA moves it)")
+        typer.echo(f"data sets are looked for in {paths.data_root()} (LABELREG_DATA moves it)")
         return
-    loaded = data.load(name, root=root)
+    from labelreg.data import load
+
+    loaded = load(name, root=root)
     rows = [
         {
             "split": split,
@@ -171,22 +170,29 @@ def show_data(
 
 @app.command(name="networks")
 def show_networks() -> None:
-    """List the networks."""
-    _list(networks.names())
+    """List the networks and their options with defaults."""
+    from labelreg import networks
+
+    for name in networks.names():
+        _list_options(name, networks.options(name))
 
 
 @app.command(name="methods")
 def show_methods() -> None:
     """List the methods and their options with defaults."""
+    from labelreg import methods
+
     for name in methods.names():
-        options = [f"{key}={option.default}" for key, option in methods.options(name).items() if _has_default(option)]
-        typer.echo(f"{name}  {' '.join(options)}".rstrip())
+        _list_options(name, methods.options(name))
 
 
 @app.command(name="datasets")
 def show_datasets() -> None:
     """List the data sets."""
-    _list(data.names())
+    from labelreg import data
+
+    for name in data.names():
+        typer.echo(name)
 
 
 @app.command()
@@ -195,8 +201,26 @@ def version() -> None:
     typer.echo(__version__)
 
 
-def _has_default(option: inspect.Parameter) -> bool:
-    return option.default is not inspect.Parameter.empty
+def _experiment(profile: str, settings: list[str] | None) -> Experiment:
+    from labelreg.assignments import parse
+
+    chosen = parse(settings or [])
+    return Experiment().at(profile, **chosen)
+
+
+def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experiment, Result]:
+    """Run experiments; an interruption is told in one line, several failures in one line each."""
+    from labelreg.running import run_all
+
+    try:
+        return run_all(experiments, progress=_say, **options)
+    except KeyboardInterrupt as interruption:  # of which typer would say nothing
+        _say(str(interruption) or "interrupted")
+        raise typer.Exit(130) from None
+    except ExceptionGroup as group:
+        for error in group.exceptions:
+            _say(f"labelreg: {error}")
+        raise typer.Exit(2) from None
 
 
 def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
@@ -210,9 +234,9 @@ def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
     return listed
 
 
-def _list(names: Iterable[str]) -> None:
-    for name in names:
-        typer.echo(name)
+def _list_options(name: str, options: Mapping[str, Any]) -> None:
+    defaults = [f"{key}={option.default}" for key, option in options.items() if option.default is not option.empty]
+    typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
 
 
 def _say(line: str) -> None:
@@ -220,6 +244,8 @@ def _say(line: str) -> None:
 
 
 def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
+    import pandas as pd
+
     table = pd.DataFrame(rows).to_string(index=False, na_rep="-", float_format="{:.2f}".format)
     typer.echo(f"{title}\n\n{table}\n")
 
@@ -229,6 +255,6 @@ def main() -> None:
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app()
-    except (ValueError, TypeError, OSError, Diverged, BrokenExecutor) as error:
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
         _say(f"labelreg: {error}")
         sys.exit(2)

@@ -51,6 +51,21 @@ class Options(Mapping[str, Any]):
         return repr(self._options)
 
 
+class Settings(BaseModel):
+    """A frozen model of settings, whose error is one line: the setting, what would be right, and what was given."""
+
+    model_config = STRICT | ConfigDict(frozen=True, validate_default=True)
+
+    def __init__(self, **settings: Any):
+        for name in settings:
+            if name not in type(self).model_fields:
+                raise unknown("setting", name, type(self).model_fields)
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ValueError(explain(error)) from None
+
+
 def checked(function: Callable) -> Callable:
     """Check the arguments of a function by its annotations before each call.
 

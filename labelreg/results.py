@@ -1,8 +1,7 @@
-"""Finished runs on disk: one small JSON file a run, read back as results or as a table."""
+"""Finished runs on disk: one small JSON file per run, read back as results or as a table."""
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import math
@@ -12,60 +11,64 @@ import subprocess
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import torch
 from filelock import FileLock, Timeout
-from scipy.special import stdtrit
 
 import labelreg
 from labelreg import paths
+from labelreg.experiment import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
 
 SCHEMA = 1
 DIGITS = 5  # significant digits of a recorded number: more than any of them is good for, and small files
+ERRORS_OF_DAMAGED_ARCHIVES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of one run.
+    """The outcome of one run.
 
     Attributes:
-        key: of the experiment.
-        experiment: every setting of the experiment, as plain data, with those that were at their defaults.
-        history: name to its values, one an epoch; fractions, nats and seconds.
-        provenance: device, versions, commit, date of the start (UTC, ISO 8601), the test split's digest, which tells
-            the order of the samples, the number of parameters that were trained, and the seconds that took.
-        observations: name to an array (epochs, ...) of what observers saw, or (1, ...) where they look after the last
-            epoch alone; kept beside the JSON file as ``.npz``.
+        experiment: what was run.
+        history: name to its values, one per epoch: fractions, nats and seconds.
+        provenance: device, versions, commit, date of the start (UTC, ISO 8601), digest of the test split, which
+            identifies the order of the samples, number of trained parameters, and seconds of training.
+        observations: name to an array (epochs, ...) of what observers saw, or (1, ...) of those called at the end only;
+            stored beside the JSON file as ``.npz``.
     """
 
-    key: str
-    experiment: dict[str, Any]
+    experiment: Experiment
     history: dict[str, list[float]]
     provenance: dict[str, Any]
     observations: dict[str, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def last(self) -> dict[str, float]:
-        """What the last epoch recorded."""
+        """The history's values at the last epoch."""
         return {name: values[-1] for name, values in self.history.items()}
 
     @property
     def best(self) -> dict[str, float]:
-        """What the best epoch recorded, by test error or perplexity: chosen on the test set, so no result by itself."""
+        """The history's values at the epoch with the best test error or perplexity.
+
+        That epoch is chosen on the test set, so it is no result by itself.
+        """
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
     def best_epoch(self, split: str) -> int:
-        """Return the position of the epoch with the lowest perplexity or else error on a split.
+        """Return the position of the epoch with the lowest perplexity, or else error, on a split.
 
         Raises:
             KeyError: neither is recorded of the split.
@@ -75,64 +78,82 @@ class Result:
         return int(np.argmin(np.nan_to_num(values, nan=np.inf)))
 
     def epochs(self, name: str) -> np.ndarray:
-        """Return what was recorded under a name, or observed as a scalar: (epochs,).
+        """Return a quantity of the history, or a scalar observation, per epoch: (epochs,).
 
         Raises:
-            KeyError: there is nothing under that name.
+            KeyError: nothing is recorded under that name.
         """
         return np.asarray(self.history[name] if name in self.history else self.observations[name])
 
 
+class Recorded:
+    """Results by experiment.
+
+    A run that observed more than an experiment asks for is its run too: observers change nothing.
+
+    Args:
+        results: the runs.
+    """
+
+    def __init__(self, results: Iterable[Result]):
+        self._results: dict[Experiment, list[Result]] = {}
+        for result in results:
+            self.add(result)
+
+    def add(self, result: Result) -> None:
+        """Add a run."""
+        self._results.setdefault(_unobserved(result.experiment), []).append(result)
+
+    def find(self, experiment: Experiment) -> Result | None:
+        """Return the run of an experiment, or None."""
+        runs = self._results.get(_unobserved(experiment), [])
+        return next((each for each in runs if set(experiment.observe) <= set(each.experiment.observe)), None)
+
+
+def _unobserved(experiment: Experiment) -> Experiment:
+    return experiment.model_copy(update={"observe": ()})
+
+
 class Claimed(RuntimeError):
-    """Another process is at work on what was to be claimed."""
+    """Another process is at work on the same experiment."""
 
 
 class Store:
     """A folder of results.
 
     Args:
-        root: the folder; by default that of the recorded runs. It need not exist yet.
+        root: the folder, ``data/results`` by default. It need not exist yet.
     """
 
     def __init__(self, root: Path | str | None = None):
-        self.root = Path(root) if root is not None else paths.results_root()
+        self.root = paths.results_root() if root is None else Path(root).expanduser()
 
-    def find(self, key: str) -> Result | None:
-        """Return the result with that key, or None. Only files whose name ends with the key are opened."""
-        for path in sorted(self.root.glob(f"**/*-{key}*.json")):
-            result = _read(path)
-            if result is not None and result.key == key:
-                return result
-        return None
+    def find(self, experiment: Experiment) -> Result | None:
+        """Return the result of an experiment, or None; only files that bear its name are opened."""
+        return Recorded(self._read(f"{experiment.name}-*.json")).find(experiment)
 
-    def named(self, name: str) -> Iterator[Result]:
-        """Read the results that were saved under a name, and those whose name goes on from there.
+    def __iter__(self) -> Iterator[Result]:
+        """Read every result, in the order of the files; a file that is no result is named in a warning."""
+        return self._read("*.json")
 
-        They come in the order of the files; what is no result is named in a warning and passed over.
-        """
-        for path in sorted(self.root.glob(f"**/{name}*.json")):
+    def _read(self, pattern: str) -> Iterator[Result]:
+        for path in sorted(self.root.glob(f"**/{pattern}")):
             result = _read(path)
             if result is not None:
                 yield result
 
-    def __iter__(self) -> Iterator[Result]:
-        """Read every result, see :meth:`named`."""
-        return self.named("")
-
     @contextmanager
-    def claim(self, key: str, wait: bool = True) -> Iterator[None]:
-        """Hold a key, so that no other process that shares this folder works on it; its holder's death frees it.
+    def claim(self, experiment: Experiment, wait: bool = True) -> Iterator[None]:
+        """Hold an experiment, so that no other process that shares this folder works on it.
 
         Args:
-            key: what to hold.
+            experiment: what to hold; it is free again when its holder ends, however it ends.
             wait: wait for another holder.
 
         Raises:
-            Claimed: another process holds it, and this one does not wait.
+            Claimed: another process holds it, and ``wait`` is false.
         """
-        claims = self.root / ".claims"
-        claims.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(claims / key)
+        lock = self._lock(experiment.key)
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
@@ -142,54 +163,51 @@ class Store:
         finally:
             lock.release()
 
-    def save(self, result: Result, name: str, folder: str = "shared") -> Path:
-        """Write a result, atomically, and return its file.
+    def _lock(self, name: str) -> FileLock:
+        claims = self.root / ".claims"
+        claims.mkdir(parents=True, exist_ok=True)
+        return FileLock(claims / name)
 
-        A result that is already there stays; a file in the way that is not of these settings stays too, and another
-        name is used.
+    def save(self, result: Result, folder: str = "shared") -> Path:
+        """Write a result unless there is one of the same experiment, and return the file.
+
+        A file of that name that is no such result stays; another name is used then.
 
         Args:
             result: what to write.
-            name: what the file's name begins with.
             folder: folder inside the root.
         """
         target = self.root / folder
         if not target.resolve().is_relative_to(self.root.resolve()):
             raise ValueError(f"folder must lie in {self.root}, and {folder!r} does not")
         target.mkdir(parents=True, exist_ok=True)
-        content = {"schema": SCHEMA} | {name: value for name, value in asdict(result).items() if name != "observations"}
-        content["history"] = {name: [_rounded(value) for value in values] for name, values in result.history.items()}
-        text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"')
-        unfinished = target / f".{result.key}.{os.getpid()}.tmp"
-        try:
-            unfinished.write_text(text + "\n")
-            return self._claim(unfinished, target / f"{name}-{result.key}", result.observations)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-    def _claim(self, unfinished: Path, stem: Path, observations: Mapping[str, np.ndarray]) -> Path:
-        ours = json.loads(unfinished.read_text())
-        for attempt in itertools.count():
-            path = stem.with_name(f"{stem.name}{f'-{attempt}' if attempt else ''}.json")
-            try:
-                if not path.exists() and observations:
-                    # before the result, which is whole once it is there
-                    _save_arrays(path.with_suffix(".npz"), observations)
-                _publish(unfinished, path)
-                return path
-            except FileExistsError:
+        content = _content(result)
+        with self._lock("saving"):
+            for attempt in itertools.count():
+                suffix = f"-{attempt}" if attempt else ""
+                path = target / f"{result.experiment.name}-{result.experiment.key}{suffix}.json"
+                if not path.exists():
+                    break
                 found = _read(path)
-                if found is not None and (found.key, found.experiment) == (ours["key"], ours["experiment"]):
+                if found is not None and found.experiment == result.experiment:
                     return path
+            if result.observations:  # before the result, which is complete once it is there
+                _save_arrays(path.with_suffix(".npz"), result.observations)
+            with paths.replacing(path) as unfinished:
+                unfinished.write_text(content)
+        return path
 
     def table(self) -> pd.DataFrame:
-        """Return all results as a table, a row a run: settings, last and best metrics, provenance."""
+        """Return all results as a table, one row per run: settings, last and best metrics, provenance."""
+        import pandas as pd
+
         rows = []
         for result in self:
+            settings = result.experiment.as_dict()
             best = {f"best_{name}": value for name, value in result.best.items() if name.startswith("test_")}
             # a setting and a metric may have the same name, as the learning rate does: the setting counts
-            last = {name: value for name, value in result.last.items() if name not in result.experiment}
-            rows.append({"key": result.key} | result.experiment | last | best | result.provenance)
+            last = {name: value for name, value in result.last.items() if name not in settings}
+            rows.append(settings | last | best | result.provenance)
         return pd.DataFrame(rows)
 
 
@@ -199,7 +217,7 @@ def paired_difference(
     """Compare two methods on the same seeds.
 
     Args:
-        values: (n,) a metric, one value a seed.
+        values: (n,) a metric, one value per seed.
         baseline: (n,) the same metric of the baseline, in the same order of seeds.
         confidence: of the interval.
 
@@ -209,13 +227,16 @@ def paired_difference(
     Raises:
         ValueError: different lengths, or no values.
     """
+    from scipy.stats import ttest_rel
+
     if len(values) != len(baseline) or not len(values):
         raise ValueError(f"a paired difference needs the same seeds: got {len(values)} values and {len(baseline)}")
-    differences = np.subtract(values, baseline)
-    if len(differences) == 1:
-        return float(differences[0]), float("nan")
-    quantile = stdtrit(len(differences) - 1, (1 + confidence) / 2)
-    return float(differences.mean()), float(quantile * differences.std(ddof=1) / math.sqrt(len(differences)))
+    difference = float(np.mean(np.subtract(values, baseline)))
+    if len(values) == 1:
+        return difference, math.nan
+    with np.errstate(divide="ignore", invalid="ignore"):  # of differences that are all equal
+        interval = ttest_rel(values, baseline).confidence_interval(confidence)
+    return difference, float(interval.high - interval.low) / 2
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
@@ -235,7 +256,9 @@ def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[in
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:
-    """Say what a result is computed with: versions, device, commit, date."""
+    """Return the versions, device, commit and date that a result is computed with."""
+    import torch
+
     device = torch.device(device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{platform.machine()} CPU"
     return {
@@ -253,7 +276,7 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
 def _commit() -> str:
     """Commit of the checkout, marked where the working tree differs from it; empty where there is none.
 
-    A copy without history is told by the environment variable LABELREG_COMMIT.
+    A copy without history can be told its commit by the environment variable LABELREG_COMMIT.
     """
     if told := os.environ.get("LABELREG_COMMIT"):
         return told
@@ -264,8 +287,15 @@ def _commit() -> str:
         return ""
 
 
-# what NumPy raises of an archive that is damaged in one place or another
-_DAMAGES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+def _content(result: Result) -> str:
+    history = {name: [_rounded(value) for value in values] for name, values in result.history.items()}
+    content = {
+        "schema": SCHEMA,
+        "experiment": result.experiment.as_dict(),
+        "history": history,
+        "provenance": result.provenance,
+    }
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"') + "\n"
 
 
 def _read(path: Path) -> Result | None:
@@ -273,34 +303,23 @@ def _read(path: Path) -> Result | None:
         content = json.loads(path.read_text())
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
-        content = {name: content[name] for name in ("key", "experiment", "history", "provenance")}
         if not all(isinstance(content[name], Mapping) for name in ("experiment", "history", "provenance")):
             raise ValueError("experiment, history and provenance are not all objects")
-        content["history"] = {
+        history = {
             name: [math.nan if value is None else value for value in values]
             for name, values in content["history"].items()
         }
-        arrays = path.with_suffix(".npz")
-        if arrays.exists():
+        observations = {}
+        if (arrays := path.with_suffix(".npz")).exists():
             with np.load(arrays) as stored:
-                content["observations"] = {name: stored[name].astype(np.float32) for name in stored}
-        result = Result(**content)
+                observations = {name: stored[name].astype(np.float32) for name in stored}
+        experiment = Experiment.from_recorded(content["experiment"])
+        result = Result(experiment, history, content["provenance"], observations)
         result.best  # noqa: B018 (a history without test errors is no result)
         return result
-    except (*_DAMAGES, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (*ERRORS_OF_DAMAGED_ARCHIVES, ValueError, LookupError, TypeError, AttributeError) as error:
         warnings.warn(f"{path} is no result and is passed over: {type(error).__name__}: {error}", stacklevel=3)
         return None
-
-
-def _publish(unfinished: Path, path: Path) -> None:
-    """Give a file its name, unless the name is taken, which a rename would not notice."""
-    try:
-        os.link(unfinished, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):  # a file system without links
-            raise
-        with open(path, "x") as file:
-            file.write(unfinished.read_text())
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

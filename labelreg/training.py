@@ -1,4 +1,4 @@
-"""The one training loop: it knows networks, methods and data by their interfaces only."""
+"""The training loop: it knows networks, methods and data by their interfaces only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -16,80 +15,23 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
-from labelreg.checks import settle
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.evaluation import perplexity_from_nll, summarise_batches
 from labelreg.methods import Method, Step
 from labelreg.networks import features, reset_state
 from labelreg.paths import replacing
+from labelreg.recipe import Recipe
 
-SCHEDULES = ("multi_step", "one_cycle", "cosine", "constant", "plateau")
-OPTIMIZERS = ("sgd", "adam")
-PRECISIONS = ("float32", "bfloat16")
-EVALUATION_VALUES = 1 << 24  # in a batch: 1024 images of up to 73 pixels, 111 of 224
-EVALUATION_COLUMNS = 10  # of a text that is reported on: one would be exact and slow, each starts without a past
+EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
+EVALUATION_STREAMS = 10  # of an evaluated text: one would be exact and slow, each starts without a past
 
 Observer = Callable[["Trainer"], dict[str, Tensor]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How long and how fast to train. The defaults are the CIFAR protocol of the KR paper.
-
-    Attributes:
-        epochs: passes over the training data.
-        batch_size: samples a step; for a text, the columns it is cut into.
-        optimizer: ``"sgd"`` or ``"adam"``.
-        learning_rate: of the first step (of the peak, for ``one_cycle``).
-        momentum: of SGD.
-        nesterov: Nesterov's form of momentum.
-        weight_decay: of the network's parameters, never of the method's own. The two papers do not state it.
-        schedule: ``"multi_step"``, ``"one_cycle"`` (cosine up for 30 % of the steps, then down), ``"cosine"``,
-            ``"constant"``, ``"plateau"`` (down by ``decay`` after every epoch whose validation loss, the plain negative
-            log-likelihood, is no better than the best before).
-        milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``.
-        decay: factor of ``multi_step`` and ``plateau``.
-        precision: ``"float32"``, or ``"bfloat16"`` for autocast.
-        sequence_length: words of every column a step, for a text: where back-propagation through time is cut off.
-        clip_norm: the gradient of each network is scaled down to this norm where it exceeds it; 0 leaves it alone.
-    """
-
-    epochs: int = 200
-    batch_size: int = 128
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    schedule: str = "multi_step"
-    milestones: tuple[int, ...] = (60, 120, 160)
-    decay: float = 0.1
-    precision: str = "float32"
-    sequence_length: int = 35
-    clip_norm: float = 0.0
-
-    def __post_init__(self) -> None:
-        milestones = tuple(settle("milestones, each,", milestone, int) for milestone in self.milestones)
-        object.__setattr__(self, "milestones", milestones)
-        for name, allowed in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        for name in ("epochs", "batch_size", "sequence_length"):
-            settle(name, getattr(self, name), int)
-        for name in ("epochs", "batch_size", "learning_rate", "sequence_length", "decay"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"{name} must be positive, not {value}")
-        for name in ("weight_decay", "clip_norm"):
-            if not (value := getattr(self, name)) >= 0:
-                raise ValueError(f"{name} must not be negative, not {value}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), not {self.momentum}")
-        if self.schedule == "plateau" and not self.decay < 1:
-            raise ValueError(f"schedule 'plateau' needs a decay below 1, not {self.decay}")
+Progress = Callable[[dict[str, float]], None]
+Stop = Callable[[], bool]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop and stopped between two steps, after saving a checkpoint if it has a place for one."""
+    """Training was asked to stop. It stopped between two steps, after saving a checkpoint if it has a place for one."""
 
 
 class Diverged(RuntimeError):
@@ -97,29 +39,29 @@ class Diverged(RuntimeError):
 
 
 class Trainer:
-    """Network, method, data and recipe, and where training stands.
+    """Network, method, data and recipe, and the state of training.
 
     Args:
-        network: what is trained; moved to the device.
+        network: to be trained; moved to the device.
         method: how a batch becomes a loss; moved to the device.
-        dataset: its training split is trained on, its test split reported after every epoch.
+        dataset: its training split is trained on, its test split evaluated after every epoch.
         recipe: how long and how fast.
-        augmentation: name of an augmentation, see :mod:`labelreg.data.augmentation`.
-        validation: a held-out split that is reported too; by default that of the data set, if it has one.
+        augmentation: a key of :data:`labelreg.data.augmentations`.
+        validation: a held-out split to evaluate too; by default that of the data set, if it has one.
         seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
             method come from PyTorch's global generator.
-        observers: called after every epoch, or after the last alone where they have a true ``only_last``; what they
-            return is collected in :attr:`observations`. Their ``check``, if they have one, is called before training.
+        observers: called after every epoch, or at the end only if their attribute ``at_end`` is true; what they return
+            is collected in :attr:`observations`. Their ``check``, if they have one, is called before training.
         device: where to train.
 
     Attributes:
-        history: one dict an epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``, ``test_error``,
-            ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of the validation
-            split, ``learning_rate`` at its end, ``seconds``.
-        observations: name to the list of what was observed, one entry a call.
+        history: one dict per epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``,
+            ``test_error``, ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of
+            the validation split, ``learning_rate`` at its end, ``seconds``.
+        observations: name to the list of observations, one per call of the observer.
 
     Raises:
-        ValueError: the method, the augmentation, the schedule or an observer cannot be had with this data set.
+        ValueError: the method, the augmentation, the schedule or an observer does not fit the data set.
     """
 
     def __init__(
@@ -160,30 +102,44 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.observations: dict[str, list[Tensor]] = {}
 
-    def fit(self, checkpoint: Path | None = None, progress: Callable[[dict], None] | None = None) -> None:
-        """Train until the recipe's last epoch, from wherever training stands.
+    def fit(self, checkpoint: Path | None = None, progress: Progress | None = None, stop: Stop | None = None) -> None:
+        """Train from the current state to the recipe's last epoch.
 
         Args:
-            checkpoint: file to save to after every epoch and on interruption, and to resume from if it is there.
+            checkpoint: file to save to after every epoch and on interruption, and to resume from if it exists.
             progress: called with the history's new row after every epoch.
+            stop: asked after every step; training is interrupted where it returns true.
 
         Raises:
-            Interrupted: on SIGINT or SIGTERM, at the next step's end; a second signal acts at once.
+            Interrupted: on SIGINT, SIGTERM or ``stop``, after the current step; a second signal acts at once.
             Diverged: the loss of an epoch is not finite.
         """
         if checkpoint is not None and checkpoint.exists():
             self.load(checkpoint)
-        with _stop_signals() as stop:
+        signalled = threading.Event()
+        with stop_on_signals(signalled.set):
             while self.epoch < self.recipe.epochs:
-                self._train_epoch(stop, checkpoint)
+                for _ in self._epoch():
+                    if signalled.is_set() or (stop is not None and stop()):
+                        self._interrupt(checkpoint)
                 if progress is not None:
                     progress(self.history[-1])
                 if checkpoint is not None:
                     self.save(checkpoint)
-                if stop.is_set():
-                    self._interrupt(f"after epoch {self.epoch}", checkpoint)
+                if signalled.is_set():
+                    self._interrupt(checkpoint)
 
-    def _train_epoch(self, stop: threading.Event, checkpoint: Path | None) -> None:
+    def _interrupt(self, checkpoint: Path | None) -> NoReturn:
+        where = f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
+        if not self.position:
+            where = f"after epoch {self.epoch}"
+        if checkpoint is None:
+            raise Interrupted(f"interrupted {where}")
+        self.save(checkpoint)
+        raise Interrupted(f"interrupted {where}; saved, the same call resumes there")
+
+    def _epoch(self) -> Iterator[None]:
+        """Train for an epoch, from wherever in it training stands, and evaluate; pause after each step."""
         started = time.perf_counter() - self.seconds
         self.network.train()
         self.method.train()
@@ -193,15 +149,9 @@ class Trainer:
         for batch in self.loader.epoch(self.epoch, start=self.position):
             self._count(self.step(batch), batch)
             self.position += 1
-            if stop.is_set():
-                self.seconds = time.perf_counter() - started
-                if checkpoint is not None:
-                    self.save(checkpoint)
-                self._interrupt(f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}", checkpoint)
+            self.seconds = time.perf_counter() - started
+            yield
         self._finish_epoch(started)
-
-    def _interrupt(self, where: str, checkpoint: Path | None) -> NoReturn:
-        raise Interrupted(f"interrupted {where}" + ("; saved, the same call resumes there" if checkpoint else ""))
 
     def step(self, batch: Batch) -> Step:
         """Update network and method on a batch."""
@@ -219,7 +169,7 @@ class Trainer:
 
     @torch.no_grad()
     def _count(self, step: Step, batch: Batch) -> None:
-        """Add a batch to the epoch's totals, all of it on the device: reading a number here would stall it."""
+        """Add a batch to the epoch's totals, on the device: reading a number here would wait for it."""
         size = len(batch.targets)
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
         counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
@@ -236,7 +186,7 @@ class Trainer:
         for name, split in splits.items():
             row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
         for observer in self.observers:
-            if getattr(observer, "only_last", False) and self.epoch + 1 < self.recipe.epochs:
+            if getattr(observer, "at_end", False) and self.epoch + 1 < self.recipe.epochs:
                 continue
             for name, value in observer(self).items():
                 self.observations.setdefault(name, []).append(value.cpu())
@@ -256,18 +206,18 @@ class Trainer:
         return torch.cat(logits), torch.cat(targets)
 
     def features(self, split: Split) -> Tensor:
-        """Return what the network's classifier is given of a split, (N, D) in float32, in evaluation mode."""
+        """Return the inputs of the network's classifier on a split, (N, D) in float32, in evaluation mode."""
         penultimate = self.evaluate(split, lambda inputs: features(self.network, inputs)[1].flatten(0, -2))
         return torch.cat([each for each, _ in penultimate])
 
     @torch.no_grad()
     def evaluate(self, split: Split, function: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what a function makes of the inputs, in float32, and the targets of a split, in evaluation mode.
+        """Yield a function's outputs, in float32, and the targets, per batch of a split, in evaluation mode.
 
-        Batch by batch: the logits of a whole text can be more than fits into memory.
+        Per batch, since the logits of a whole text may not fit into memory.
 
         Args:
-            split: of inputs like those trained on, on the trainer's device; it is normalised as they are.
+            split: of inputs like those trained on, on the trainer's device; it is normalised like them.
             function: of the inputs (B, ...) of a batch.
         """
         self.network.eval()
@@ -288,9 +238,9 @@ class Trainer:
         return summary
 
     def evaluation_batches(self, split: Split) -> Iterator[Batch]:
-        """Batches of a split as evaluation sees them: in stored order, normalised, not augmented."""
+        """Return the batches of a split for evaluation: in stored order, normalised, not augmented."""
         if self.dataset.task == "language_modelling":
-            return SequenceLoader(split, EVALUATION_COLUMNS, self.recipe.sequence_length).epoch(0)
+            return SequenceLoader(split, EVALUATION_STREAMS, self.recipe.sequence_length).epoch(0)
         size = min(1024, max(1, EVALUATION_VALUES // math.prod(self.dataset.input_shape)))
         return batches(split, size, self.dataset.mean, self.dataset.std)
 
@@ -299,7 +249,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:
-        """Write everything that training depends on, atomically."""
+        """Save the state of training, atomically."""
         state = {
             "network": self.network.state_dict(),
             "method": self.method.state_dict(),
@@ -313,7 +263,7 @@ class Trainer:
             torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:
-        """Continue where the checkpoint was written.
+        """Restore the state of training.
 
         Raises:
             ValueError: the file is no checkpoint, or one of another network or method.
@@ -357,9 +307,7 @@ def _make_loader(
     if augmentation != "none" or method.views or method.copies > 1:
         views = [f"view {view!r}" for view in sorted(method.views)]
         asked = ", ".join([*views, f"augmentation {augmentation!r}", f"copies={method.copies}"])
-        raise ValueError(
-            f"{dataset.name} is a text, which has no views, no copies and no augmentation but 'none'; got {asked}"
-        )
+        raise ValueError(f"{dataset.name} is a text: it has no views, copies or augmentation, got {asked}")
     return SequenceLoader(dataset.train, recipe.batch_size, recipe.sequence_length)
 
 
@@ -375,7 +323,7 @@ def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch
 def _make_scheduler(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """All schedules but the plateau move every step; those that move by epochs count their milestones in steps."""
+    """Return a scheduler that is stepped after every update, so milestones are in steps; plateau per epoch."""
     steps = recipe.epochs * steps_per_epoch
     schedulers = torch.optim.lr_scheduler
     match recipe.schedule:
@@ -396,26 +344,27 @@ def _make_scheduler(
 
 
 @contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event, so that no step is torn apart."""
-    stop = threading.Event()
+def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
+    """Call a function at the first SIGINT or SIGTERM, so that no step is torn apart; a second signal acts at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield stop
+        yield
         return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
+    def restore() -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        restore()
+        request()
+
+    for number in previous:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers import decoupled
 from labelreg.papers.paper import Item, Paper, Row
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers.paper import Item, Paper, Row
 
 CS_KD = "class_wise_self_distillation"

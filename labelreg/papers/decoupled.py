@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers.paper import Row
 
 Methods = Mapping[str, tuple[str, Mapping[str, Any]]]  # printed name to method and options

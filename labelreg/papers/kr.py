@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers import decoupled
 from labelreg.papers.paper import Item, Paper, Row
 
@@ -34,7 +34,7 @@ def _curves() -> tuple[Row, ...]:
     """Figure 4: the divergence is watched where there is a residual matrix."""
     rows = (row for row in TABLE1 if (row.dataset, row.network) == ("cifar100", "preact_resnet18"))
     return tuple(
-        replace(row, experiment=replace(row.experiment, observe=("residual_divergence",)))
+        replace(row, experiment=row.experiment.but(observe=("residual_divergence",)))
         if row.experiment.method == "knowledge_refinery"
         else row
         for row in rows
@@ -70,7 +70,7 @@ PAPER = Paper(
                     "cifar100",
                     "preact_resnet18",
                     label,
-                    replace(RESNET18, method="knowledge_refinery", options=options),
+                    RESNET18.but(method="knowledge_refinery", options=options),
                 )
                 for label, options in GAMMAS.items()
             ),

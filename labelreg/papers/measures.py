@@ -65,7 +65,7 @@ def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> di
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
     """Return the ``difference`` to other runs on the seeds that both have, and ``half_width`` of its 95 % interval."""
     ours, theirs = (
-        {result.experiment["seed"]: at_the_end(result, metric, last_epochs) for result in group}
+        {result.experiment.seed: at_the_end(result, metric, last_epochs) for result in group}
         for group in (results, others)
     )
     difference, half_width = difference_on_common_seeds(ours, theirs)

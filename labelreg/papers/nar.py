@@ -14,10 +14,9 @@ are not given: they are at the package's defaults.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers.paper import Item, Paper, Row
 
 DATASETS = ("cifar10", "cifar100")
@@ -70,7 +69,7 @@ def generations(first: Experiment, count: int) -> list[Experiment]:
     """
     chain = [first]
     while len(chain) < count:
-        chain.append(replace(first, method="born_again", teacher=chain[-1]))
+        chain.append(first.but(method="born_again", teacher=chain[-1]))
     return chain
 
 
@@ -100,15 +99,14 @@ def _pairs() -> Iterator[Row]:
 def language_models(**settings: Any) -> dict[str, Experiment]:
     """Table 4: every method by its printed name, on Penn Treebank or with other settings by name."""
     baseline = Experiment(**LANGUAGE_MODEL | settings)
-    hidden = dict(baseline.network_options).get("hidden", 1500)
-    nar = replace(baseline, method=NAR)
+    nar = baseline.but(method=NAR)
     return {
         "Baseline": baseline,
-        "Label noise": replace(baseline, method="disturb_label"),
-        "LSR": replace(baseline, method="label_smoothing"),
-        "CP": replace(baseline, method="confidence_penalty"),
+        "Label noise": baseline.but(method="disturb_label"),
+        "LSR": baseline.but(method="label_smoothing"),
+        "CP": baseline.but(method="confidence_penalty"),
         "BAN-2": generations(baseline, 2)[1],
-        "NaR-small": replace(nar, auxiliary_options={"hidden": hidden // 2}),
+        "NaR-small": nar.but(auxiliary_options={"hidden": baseline.network_options["hidden"] // 2}),
         "NaR-large": nar,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 
 
 @dataclass(frozen=True)

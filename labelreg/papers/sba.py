@@ -17,10 +17,9 @@ and that of the majority vote is watched beside them. The number of runs is not 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers.paper import Item, Paper, Row
 
 SBA = "stochastic_batch_augmentation"
@@ -76,14 +75,12 @@ def experiments(dataset: str, network: str) -> dict[str, Experiment]:
     """Return what table 1 compares on a data set and network, by printed names."""
     folds = FOLDS[network]
     baseline = Experiment(dataset=dataset, network=network, **RECIPES[network])
-    cutout = replace(baseline, augmentation=CUTOUT.get(dataset, "standard"))
+    cutout = baseline.but(augmentation=CUTOUT.get(dataset, "standard"))
     methods = {
         "Baseline": baseline,
         "Cutout": cutout,
-        "Cutout + BA": replace(cutout, method="batch_augmentation", options={"copies": folds}),
-        "SBA": replace(
-            baseline, method=SBA, options={"virtual": folds, "eta": eta(dataset, network)}, observe=("vote",)
-        ),
+        "Cutout + BA": cutout.but(method="batch_augmentation", options={"copies": folds}),
+        "SBA": baseline.but(method=SBA, options={"virtual": folds, "eta": eta(dataset, network)}, observe=("vote",)),
     }
     return {label: each for label, each in methods.items() if label != "Cutout" or dataset in CUTOUT}
 
@@ -102,7 +99,7 @@ def _etas() -> Iterator[Row]:
         for network in NETWORKS[dataset]:
             adopted = experiments(dataset, network)["SBA"]
             for value in ETAS:
-                each = replace(adopted, options=dict(adopted.options) | {"eta": value})
+                each = adopted.but(options={**adopted.options, "eta": value})
                 yield Row(dataset, network, f"eta = {value:g}", each)
 
 
@@ -112,8 +109,8 @@ def _layers() -> Iterator[Row]:
         methods = experiments(dataset, "vgg16")
         yield Row(dataset, "vgg16", "Cutout + BA", methods["Cutout + BA"])
         for label, layer in LAYERS.items():
-            options = dict(methods["SBA"].options) | ({"layers": layer} if layer else {})
-            yield Row(dataset, "vgg16", f"SBA {label}", replace(methods["SBA"], options=options))
+            options = {**methods["SBA"].options} | ({"layers": layer} if layer else {})
+            yield Row(dataset, "vgg16", f"SBA {label}", methods["SBA"].but(options=options))
 
 
 PAPER = Paper(

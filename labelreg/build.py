@@ -1,0 +1,152 @@
+"""From an experiment to what is trained: its data, network, method and trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from labelreg import methods, networks
+from labelreg.data import Dataset, Split, hold_out, load, redraw_labels
+from labelreg.experiment import Experiment, is_teacher
+from labelreg.methods import Method
+from labelreg.observers import OBSERVERS
+from labelreg.training import Trainer
+
+# added to the seed for what is drawn during training; PyTorch's CPU generator takes the lower 32 bits of a seed only
+TRAINING_STREAM = 1 << 31
+# added per generation of teachers: a student that starts from its teacher's initial parameters is no new network
+GENERATION_STREAM = 1 << 24
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an experiment trains, untrained.
+
+    Attributes:
+        experiment: the experiment.
+        network: its network.
+        method: its method, with the networks that it trains or consults beside the target.
+        dataset: with subset, hold-out and label noise applied.
+        validation: the validation split, or None.
+        device: where to train.
+    """
+
+    experiment: Experiment
+    network: nn.Module
+    method: Method
+    dataset: Dataset
+    validation: Split | None
+    device: torch.device
+
+    def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
+        """Return a trainer of a network and a method on the experiment's data and recipe."""
+        # a stream of its own: what methods draw while they are made must not change what training draws
+        torch.manual_seed(self.experiment.seed + TRAINING_STREAM)
+        augmentation = self.experiment.augmentation
+        return Trainer(
+            network,
+            method,
+            self.dataset,
+            self.experiment,
+            augmentation=self.dataset.augmentation if augmentation == "standard" else augmentation,
+            validation=self.validation,
+            seed=self.experiment.seed,
+            observers=tuple(OBSERVERS[name] for name in observe),
+            device=self.device,
+        )
+
+
+def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module]) -> Parts:
+    """Build what an experiment trains; parameters are drawn from the experiment's seed.
+
+    Args:
+        experiment: what to build.
+        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        teacher: returns the network of the experiment's teacher.
+
+    Raises:
+        ValueError: an unknown data set, network or device, or settings that do not fit the data set.
+        FileNotFoundError: the data set is not on disk and cannot be fetched.
+    """
+    target = resolve_device(device)
+    dataset, validation = prepare_data(experiment)
+    torch.manual_seed(experiment.seed + GENERATION_STREAM * _generation(experiment))
+    network = network_for(experiment, dataset)
+    method = method_for(experiment, dataset, teacher)
+    return Parts(experiment, network, method, dataset, validation, target)
+
+
+def untrained(experiment: Experiment) -> nn.Module:
+    """Return an experiment's network with random parameters."""
+    return network_for(experiment, load(experiment.dataset))
+
+
+def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
+    """Return an experiment's trainer before its first step; a teacher is as untrained as the network."""
+    parts = build(experiment, device, lambda: untrained(experiment.teacher))
+    return parts.trainer(parts.network, parts.method)
+
+
+def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
+    """Load the data set and apply subset, hold-out and label noise; return it with the validation split or None."""
+    dataset = load(experiment.dataset, subset=experiment.subset)
+    if dataset.task == "regression":
+        raise ValueError(f"{dataset.name} is a regression task; experiments need classes or words")
+    training, validation = dataset.train, dataset.validation
+    if experiment.holdout:
+        if validation:
+            raise ValueError(f"{dataset.name} comes with a validation split; holdout={experiment.holdout} must be 0")
+        training, validation = hold_out(training, experiment.holdout, experiment.seed)
+    if experiment.label_noise:
+        training = redraw_labels(training, experiment.label_noise, dataset.num_classes, experiment.seed)
+    return replace(dataset, train=training), validation
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; ``"auto"`` is the GPU where there is one.
+
+    Raises:
+        ValueError: there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def network_for(experiment: Experiment, dataset: Dataset) -> nn.Module:
+    """Build the experiment's network for a data set; parameters are drawn from PyTorch's global generator."""
+    return _network(experiment.network, experiment.network_options, dataset)
+
+
+def method_for(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.Module]) -> Method:
+    """Build the experiment's method for a data set, with the networks that it trains or consults beside the target."""
+
+    def second_network(role: str, chosen: str | None) -> nn.Module:
+        if is_teacher(role):
+            return teacher()
+        return _network(chosen or experiment.network, experiment.auxiliary_options, dataset)
+
+    return methods.create(
+        experiment.method,
+        dataset.num_classes,
+        experiment.options,
+        second_network,
+        pixel_std=dataset.std / dataset.pixel_range,
+    )
+
+
+def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:
+    return networks.build(name, dataset.num_classes, input_shape=dataset.input_shape, **options)
+
+
+def _generation(experiment: Experiment) -> int:
+    """The number of teachers before."""
+    return 1 + _generation(experiment.teacher) if experiment.teacher else 0

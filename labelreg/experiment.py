@@ -1,0 +1,319 @@
+"""A run as data: what is trained, on what, how, for how long and with which seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, ValidationInfo, field_validator
+from pydantic import model_validator as _model_validator
+
+from labelreg.names import unknown
+from labelreg.options import FractionBelowOne, Options
+from labelreg.recipe import Recipe
+
+# Methods and networks are imported where they are needed: a mistyped setting is answered without loading PyTorch.
+
+_OptionsByName = Annotated[Options, BeforeValidator(Options), PlainSerializer(dict)]
+
+
+def _names(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+class Experiment(Recipe):
+    """Everything that determines a run, and nothing else: equal experiments are the same run.
+
+    All options are filled in and checked when an experiment is made, so that what is written to a file is complete.
+
+    Attributes:
+        dataset: see :func:`labelreg.data.names`.
+        network: see :func:`labelreg.networks.names`.
+        network_options: of the network, by name.
+        method: see :func:`labelreg.methods.names`.
+        options: of the method, by name; those of a method inside a method under dotted names, such as
+            ``"method.lam"``. A network that the method trains beside the target (``peer``, ``auxiliary``) is named here
+            too; empty for the target's own kind.
+        auxiliary_options: of the network that the method trains beside the target, by name. They default to
+            ``network_options`` where it is of the same kind as the target.
+        augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
+        subset: number of training samples, class-balanced; all if None.
+        holdout: fraction of the training samples held out for validation, in [0, 1).
+        label_noise: fraction of the training labels redrawn uniformly over all classes, in [0, 1).
+        seed: of parameters, data order, augmentation, hold-out and label noise, in [0, 2^31).
+        teacher: the experiment whose trained network the method learns from; it is run first. A mapping of its settings
+            is accepted too.
+        observe: keys of :data:`labelreg.observers.OBSERVERS`.
+
+    Raises:
+        ValueError: an unknown setting or option, or a value that cannot be.
+    """
+
+    dataset: str = "digits"
+    network: str = "mlp"
+    network_options: _OptionsByName = Options()
+    method: str = "cross_entropy"
+    options: _OptionsByName = Options()
+    auxiliary_options: _OptionsByName = Options()
+    augmentation: str = "standard"
+    subset: PositiveInt | None = None
+    holdout: FractionBelowOne = 0.0
+    label_noise: FractionBelowOne = 0.0
+    seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+    teacher: Experiment | None = None
+    observe: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+
+    @field_validator("network_options")
+    @classmethod
+    def _complete_network_options(cls, chosen: Options, info: ValidationInfo) -> Options:
+        return _network_options(info.data.get("network"), chosen)
+
+    @field_validator("options")
+    @classmethod
+    def _complete_options(cls, chosen: Options, info: ValidationInfo) -> Options:
+        from labelreg import methods
+
+        method, network = info.data["method"], info.data["network"]
+        options = methods.complete_options(method, chosen)
+        # the target's own kind has one name only, so that equal runs are equal
+        same = {role for role in _roles(method, options) if options.get(role) == network}
+        return Options(options | dict.fromkeys(same, ""))
+
+    @field_validator("auxiliary_options")
+    @classmethod
+    def _complete_auxiliary_options(cls, chosen: Options, info: ValidationInfo) -> Options:
+        if "options" not in info.data:  # which is the error to report
+            return chosen
+        method, options = info.data["method"], info.data["options"]
+        kinds = {options[role] for role in _roles(method, options) if role in options}
+        if not kinds:
+            if chosen:
+                raise ValueError(f"auxiliary_options must be empty: {method} trains no network beside the target")
+            return chosen
+        if len(kinds) > 1:
+            raise ValueError(f"{method} trains networks of different kinds: {', '.join(sorted(kinds))}")
+        (kind,) = kinds
+        if kind:
+            return _network_options(kind, chosen)
+        return _network_options(info.data["network"], Options({**info.data["network_options"], **chosen}))
+
+    @field_validator("augmentation")
+    @classmethod
+    def _known_augmentation(cls, name: str) -> str:
+        if name != "standard":
+            from labelreg.data import augmentations
+
+            if name not in augmentations:
+                raise unknown("augmentation", name, ("standard", *augmentations))
+        return name
+
+    @field_validator("observe")
+    @classmethod
+    def _known_observers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names:
+            from labelreg.observers import OBSERVERS
+
+            for name in names:
+                if name not in OBSERVERS:
+                    raise unknown("observer", name, OBSERVERS)
+        if len(set(names)) < len(names):
+            raise ValueError(f"observe names an observer twice: {', '.join(names)}")
+        return names
+
+    @_model_validator(mode="after")
+    def _taught_if_it_learns_from_a_teacher(self) -> Self:
+        learns = any(is_teacher(role) for role in _roles(self.method, self.options))
+        if learns and self.teacher is None:
+            raise ValueError(f"{self.method} learns from a teacher: name another experiment as teacher")
+        if self.teacher is not None and not learns:
+            raise ValueError(f"{self.method} learns from no teacher, and {self.teacher.name} is given as one")
+        if self.teacher is not None and self.teacher.dataset != self.dataset:
+            raise ValueError(f"the teacher learns {self.teacher.dataset}, the student {self.dataset}: it must be one")
+        return self
+
+    @classmethod
+    def from_recorded(cls, settings: Mapping[str, Any]) -> Self:
+        """Return the experiment of recorded settings; one that the record lacks has the value it had then.
+
+        Options that were added since are listed, with that value, in :attr:`labelreg.methods.Method.added`.
+
+        Raises:
+            ValueError: the settings are not those of an experiment.
+        """
+        from labelreg import methods
+
+        teacher = settings.get("teacher")
+        options = methods.complete_options(settings["method"], settings["options"], recorded=True)
+        return cls(
+            **{**settings, "options": options, "teacher": None if teacher is None else cls.from_recorded(teacher)}
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all settings as plain data, for JSON."""
+        return self.model_dump(mode="json")
+
+    def but(self, **changes: Any) -> Self:
+        """Return a copy with other settings.
+
+        Options that are given replace all options. Where the method changes, its options and the teacher start over
+        unless they are given; where the network changes, so do its options, and with either those of the auxiliary.
+
+        Raises:
+            ValueError: what cannot be.
+        """
+        settings = {name: getattr(self, name) for name in type(self).model_fields}
+        for cause, follows in _FOLLOWS.items():
+            if cause in changes and changes[cause] != settings[cause]:
+                for name in follows:
+                    settings.pop(name, None)
+        return type(self)(**settings | changes)
+
+    def changes(self) -> dict[str, Any]:
+        """Return the settings and options that differ from their defaults, as plain data."""
+        plain = type(self)(network=self.network, method=self.method, teacher=self.teacher, dataset=self.dataset)
+        defaults = {
+            "network_options": plain.network_options,
+            "options": plain.options,
+            "auxiliary_options": self.but(auxiliary_options={}).auxiliary_options,
+        }
+        changed: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in defaults:
+                value = {option: each for option, each in value.items() if each != defaults[name].get(option)}
+                if not value:
+                    continue
+            elif value == field.default:
+                continue
+            changed[name] = self.teacher.changes() if name == "teacher" else value
+        return changed
+
+    @property
+    def key(self) -> str:
+        """Hash of all settings for file names, 12 hexadecimal digits."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """A readable name, which the key makes unique."""
+        return f"{self.dataset}-{self.network}-{self.method}-s{self.seed}"
+
+    def at(self, profile: str, **overrides: Any) -> Self:
+        """Return this experiment at a profile, with further settings overridden by name.
+
+        Its teacher goes along, and shares the overrides but for those that make it another experiment. A teacher given
+        as a mapping of settings is at the profile too, with these overridden.
+
+        Raises:
+            ValueError: an unknown profile or setting, or what cannot be.
+        """
+        if profile not in PROFILES:
+            raise unknown("profile", profile, PROFILES)
+        for name in overrides:
+            if name not in type(self).model_fields:
+                raise unknown("setting", name, type(self).model_fields)
+        changes = PROFILES[profile].changes(self, overrides)
+        if isinstance(chosen := overrides.get("teacher"), Mapping):
+            changes["teacher"] = Experiment().at(profile, **chosen)
+        elif self.teacher and not overrides.keys() & {"teacher", "method"}:
+            own = ("network", "network_options", "auxiliary_options", "options", "observe")
+            shared = {name: value for name, value in overrides.items() if name not in own}
+            changes["teacher"] = self.teacher.at(profile, **shared)
+        return self.but(**changes)
+
+    def with_seeds(self, count: int) -> list[Self]:
+        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along.
+
+        Raises:
+            ValueError: a seed beyond 2^31 - 1.
+        """
+        if count:
+            self.but(seed=self.seed + count - 1)  # the others lie between
+        return [self._shifted(offset) for offset in range(count)]
+
+    def _shifted(self, offset: int) -> Self:
+        teacher = self.teacher and self.teacher._shifted(offset)
+        return self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+
+
+# what starts over where a setting changes
+_FOLLOWS = {
+    "method": ("options", "auxiliary_options", "teacher"),
+    "network": ("network_options", "auxiliary_options"),
+    "network_options": ("auxiliary_options",),
+}
+
+
+def is_teacher(role: str) -> bool:
+    """Whether what a method takes a network for, such as ``"method.teacher"``, is to be taught by it."""
+    return role.rpartition(".")[2] == "teacher"
+
+
+def _roles(method: str, options: Mapping[str, Any]) -> set[str]:
+    from labelreg import methods
+
+    return methods.network_roles(method, options)
+
+
+def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
+    from labelreg import networks
+
+    # of a network that a paper names and this package lacks nothing is known
+    return Options(networks.complete_options(name, chosen) if name in networks.names() else chosen)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Preset of the size of a run: the settings that replace an experiment's own, and the number of seeds.
+
+    Attributes:
+        settings: setting to value.
+        seeds: number of seeds.
+        peak: if positive, the schedule becomes one cycle with a peak of so many times the experiment's own learning
+            rate; with Adam, that learning rate itself. A ``"plateau"`` schedule, one that is a cycle already and one
+            that is overridden stay as they are.
+    """
+
+    settings: Mapping[str, Any]
+    seeds: int
+    peak: float = 0.0
+
+    def changes(self, recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that replace a recipe's own, with overrides, which win.
+
+        A profile's learning rate is for SGD: with another optimizer the recipe's own stays.
+        """
+        changes = {**self.settings, **overrides}
+        if self.peak and "schedule" not in changes and recipe.schedule not in ("plateau", "one_cycle"):
+            changes = {"learning_rate": self.peak * recipe.learning_rate} | changes | {"schedule": "one_cycle"}
+        if changes.get("optimizer", recipe.optimizer) != "sgd":
+            changes["learning_rate"] = overrides.get("learning_rate", recipe.learning_rate)
+        return changes
+
+
+PROFILES: dict[str, Profile] = {
+    # the embedded data, small enough that a method can matter: seconds per run on a CPU
+    "quick": Profile(
+        {
+            "dataset": "digits",
+            "network": "mlp",
+            "network_options": {},
+            "auxiliary_options": {},
+            "subset": 200,
+            "epochs": 40,
+            "batch_size": 64,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "schedule": "one_cycle",
+        },
+        seeds=8,
+    ),
+    # the real data set, whole, with a schedule that gets near the full one: a peak of 0.2 for the usual 0.1
+    "fast": Profile({"epochs": 30, "precision": "bfloat16"}, seeds=3, peak=2.0),
+    # the printed protocol
+    "paper": Profile({}, seeds=5),
+}

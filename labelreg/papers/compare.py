@@ -1,0 +1,153 @@
+"""Recorded runs beside printed numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from labelreg import data, networks, paths
+from labelreg.assignments import command
+from labelreg.experiment import PROFILES
+from labelreg.names import unknown
+from labelreg.papers.measures import measured, paired
+from labelreg.papers.paper import Row
+from labelreg.results import Recorded, Result, Store
+
+COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
+_MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
+
+
+def reported(paper: str) -> pd.DataFrame:
+    """Return the numbers that a paper prints, one row per number.
+
+    Args:
+        paper: key of a paper, such as ``"kr"``.
+
+    Returns:
+        The columns ``item, dataset, network, method, metric, value, std``; ``value`` as printed, ``std`` NaN where none
+        is printed.
+
+    Raises:
+        ValueError: there is no such paper.
+    """
+    path = paths.reported_root() / f"{paper}.csv"
+    if not path.exists():
+        raise unknown("paper with reported numbers", paper, [each.stem for each in path.parent.glob("*.csv")])
+    return pd.read_csv(path)
+
+
+def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
+    """Put the recorded runs beside the numbers that a table prints.
+
+    Args:
+        paper: key of a paper.
+        item: name of one of its tables.
+        store: the recorded runs, a :class:`.Store` or what was read from one; those under ``data/results`` by default.
+
+    Returns:
+        One row per printed number, with all numbers in its unit:
+
+        - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
+        - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
+        - ``ours`` and ``ours_std``, at the end of training, see :attr:`.Paper.last_epochs`
+        - ``difference`` and ``half_width``, of ours to the row it is compared with, on the same seeds, with the 95 %
+          interval
+        - ``best`` and ``chosen``, at the best epoch on the test set and on the validation split
+        - ``gap``, ours minus printed
+        - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row
+
+        Numbers that do not exist are NaN. A relative improvement takes two rows, its own and the baseline of its data
+        set and network.
+
+    Raises:
+        ValueError: there is no such paper or table.
+    """
+    from labelreg.papers import papers
+
+    if paper not in papers:
+        raise unknown("paper", paper, papers)
+    if item not in papers[paper].tables:
+        raise unknown(f"table of {paper}", item, papers[paper].tables)
+    table, recorded = papers[paper].tables[item], Recorded(Store() if store is None else store)
+    records = []
+    for cell in reported(paper).query("item == @item").itertuples():
+        row = table.find(cell.dataset, cell.network, cell.method)
+        other = table.find(cell.dataset, cell.network, row.against or papers[paper].baseline)
+        needed = [row, other] if cell.metric == "relative_improvement" else [row]
+        profile, runs = _fullest(needed, recorded)
+        numbers = _numbers(cell.metric, row, other, profile, runs, recorded, papers[paper].last_epochs)
+        records.append(
+            {
+                "dataset": cell.dataset,
+                "network": cell.network,
+                "method": cell.method,
+                "metric": cell.metric,
+                "printed": cell.value,
+                "printed_std": cell.std,
+                "profile": profile,
+                "seeds": len(runs[0]),
+                **numbers,
+                "gap": numbers["ours"] - cell.value,
+                "runnable": is_runnable(row),
+                "command": " && ".join(command(each.experiment, papers[paper].seeds) for each in needed),
+            }
+        )
+    return pd.DataFrame(records)
+
+
+def recorded_runs(rows: Iterable[Row], profile: str, store: Iterable[Result] | None = None) -> dict[Row, list[Result]]:
+    """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
+
+    Args:
+        rows: such as ``papers["kr"].tables["table1"].rows``.
+        profile: at which the runs were made.
+        store: see :func:`compare`.
+    """
+    recorded = Recorded(Store() if store is None else store)
+    return {row: runs for row in rows if (runs := runs_of(row, profile, recorded))}
+
+
+def runs_of(row: Row, profile: str, recorded: Recorded) -> list[Result]:
+    """Find the recorded runs of a row at a profile, in the order of seeds."""
+    return [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
+
+
+def is_runnable(row: Row) -> bool:
+    """Whether data set and network of a row are part of this package."""
+    return row.dataset in data.names() and row.network in networks.names()
+
+
+def _fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
+    """Find the runs of each row, all at the paper's protocol, else all at the fast profile."""
+    for profile in ("paper", "fast"):
+        runs = [runs_of(row, profile, recorded) for row in rows]
+        if all(runs):
+            return profile, runs
+    return "", [[] for _ in rows]
+
+
+def _numbers(
+    metric: str,
+    row: Row,
+    other: Row | None,
+    profile: str,
+    runs: Sequence[Sequence[Result]],
+    recorded: Recorded,
+    last_epochs: int,
+) -> dict[str, float]:
+    """The numbers of a printed cell, from the runs of its row, and of the row it is an improvement on."""
+    none = {"difference": np.nan, "half_width": np.nan}
+    if metric == "relative_improvement":
+        return none | _improvement(*(measured(found, "error", last_epochs) for found in runs))
+    numbers = none | measured(runs[0], metric, last_epochs)
+    if profile and other not in (None, row):
+        numbers |= paired(runs[0], runs_of(other, profile, recorded), metric, last_epochs)
+    return numbers
+
+
+def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
+    """By how many percent of the baseline's mean error the method's is smaller."""
+    reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "best", "chosen")}
+    return reduced | {"ours_std": np.nan}

@@ -1,0 +1,170 @@
+"""Recording the tables and figures: what they need, in the most telling order, and how much of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from labelreg.costs import forward_operations
+from labelreg.data import names as dataset_names
+from labelreg.experiment import PROFILES, Experiment
+from labelreg.names import unknown
+from labelreg.networks import names as network_names
+from labelreg.papers import COLLECTIONS, compare, is_runnable, papers
+from labelreg.papers.compare import runs_of
+from labelreg.papers.paper import Row
+from labelreg.results import Recorded, Result, Store
+from labelreg.running import Runtimes
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run that a table or figure needs.
+
+    Attributes:
+        collection: key of the paper, or ``"shared"``.
+        item: the table or figure.
+        row: whose run it is.
+        experiment: at its profile, with one seed.
+    """
+
+    collection: str
+    item: str
+    row: Row
+    experiment: Experiment
+
+
+def plan(
+    profile: str = "fast",
+    *,
+    collections: Iterable[str] = (),
+    datasets: Iterable[str] = ("cifar100",),
+    networks: Iterable[str] = (),
+    methods: Iterable[str] = (),
+    seeds: int = 0,
+) -> list[Task]:
+    """List the runs that tables and figures need, each once, in the order of how much they tell per minute.
+
+    Rows that are compared with each other, on one data set and network, stay together; small networks come before large
+    ones. Among such rows the baseline comes first, with all seeds, then one method after another.
+
+    Args:
+        profile: key of :data:`labelreg.experiment.PROFILES`.
+        collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
+        datasets: names of data sets.
+        networks: names of networks; all if empty.
+        methods: methods as the tables and figures call them; all if empty.
+        seeds: runs of each experiment; 0 for the profile's number, or at ``"paper"`` the paper's.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
+    networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
+    for kind, names, known in (
+        ("profile", [profile], PROFILES),
+        ("collection", collections, COLLECTIONS),
+        ("data set", datasets, dataset_names()),
+        ("network", networks, network_names()),
+        ("method in any table or figure", methods, printed_methods()),
+    ):
+        for name in names:
+            if name not in known:
+                raise unknown(kind, name, known)
+    compared = [
+        rows
+        for key in collections
+        for item, table in COLLECTIONS[key].items.items()
+        for rows in _compared(key, item, table.rows)
+        if rows[0].row.dataset in datasets and rows[0].row.network in networks and is_runnable(rows[0].row)
+    ]
+    compared.sort(key=lambda rows: _operations(rows[0].experiment.at(profile)))
+    found: dict[Experiment, Task] = {}
+    for task in (task for rows in compared for task in rows if task.row.method in methods):
+        count = seeds or (COLLECTIONS[task.collection].seeds if profile == "paper" else PROFILES[profile].seeds)
+        for each in task.experiment.at(profile).with_seeds(count):
+            found.setdefault(each, Task(task.collection, task.item, task.row, each))
+    return list(found.values())
+
+
+def printed_methods() -> list[str]:
+    """Return the methods as the tables and figures call them."""
+    items = (item for collection in COLLECTIONS.values() for item in collection.items.values())
+    return list(dict.fromkeys(row.method for item in items for row in item.rows))
+
+
+def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd.DataFrame:
+    """Summarise tasks per table or figure, data set and network, in their order.
+
+    Returns:
+        The columns ``collection, item, dataset, network, runs, recorded, left, hours``; the hours of what is left, one
+        run after another, are NaN where no run on the same network and device is recorded.
+    """
+    rows: dict[tuple[str, str, str, str], list[float]] = {}
+    for task in todo:
+        row = rows.setdefault((task.collection, task.item, task.row.dataset, task.row.network), [0, 0, 0, 0.0])
+        done = recorded.find(task.experiment) is not None
+        row[:3] = row[0] + 1, row[1] + done, row[2] + (not done)
+        row[3] += 0 if done else runtimes.seconds(task.experiment) / 3600
+    columns = ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
+    return pd.DataFrame([[*names, *numbers] for names, numbers in rows.items()], columns=columns)
+
+
+def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
+    """Summarise how much of every table and figure is recorded.
+
+    Args:
+        store: the recorded runs; those under ``data/results`` by default.
+
+    Returns:
+        One row per table or figure: ``collection, item, shows``; ``cells``, the printed numbers of a paper's table, or
+        else the rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and
+        recorded ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the printed number, in
+        its unit.
+    """
+    results = list(Store() if store is None else store)
+    recorded = Recorded(results)
+    rows = []
+    for key, collection in COLLECTIONS.items():
+        for name, item in collection.items.items():
+            if key in papers and name in collection.tables:
+                cells = compare(key, name, results)
+                runnable, profiles, gaps = cells.runnable, cells.profile, cells.gap
+            else:
+                runnable = pd.Series([is_runnable(row) for row in item.rows])
+                profiles = pd.Series([_fullest_profile(row, recorded) for row in item.rows])
+                gaps = pd.Series(dtype=float)
+            rows.append(
+                {
+                    "collection": key,
+                    "item": name,
+                    "shows": item.title,
+                    "cells": len(runnable),
+                    "runnable": runnable.sum(),
+                    "at fast": (profiles == "fast").sum(),
+                    "at paper": (profiles == "paper").sum(),
+                    "mean gap": gaps.mean(),
+                    "largest gap": max(gaps.dropna(), key=abs, default=float("nan")),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _compared(collection: str, item: str, rows: Sequence[Row]) -> list[list[Task]]:
+    """Group the rows of a table or figure by data set and network, each group's baseline first."""
+    groups: dict[tuple[str, str], list[Task]] = {}
+    for row in rows:
+        groups.setdefault((row.dataset, row.network), []).append(Task(collection, item, row, row.experiment))
+    baseline = COLLECTIONS[collection].baseline
+    return [sorted(group, key=lambda task: task.row.method != baseline) for group in groups.values()]
+
+
+def _operations(experiment: Experiment) -> float:
+    """Floating-point operations of a network per sample, times epochs: how large a comparison is."""
+    return experiment.epochs * forward_operations(experiment.network, **experiment.network_options)
+
+
+def _fullest_profile(row: Row, recorded: Recorded) -> str:
+    return next((profile for profile in ("paper", "fast") if runs_of(row, profile, recorded)), "")

@@ -1,0 +1,70 @@
+"""Every method under one protocol: the same network, schedule, weight decay and seeds, which no two papers share.
+
+The protocol is the package's default, that of the KR paper: SGD with Nesterov momentum, batches of 128, 200 epochs, a
+weight decay of 5e-4; or 30 epochs of one cycle at the ``fast`` profile. All methods are at their defaults, so none was
+tuned to it; the peak of the cycle, twice the usual learning rate, is the one setting that was chosen.
+
+Two protocols are for machines without a GPU: ResNet-8 trains on all of CIFAR-100 for eight epochs of one cycle, and a
+language model of 200 units learns Penn Treebank as PyTorch's word-level example does at its defaults (six epochs, with
+a dropout of 0.2), with the methods of NaR's table 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from labelreg import methods
+from labelreg.experiment import PROFILES, Experiment
+from labelreg.papers.nar import LANGUAGE_MODEL
+from labelreg.papers.paper import Item, Paper, Row
+
+BASELINE = "Cross-entropy"
+
+
+def compared(baseline: Experiment) -> Item:
+    """Return the table of all methods, each at its defaults, under the protocol of a baseline."""
+    rows = tuple(_rows(baseline, on_text=False))
+    return Item(f"Methods on {baseline.dataset}, {baseline.network}", rows)
+
+
+def language_models(baseline: Experiment) -> Item:
+    """Return the methods of NaR's table 4; NaR with an auxiliary like the target, and with one half as wide."""
+    rows = tuple(_rows(baseline, on_text=True))
+    like = next(row for row in rows if row.method == "NaR")
+    half = {"hidden": baseline.network_options["hidden"] // 2}
+    narrow = replace(like, method="NaR, half as wide", experiment=like.experiment.but(auxiliary_options=half))
+    return Item(f"Methods on {baseline.dataset}, {baseline.network}", (*rows, narrow))
+
+
+def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
+    """One row per method and variant that the method's class names for the benchmark; the baseline comes first."""
+    classes = {name: methods.find(name) for name in methods.names()}
+    classes = {name: each for name, each in classes.items() if not on_text or each.on_text}
+    for name in sorted(classes, key=lambda name: (BASELINE not in classes[name].benchmark, not classes[name].paper)):
+        for label, options in classes[name].benchmark.items():
+            teaches = "teacher" in methods.network_roles(name, options)
+            each = baseline.but(method=name, options=options, teacher=baseline if teaches else None)
+            yield Row(each.dataset, each.network, label, each)
+
+
+SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")
+SMALL_LANGUAGE_MODEL = Experiment(
+    **LANGUAGE_MODEL | {"epochs": 6, "network_options": {"hidden": 200, "dropout": 0.2, "init_range": 0.1}}
+)
+BENCHMARK = Paper(
+    key="shared",
+    title="All methods under one protocol",
+    authors=(),
+    venue="",
+    seeds=PROFILES["fast"].seeds,
+    baseline=BASELINE,
+    tables={
+        "resnet8": compared(SMALL),
+        "lstm": language_models(SMALL_LANGUAGE_MODEL),
+        **{
+            network: compared(Experiment(dataset="cifar100", network=network))
+            for network in ("resnet18", "resnet32", "plaincnn6")
+        },
+    },
+)

@@ -1,0 +1,69 @@
+"""How long and how fast to train."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from labelreg.options import FractionBelowOne, Settings, as_tuple
+
+
+class Recipe(Settings):
+    """The settings of the training loop. The defaults are the CIFAR protocol of the KR paper.
+
+    Attributes:
+        epochs: passes over the training data.
+        batch_size: samples per step; for a language model, the number of parallel streams that the text is cut into.
+        optimizer: ``"sgd"`` or ``"adam"``.
+        learning_rate: of the first step; for ``one_cycle``, the peak.
+        momentum: of SGD, in [0, 1).
+        nesterov: whether SGD uses Nesterov momentum.
+        weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
+        schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
+            ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch whose
+            negative log-likelihood on the validation split does not improve on the best so far.
+        milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``, in increasing order.
+        decay: factor of ``multi_step`` and ``plateau``; below 1 for ``plateau``.
+        precision: ``"float32"``, or ``"bfloat16"`` for autocast.
+        sequence_length: of truncated back-propagation through time, in tokens, for a language model.
+        clip_norm: maximum norm of each network's gradient; 0 for no clipping.
+
+    Raises:
+        ValueError: a setting of the wrong type or out of range.
+    """
+
+    epochs: PositiveInt = 200
+    batch_size: PositiveInt = 128
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: PositiveFloat = 0.1
+    momentum: FractionBelowOne = 0.9
+    nesterov: bool = True
+    weight_decay: NonNegativeFloat = 5e-4
+    schedule: Literal["multi_step", "one_cycle", "cosine", "constant", "plateau"] = "multi_step"
+    milestones: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)] = (60, 120, 160)
+    decay: PositiveFloat = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    sequence_length: PositiveInt = 35
+    clip_norm: NonNegativeFloat = 0.0
+
+    @field_validator("milestones")
+    @classmethod
+    def _increase(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
+        if any(later <= earlier for earlier, later in pairwise(milestones)):
+            raise ValueError(f"milestones must increase from one to the next, got {milestones}")
+        return milestones
+
+    @model_validator(mode="after")
+    def _plateau_decays(self) -> Self:
+        if self.schedule == "plateau" and not self.decay < 1:
+            raise ValueError(f"schedule 'plateau' needs a decay below 1, got {self.decay}")
+        return self

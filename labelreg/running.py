@@ -1,0 +1,538 @@
+"""Run experiments: find the recorded result, else resume or train, then record; one experiment, or many at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from filelock import FileLock
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from torch import Tensor, nn
+
+from labelreg import methods, paths
+from labelreg.build import build, prepare_data, prepare_training, resolve_device, untrained
+from labelreg.data import Dataset, Split
+from labelreg.experiment import Experiment
+from labelreg.methods import Method
+from labelreg.results import Claimed, Recorded, Result, Store, provenance
+from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
+
+__all__ = [
+    "Runtimes",
+    "Trained",
+    "prepare_data",
+    "prepare_training",
+    "resolve_device",
+    "run",
+    "run_all",
+    "train",
+    "trained",
+]
+
+Progress = Callable[[str], None] | None
+SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A result together with what it was measured with.
+
+    Attributes:
+        result: the outcome.
+        trainer: the trainer, with the network at the end of training.
+    """
+
+    result: Result
+    trainer: Trainer
+
+    @property
+    def network(self) -> nn.Module:
+        """The trained network."""
+        return self.trainer.network
+
+    @property
+    def method(self) -> Method:
+        """The method, with what it has learned itself."""
+        return self.trainer.method
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data set, on the device of the network."""
+        return self.trainer.dataset
+
+    def predict(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
+        """Predict a split in evaluation mode.
+
+        Args:
+            split: of this data set or another one whose inputs have the same shape and units; it is normalised by the
+                mean and standard deviation of the training data.
+
+        Returns:
+            The logits (N, K) by which the method is judged and the penultimate features (N, D) of the network, both
+            float32, and the targets (N,); all on the CPU.
+        """
+        split = split.to(self.trainer.device)
+        logits, targets = self.trainer.predict(split)
+        return logits.cpu(), self.trainer.features(split).cpu(), targets.cpu()
+
+
+def run(
+    experiment: Experiment,
+    *,
+    results: Path | str | None = None,
+    device: str = "auto",
+    wait: bool = True,
+    progress: Progress = print,
+    stop: Stop | None = None,
+) -> Result:
+    """Return the recorded result if there is one; else resume an interrupted run or train, and record.
+
+    Two processes that share a folder of results never train the same experiment.
+
+    Args:
+        experiment: what to run.
+        results: folder of the recorded runs, ``data/results`` by default.
+        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        wait: wait for another process that is at work on this experiment.
+        progress: called with a line of text after every epoch; None for silence.
+        stop: asked after every step; where it returns true, training is saved and interrupted.
+
+    Raises:
+        ValueError: what cannot be run, named with what would be right.
+        FileNotFoundError: the data set is not on disk and cannot be fetched.
+        labelreg.results.Claimed: another process is at work on it, and ``wait`` is false.
+        labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
+    """
+    store = Store(results)
+    found = store.find(experiment)
+    if found is None:
+        with _at_work(experiment, store, wait) as folder:
+            found = store.find(experiment)  # another process may have finished it while this one waited
+            if found is None:
+                found = _train_and_record(experiment, store, folder, device, progress, stop)
+    return found
+
+
+def train(
+    experiment: Experiment,
+    *,
+    device: str = "auto",
+    progress: Progress = None,
+    shared: dict | None = None,
+    stop: Stop | None = None,
+) -> Trained:
+    """Train in memory, a teacher too, and return the result with the network; nothing is written.
+
+    Args:
+        experiment: what to train.
+        device: see :func:`run`.
+        progress: see :func:`run`.
+        shared: what runs have in common that differ in nothing but their method's ``shareable_options``: the same
+            dictionary, empty at first, for all of them.
+        stop: see :func:`run`.
+
+    Raises:
+        ValueError: see :func:`run`.
+    """
+
+    def teacher() -> nn.Module:
+        return train(experiment.teacher, device=device, progress=progress, stop=stop).network
+
+    return _train(experiment, device, progress, stop, teacher, shared=shared)
+
+
+def trained(
+    experiment: Experiment,
+    *,
+    results: Path | str | None = None,
+    device: str = "auto",
+    progress: Progress = print,
+    stop: Stop | None = None,
+) -> Trained:
+    """Return the result of :func:`run` with the network, from its stored weights; where there are none, train again.
+
+    Weights stay on the machine that trained. A result from another machine comes without: the network is then trained
+    anew, and may differ in the last digits from the one that the result is of.
+
+    Args:
+        experiment: what to run.
+        results: see :func:`run`.
+        device: see :func:`run`.
+        progress: see :func:`run`.
+        stop: see :func:`run`.
+
+    Raises:
+        ValueError: see :func:`run`.
+    """
+    store = Store(results)
+    with _at_work(experiment, store) as folder:
+        weights = folder / "weights.pt"
+        result = store.find(experiment)
+        if result is None or not weights.exists():
+            result = _train_and_record(experiment, store, folder, device, progress, stop)
+        stored = _load_weights(weights, experiment)
+    # any teacher will do: what the method's own had learned is part of its state
+    parts = build(experiment, device, lambda: untrained(experiment.teacher))
+    parts.network.load_state_dict(stored["network"])
+    # not strictly: a method may have made in preparation what predictions have no use for
+    parts.method.load_state_dict(stored["method"], strict=False)
+    return Trained(result, parts.trainer(parts.network, parts.method))
+
+
+@contextmanager
+def _at_work(experiment: Experiment, store: Store, wait: bool = True) -> Iterator[Path]:
+    """Hold an experiment among all processes that share the results or the work folders; yield its work folder."""
+    folder = paths.runs_root() / f"{experiment.name}-{experiment.key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with store.claim(experiment, wait), FileLock(folder / "lock"):
+        yield folder
+
+
+def _train_and_record(
+    experiment: Experiment, store: Store, folder: Path, device: str, progress: Progress, stop: Stop | None
+) -> Result:
+    """Train with a checkpoint; record the result, then store the weights, then delete the checkpoint."""
+
+    def teacher() -> nn.Module:
+        return trained(experiment.teacher, results=store.root, device=device, progress=progress, stop=stop).network
+
+    checkpoint = folder / "checkpoint.pt"
+    finished = _train(experiment, device, progress, stop, teacher, checkpoint)
+    store.save(finished.result)
+    states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
+    with paths.replacing(folder / "weights.pt") as unfinished:
+        torch.save(states, unfinished)
+    for file in (checkpoint, _preparation(checkpoint)):
+        file.unlink(missing_ok=True)
+    return store.find(experiment)
+
+
+def _load_weights(path: Path, experiment: Experiment) -> dict[str, dict[str, Any]]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path} cannot be read ({reason}); move it away to train {experiment.name} anew") from error
+
+
+def _preparation(checkpoint: Path) -> Path:
+    """The checkpoint of what a method trains beforehand."""
+    return checkpoint.with_name("preparation.pt")
+
+
+def _train(
+    experiment: Experiment,
+    device: str,
+    progress: Progress,
+    stop: Stop | None,
+    teacher: Callable[[], nn.Module],
+    checkpoint: Path | None = None,
+    shared: dict | None = None,
+) -> Trained:
+    parts = build(experiment, device, teacher)
+    tell = progress and (lambda row: progress(_progress_line(experiment, row)))
+    tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
+
+    def prepare(network: nn.Module, method: Method) -> None:
+        parts.trainer(network, method).fit(checkpoint and _preparation(checkpoint), tell_before, stop)
+
+    parts.method.prepare(prepare)
+    if shared is not None:
+        parts.method.share(shared)
+    trainer = parts.trainer(parts.network, parts.method, experiment.observe)
+    origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
+    trainer.fit(checkpoint, tell, stop)
+    for common in (shared or {}).values():
+        common.finish()
+    return Trained(_result(experiment, trainer, origin), trainer)
+
+
+def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) -> Result:
+    learned = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    measured = {
+        "test_digest": trainer.dataset.test.digest,
+        "parameters": sum(parameter.numel() for parameter in learned),
+        "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
+    }
+    return Result(
+        experiment=experiment,
+        history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
+        provenance=origin | measured,
+        observations={name: torch.stack(values).numpy() for name, values in trainer.observations.items()},
+    )
+
+
+def _progress_line(experiment: Experiment, row: dict[str, float]) -> str:
+    perplexity = f"{row['test_perplexity']:.1f} perplexity  " if "test_perplexity" in row else ""
+    return (
+        f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}  loss {row['loss']:.4f}  "
+        f"train {row['train_accuracy']:.1%} correct  test {row['test_error']:.2%} error  {perplexity}"
+        f"{row['seconds']:.1f} s"
+    )
+
+
+class Runtimes:
+    """Estimates of how long runs take, from recorded runs on the same kind of device.
+
+    Args:
+        results: recorded runs.
+        device: where the runs will be made.
+    """
+
+    def __init__(self, results: Iterable[Result], device: torch.device):
+        self._device = provenance(device)["device"]
+        self._rates: dict[tuple[str, ...], list[float]] = {}
+        for result in results:
+            self.add(result)
+
+    def add(self, result: Result) -> None:
+        """Take a run into account, if it was made on such a device."""
+        seconds, made_on = (result.provenance.get(name) for name in ("seconds", "device"))
+        if made_on == self._device and isinstance(seconds, int | float):
+            for kind in self._kinds(result.experiment):
+                self._rates.setdefault(kind, []).append(seconds / self._samples(result.experiment))
+
+    def seconds(self, experiment: Experiment) -> float:
+        """Return the expected duration: at the median speed of the same method, else of the same network, else NaN."""
+        rates = next((self._rates[kind] for kind in self._kinds(experiment) if kind in self._rates), [math.nan])
+        return statistics.median(rates) * self._samples(experiment)
+
+    @staticmethod
+    def _kinds(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
+        network = (experiment.dataset, experiment.network)
+        return (*network, experiment.method), network
+
+    @staticmethod
+    def _samples(experiment: Experiment) -> float:
+        """Epochs times samples, in units of the whole data set, or of one sample where there is a subset."""
+        return experiment.epochs * (1 - experiment.holdout) * (experiment.subset or 1)
+
+
+def run_all(
+    experiments: Iterable[Experiment],
+    *,
+    record: bool = True,
+    jobs: int = 0,
+    device: str = "auto",
+    results: Path | str | None = None,
+    minutes: float = math.inf,
+    progress: Progress = print,
+) -> dict[Experiment, Result]:
+    """Run experiments in their order, several at once, and return each with its result.
+
+    A run that is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it;
+    after a crash it resumes from its last finished epoch. Runs that are expected to end in time go before those that
+    are not. A run that another process is making into the same folder is left to it. Where a run fails, the others go
+    on.
+
+    Args:
+        experiments: what to run; equal experiments are run once.
+        record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
+            memory, and nothing is written; then runs that differ in nothing but their method's ``shareable_options``
+            share what does not depend on these.
+        jobs: number of processes; 0 for as many as there are cores (on a GPU: 1).
+        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        results: folder of the recorded runs, ``data/results`` by default.
+        minutes: time after which no run is started.
+        progress: called with a line of text per finished run; with one process, per epoch as well. None for silence.
+
+    Returns:
+        The results in the order of the experiments; of what did not end in time there is none.
+
+    Raises:
+        ValueError: jobs is negative, there is no such device, or what :func:`run` raises.
+        ExceptionGroup: several runs failed.
+        labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
+        RuntimeError: a process was killed.
+    """
+    if jobs < 0:
+        raise ValueError(f"jobs is a number of processes, 0 for as many as there are cores, not {jobs}")
+    target = resolve_device(device)
+    todo = list(dict.fromkeys(experiments))
+    store = Store(results)
+    known = list(store) if record and todo else []
+    recorded, runtimes = Recorded(known), Runtimes(known, target)
+    finished = {each: found for each in todo if record and (found := recorded.find(each))}
+    # what is recorded may be resumed, and then the runs that it shares something with are gone
+    missing = [each for each in todo if each not in finished]
+    waiting = [[each] for each in missing] if record else _sharing(missing)
+    workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
+    workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
+    tell = progress if workers == 1 else progress and _SlowLines()
+    under_way: list[Experiment] = []
+    failures: list[Exception] = []
+
+    with tempfile.TemporaryDirectory() as folder:
+        stop = StopWhen(time.time() + 60 * minutes, Path(folder) / "stop", os.getpid())
+
+        def calls() -> Iterator[Any]:
+            while waiting and not stop():
+                group = _next(waiting, runtimes, stop.deadline - time.time())
+                waiting.remove(group)
+                under_way.extend(group)
+                yield joblib.delayed(_run_group)(group, record, str(target), results, tell, stop)
+
+        # joblib divides the cores' threads among its processes
+        pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+        try:
+            with stop_on_signals(stop.request):
+                for outcome in pool(calls()):
+                    for experiment in outcome.group:
+                        under_way.remove(experiment)
+                    finished |= outcome.results
+                    if outcome.error is not None:
+                        failures.append(outcome.error)
+                    if outcome.interrupted and not stop():  # by a signal that reached the run alone
+                        stop.request()
+                    if progress is not None:
+                        progress(f"{len(finished)} of {len(todo)}: {outcome}")
+        except TerminatedWorkerError as error:
+            names = "; ".join(each.name for each in under_way)
+            raise RuntimeError(
+                f"a process was killed, for want of memory perhaps, while these ran: {names}. "
+                "The same call resumes from their last finished epochs"
+            ) from error
+        if stop.requested:
+            raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
+    if len(failures) > 1:
+        raise ExceptionGroup(f"{len(failures)} of {len(todo)} runs failed", failures)
+    if failures:
+        raise failures[0]
+    return {each: finished[each] for each in todo if each in finished}
+
+
+@dataclass(frozen=True)
+class StopWhen:
+    """Whether runs should stop: a function for processes that are told by nothing but the clock and a file.
+
+    Attributes:
+        deadline: seconds since the epoch.
+        flag: file that is made to request a stop.
+        parent: process that waits for the runs.
+    """
+
+    deadline: float
+    flag: Path
+    parent: int
+
+    def __call__(self) -> bool:
+        return time.time() >= self.deadline or self.requested or self.orphaned
+
+    @property
+    def requested(self) -> bool:
+        """Whether a stop was requested."""
+        return self.flag.exists()
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the process that waits for the runs is gone."""
+        return self.parent not in (os.getpid(), os.getppid())
+
+    def request(self) -> None:
+        """Request a stop."""
+        self.flag.touch()
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What came out of a group of runs: results, and an error or an interruption where there is one missing."""
+
+    group: list[Experiment]
+    results: dict[Experiment, Result]
+    error: Exception | None = None
+    interrupted: bool = False
+    claimed: bool = False
+
+    def __str__(self) -> str:
+        if self.error is not None:
+            what = f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+        elif self.claimed:
+            what = "another process is at it"
+        elif self.interrupted:
+            what = "stopped; the same call resumes there"
+        else:
+            what = _summary(self.results[self.group[-1]])
+        return f"{self.group[-1].name}: {what}"
+
+
+def _run_group(
+    group: list[Experiment],
+    record: bool,
+    device: str,
+    results: Path | str | None,
+    progress: Progress,
+    stop: StopWhen,
+) -> _Outcome:
+    """Make a group of runs, in a process of the pool or in the one that called."""
+    done: dict[Experiment, Result] = {}
+    shared: dict | None = {} if len(group) > 1 else None
+    try:
+        for each in group:
+            if record:
+                wait = math.isinf(stop.deadline)
+                done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
+            else:
+                done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
+    except Claimed:
+        return _Outcome(group, done, claimed=True)
+    except KeyboardInterrupt:
+        if stop.orphaned:
+            os._exit(1)  # nobody waits for the outcome, and what was done is saved
+        return _Outcome(group, done, interrupted=True)
+    except Exception as error:  # whatever it is, the other runs are none the worse
+        if os.getpid() != stop.parent:
+            error.add_note(traceback.format_exc())  # which does not travel between processes
+        return _Outcome(group, done, error=error)
+    return _Outcome(group, done)
+
+
+def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
+    """The first group that is not expected to take longer than so many seconds, or else the first."""
+    return next((group for group in waiting if not sum(map(runtimes.seconds, group)) > seconds), waiting[0])
+
+
+def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
+    """Group experiments that differ in nothing but what their method can share between runs.
+
+    What is shared must not depend on the target, as a learning rate on a plateau would, nor be observed.
+    """
+    groups: dict[Experiment, list[Experiment]] = {}
+    for each in experiments:
+        alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
+        shareable = frozenset() if alone else methods.find(each.method).shareable_options
+        common = {name: value for name, value in each.options.items() if name not in shareable}
+        groups.setdefault(each.but(options=common), []).append(each)
+    return list(groups.values())
+
+
+def _summary(result: Result) -> str:
+    """The last epoch of a run in a few words."""
+    last = result.last
+    shown = (
+        f"perplexity {last['test_perplexity']:.1f}" if "test_perplexity" in last else f"error {last['test_error']:.2%}"
+    )
+    return f"{shown}, {result.provenance['seconds']:.0f} s"
+
+
+class _SlowLines:
+    """Print a line if this process has printed none for some seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,458 @@
+"""What every method computes, pinned: the same numbers come out as long as nothing is meant to change them.
+
+Run by hand from the root of the repository::
+
+    python tests/golden/record.py                    # write values.json anew, in float64
+    python tests/golden/record.py --exact PATH       # write float32 and bfloat16 values, bit by bit, to a file
+    python tests/golden/record.py --compare PATH     # recompute them and list what is not identical
+
+The first is compared by ``test_golden.py`` and holds on any machine. The second holds on one machine only, and is what
+a change of code is checked with: record before, compare after.
+"""
+
+import argparse
+import hashlib
+import inspect
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from labelreg.data import Batch, load
+from labelreg.methods import (
+    AdaCos,
+    AdaptiveLabelRegularization,
+    AdversarialTraining,
+    BatchAugmentation,
+    BornAgain,
+    ClassWiseSelfDistillation,
+    ConfidencePenalty,
+    CrossEntropy,
+    DeepMutualLearning,
+    DisturbLabel,
+    ForestAsRegularization,
+    KnowledgeDistillation,
+    KnowledgeRefinery,
+    LabelSmoothing,
+    Mixup,
+    NetworkAsRegularization,
+    SnapshotRegularization,
+    StochasticBatchAugmentation,
+    VirtualSoftmax,
+)
+from labelreg.networks import build
+
+VALUES = Path(__file__).with_name("values.json")
+DIGITS = 12  # significant ones of what is kept: the comparison asks for 9
+CLASSES = 5
+SAMPLES = 12  # in a batch
+EPOCHS = 2
+LEARNING_RATE = 0.05
+
+ALR, KR, NAR = AdaptiveLabelRegularization, KnowledgeRefinery, NetworkAsRegularization
+CSKD, SBA, KD = ClassWiseSelfDistillation, StochasticBatchAugmentation, KnowledgeDistillation
+PIXEL_STD = (0.2, 0.25, 0.3)
+ALWAYS = {"omega": 0.0, "virtual": 4}  # every step is augmented
+
+# a class and the options that it is made with; a method inside a method is such a pair again
+CASES = (
+    (CrossEntropy, {}),
+    (LabelSmoothing, {}),
+    (LabelSmoothing, {"epsilon": 0.3, "convention": "others"}),
+    (LabelSmoothing, {"epsilon": 0.0}),
+    (ConfidencePenalty, {}),
+    (ConfidencePenalty, {"weight": 0.5}),
+    (DisturbLabel, {}),
+    (DisturbLabel, {"rate": 0.6}),
+    (NAR, {}),
+    (NAR, {"lam": 0.3, "alpha": 0.0}),
+    (NAR, {"lam": 0.0, "alpha": 0.4}),
+    (NAR, {"auxiliary_smoothing": 0.3}),
+    (NAR, {"variant": "official", "warm_up": 1}),
+    (NAR, {"variant": "official", "warm_up": 0, "alpha": 0.0, "lam": 0.7, "auxiliary_smoothing": 0.5}),
+    (NAR, {"variant": "official"}),
+    (SnapshotRegularization, {}),
+    (SnapshotRegularization, {"interval": 1}),
+    (SnapshotRegularization, {"interval": 1, "direction": "pos"}),
+    (SnapshotRegularization, {"interval": 2, "direction": "pos", "lam": 0.7, "alpha": 0.3}),
+    (ForestAsRegularization, {}),
+    (ForestAsRegularization, {"lam": 0.3, "alpha": 0.4, "trees": 5}),
+    (ALR, {}),
+    (ALR, {"smoothing": 0.1, "lr_mult": 5.0}),
+    (ALR, {"tracking": "ema"}),
+    (ALR, {"kind": "kl", "tracking": "ema", "smoothing": 0.2}),
+    (ALR, {"kind": "kl", "direction": "literal"}),
+    (KR, {}),
+    (KR, {"gamma": 0.5, "smoothing": 0.1}),
+    (KR, {"gamma": 0.0}),
+    (KR, {"gamma": 1.0, "truncate": 1}),
+    (KR, {"kind": "cross_entropy", "lr_mult": 10.0}),
+    (KR, {"direction": "literal", "smoothing": 0.3}),
+    (CSKD, {}),
+    (CSKD, {"temperature": 2.0, "class_weight": 3.0, "t_squared": False}),
+    (CSKD, {"sample_weight": 1.0}),
+    (CSKD, {"class_weight": 0.0, "sample_weight": 0.5, "bn": "anchor_only"}),
+    (CSKD, {"partners": "batch"}),
+    (CSKD, {"partners": "batch", "sample_weight": 1.0, "t_squared": False, "temperature": 1.0}),
+    (CSKD, {"bn": "anchor_only"}),
+    (CSKD, {"method": (LabelSmoothing, {})}),
+    (CSKD, {"method": (KD, {})}),
+    (CSKD, {"method": (KR, {"gamma": 0.5}), "sample_weight": 1.0}),
+    (CSKD, {"method": (AdaCos, {})}),
+    (CSKD, {"method": (SBA, ALWAYS | {"vote": True})}),
+    (SBA, {}),
+    (SBA, {"granularity": "epoch", "omega": math.pi / 4}),
+    (SBA, {"eta": 0.0}),
+    (SBA, {"omega": math.pi / 2}),
+    (SBA, ALWAYS),
+    (SBA, ALWAYS | {"virtual": 5, "sigma": 0.5, "tau": 1.0, "drop_rate": 0.2, "eta": 1.0}),
+    (SBA, ALWAYS | {"rescale": True}),
+    (SBA, ALWAYS | {"basis": "identity"}),
+    (SBA, ALWAYS | {"detach_reference": False}),
+    (SBA, ALWAYS | {"chunk": 3}),
+    (SBA, ALWAYS | {"chunk": 1, "rescale": True, "basis": "identity"}),
+    (SBA, ALWAYS | {"layers": "0, , 4"}),
+    (SBA, ALWAYS | {"vote": True}),
+    (SBA, ALWAYS | {"vote": True, "chunk": 2, "layers": "4"}),
+    (BatchAugmentation, {"method": (CrossEntropy, {})}),
+    (BatchAugmentation, {"method": (SBA, ALWAYS), "copies": 2}),
+    (BatchAugmentation, {"method": (CSKD, {}), "copies": 3}),
+    (KD, {}),
+    (KD, {"temperature": 2.0, "alpha": 0.9}),
+    (BornAgain, {}),
+    (BornAgain, {"beta": 0.3}),
+    (DeepMutualLearning, {}),
+    (DeepMutualLearning, {"weight": 0.5}),
+    (AdaCos, {}),
+    (AdaCos, {"dynamic": False}),
+    (AdaCos, {"scaled_evaluation": False}),
+    (VirtualSoftmax, {}),
+    (Mixup, {"method": (CrossEntropy, {})}),
+    (Mixup, {"method": (CrossEntropy, {}), "alpha": 0.2}),
+    (Mixup, {"method": (LabelSmoothing, {"convention": "others"})}),
+    (Mixup, {"method": (NAR, {})}),
+    (Mixup, {"method": (NAR, {"variant": "official", "warm_up": 1})}),
+    (Mixup, {"method": (SnapshotRegularization, {"interval": 1})}),
+    (Mixup, {"method": (CSKD, {})}),
+    (Mixup, {"method": (CSKD, {"sample_weight": 1.0, "bn": "anchor_only"})}),
+    (Mixup, {"method": (SBA, ALWAYS)}),
+    (Mixup, {"method": (KD, {})}),
+    (Mixup, {"method": (DeepMutualLearning, {})}),
+    (AdversarialTraining, {"method": (CrossEntropy, {})}),
+    (AdversarialTraining, {"method": (CrossEntropy, {}), "pixel_std": PIXEL_STD, "epsilon": 0.1}),
+    (AdversarialTraining, {"method": (NAR, {}), "pixel_std": PIXEL_STD}),
+    (AdversarialTraining, {"method": (KR, {"smoothing": 0.1})}),
+    (AdversarialTraining, {"method": (Mixup, {"method": (CrossEntropy, {})})}),
+    (AdversarialTraining, {"method": (AdaCos, {})}),
+)
+# on a text: one label per word, and a network with a state
+TEXT_CASES = (
+    (CrossEntropy, {}),
+    (LabelSmoothing, {}),
+    (KR, {}),
+    (ALR, {}),
+    (NAR, {}),
+    (DeepMutualLearning, {}),
+    (SBA, ALWAYS),
+)
+# what a forest predicts is put into float32 tensors
+SINGLE = (ForestAsRegularization,)
+# NaR with an auxiliary network in common: the second run replays what the first recorded
+SHARED = {"NaR, recorded": (NAR, {}), "NaR, replayed": (NAR, {"lam": 0.3, "alpha": 0.6})}
+ROLES = ("auxiliary", "teacher", "peer")  # what a method takes networks for
+TEXT_NETWORK = {"hidden": 8, "layers": 1, "dropout": 0.2, "init_range": 0.5}
+
+# whole runs, from the data set to the history
+RUNS = {
+    "knowledge_refinery on digits": {
+        "dataset": "digits",
+        "network": "mlp",
+        "method": "knowledge_refinery",
+        "subset": 200,
+        "epochs": 3,
+        "batch_size": 64,
+        "learning_rate": 0.1,
+        "schedule": "one_cycle",
+        "observe": ("class_distributions",),
+    },
+    "network_as_regularization on cifar100": {
+        "dataset": "cifar100",
+        "network": "resnet8",
+        "method": "network_as_regularization",
+        "subset": 500,
+        "epochs": 2,
+    },
+}
+
+
+def name_of(case: tuple) -> str:
+    """A case as it is written in Python, without what every method is given."""
+    method, options = case
+    written = (f"{key}={name_of(value) if key == 'method' else repr(value)}" for key, value in options.items())
+    return f"{method.__name__}({', '.join(written)})"
+
+
+def all_cases() -> dict[str, tuple]:
+    """Name to (class, options, whether on a text)."""
+    on_images = {name_of(case): (*case, False) for case in CASES}
+    return on_images | {f"{name_of(case)} on text": (*case, True) for case in TEXT_CASES}
+
+
+def record_case(name: str) -> dict:
+    """Record one of :func:`all_cases` at PyTorch's default dtype; where that is not possible, in float32."""
+    method_class, options, on_text = all_cases()[name]
+    with default_dtype(torch.float32 if method_class in SINGLE else torch.get_default_dtype()):
+        return _record(method_class, options, on_text)
+
+
+def record_shared() -> dict[str, dict]:
+    """Record the runs that share an auxiliary network, which draws no random numbers then."""
+    shared = {}
+    return {name: _record(*case, shared=shared, dropout=0.0) for name, case in SHARED.items()}
+
+
+def record_run(name: str) -> dict:
+    """Record a whole run: its history, what was observed, and ``sha256`` of network and method at the end."""
+    experiment, train = _experiment_and_train()
+    trained = train(experiment(**RUNS[name]), device="cpu")
+    history = {key: list(values) for key, values in trained.result.history.items() if key != "seconds"}
+    observations = sorted(trained.result.observations.items())
+    observed = {key: _projection([torch.as_tensor(values)]) for key, values in observations}
+    return {"history": history, "observed": observed, "sha256": _hash(trained.network, trained.method)}
+
+
+def record_all() -> dict[str, dict]:
+    """Record everything but the whole runs."""
+    return {name: record_case(name) for name in all_cases()} | record_shared()
+
+
+def record_runs() -> dict[str, dict]:
+    """Record the whole runs of which the data are there."""
+    return {name: record_run(name) for name, settings in RUNS.items() if is_here(settings["dataset"])}
+
+
+def is_here(dataset: str) -> bool:
+    """Whether a data set can be loaded."""
+    try:
+        load(dataset)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def record_exactly() -> dict[str, dict]:
+    """Record everything in float32, and all cases under autocast to bfloat16 too, with numbers as hexadecimal text."""
+    with torch.autocast("cpu", torch.bfloat16):
+        in_bfloat16 = {f"{name} in bfloat16": case for name, case in record_all().items()}
+    return _as_hex(record_all() | in_bfloat16 | record_runs())
+
+
+def differences(before: object, after: object, where: str = "") -> list[str]:
+    """List where two records are not identical."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = dict.fromkeys([*before, *after])
+        return [line for key in keys for line in differences(before.get(key), after.get(key), f"{where} / {key}")]
+    return [] if before == after else [f"{where.removeprefix(' / ')}: {before} before, {after} now"]
+
+
+def rounded(value: object) -> object:
+    """Numbers at the significant digits that are kept."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items() if key != "sha256"}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """PyTorch's default dtype, restored afterwards."""
+    previous = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(previous)
+
+
+def _record(
+    method_class: type, options: dict, on_text: bool = False, shared: dict | None = None, dropout: float = 0.2
+) -> dict:
+    """Train a small network for four steps.
+
+    Returns:
+        One number per step of the loss, of each of its terms and of what else is watched; numbers of the network and
+        the method as they are left; and ``sha256`` of their parameters and buffers.
+    """
+    network = _network(0, on_text, dropout)
+    method = _make(method_class, options, on_text, dropout)
+    method.prepare(lambda second, with_method: _fit(second, with_method, on_text))
+    if shared is not None:
+        method.share(shared)
+    torch.manual_seed(2)
+    watched = _fit(network, method, on_text)
+    for common in (shared or {}).values():
+        common.finish()
+    return watched | _end(network, method, on_text) | {"sha256": _hash(network, method)}
+
+
+def _network(seed: int, on_text: bool, dropout: float) -> nn.Module:
+    torch.manual_seed(100 + seed)
+    if on_text:
+        return build("lstm", num_classes=CLASSES, **TEXT_NETWORK)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(36, 16),
+        nn.BatchNorm1d(16),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(16, CLASSES),
+    )
+
+
+def _make(method_class: type, options: dict, on_text: bool, dropout: float) -> nn.Module:
+    asked = inspect.signature(method_class).parameters
+    given = {"num_classes": CLASSES} if "num_classes" in asked else {}
+    for seed, role in enumerate(ROLES, start=1):
+        if role in asked:
+            given[role] = _network(seed, on_text, dropout)
+    for key, value in options.items():
+        if key == "method":
+            value = _make(*value, on_text, dropout)
+        given[key] = torch.tensor(value) if key == "pixel_std" else value
+    torch.manual_seed(1)
+    return method_class(**given)
+
+
+def _batches(on_text: bool) -> list[Batch]:
+    draws = torch.Generator().manual_seed(3)
+    made = []
+    for position in range(2):
+        targets = torch.arange(SAMPLES) % CLASSES
+        indices = torch.randperm(SAMPLES, generator=draws) + position * SAMPLES
+        if on_text:
+            inputs = torch.randint(CLASSES, (4, SAMPLES // 4), generator=draws)
+            made.append(Batch(inputs=inputs, targets=targets, indices=indices))
+            continue
+        inputs, partner, source = (
+            torch.randn(SAMPLES, 3, 6, 6, generator=draws, dtype=torch.float64).to(torch.get_default_dtype())
+            for _ in range(3)
+        )
+        source = inputs + source / 4
+        made.append(Batch(inputs=inputs, targets=targets, indices=indices, partner=partner, source=source))
+    return made
+
+
+def _fit(network: nn.Module, method: nn.Module, on_text: bool) -> dict[str, list[float]]:
+    groups = [{"params": list(network.parameters())}, *method.parameter_groups(LEARNING_RATE)]
+    optimizer = torch.optim.SGD(groups, lr=LEARNING_RATE, momentum=0.9, weight_decay=1e-2, nesterov=True)
+    rows = []
+    for epoch in range(EPOCHS):
+        network.train()
+        method.train()
+        method.start_epoch(epoch, [])
+        for batch in _batches(on_text):
+            step = method.step(network, batch)
+            optimizer.zero_grad(set_to_none=True)
+            step.loss.backward()
+            row = {"loss": step.loss.item()} | {f"loss_{name}": term.item() for name, term in step.terms.items()}
+            row["logits"] = _projection([step.logits])
+            row |= {"network_gradient": _gradient_norm(network), "method_gradient": _gradient_norm(method)}
+            rows.append(row)
+            optimizer.step()
+    return {name: [row[name] for row in rows] for name in rows[0] if any(row[name] for row in rows)}
+
+
+@torch.no_grad()
+def _end(network: nn.Module, method: nn.Module, on_text: bool) -> dict[str, float]:
+    end = {}  # a method without a state has none here
+    for name, module in (("network", network), ("method", method)):
+        state = _state(module)
+        end[f"{name}_norm"] = sum(each.double().square().sum().item() for each in state) ** 0.5
+        end[name] = _projection(state)
+    network.eval()
+    method.eval()
+    batch = _batches(on_text)[0]
+    end["predicted"] = _projection([method.predict(network, batch.inputs)])
+    if hasattr(method, "residual_labels"):
+        end["labels"] = _projection([method.residual_labels()])
+    elif hasattr(method, "labels") and not getattr(method, "replays", False):
+        end["labels"] = _projection([method.labels(network, batch.inputs, batch.targets)])
+    return {name: value for name, value in end.items() if value}
+
+
+def _state(module: nn.Module) -> list[torch.Tensor]:
+    """Parameters and buffers; among the latter the running statistics of batch normalisation."""
+    return [each.detach() for each in (*module.parameters(), *module.buffers())]
+
+
+def _gradient_norm(module: nn.Module) -> float:
+    return sum(each.grad.double().square().sum().item() for each in module.parameters() if each.grad is not None) ** 0.5
+
+
+def _projection(values: list[torch.Tensor]) -> float:
+    """Onto a fixed direction that draws no random numbers."""
+    flat = torch.cat([each.detach().double().flatten() for each in values] or [torch.zeros(0, dtype=torch.float64)])
+    return (flat * torch.arange(1, len(flat) + 1, dtype=torch.float64).cos()).sum().item()
+
+
+def _as_hex(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _as_hex(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_as_hex(each) for each in value]
+    return value.hex() if isinstance(value, float) else value
+
+
+def _hash(*modules: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for module in modules:
+        for each in _state(module):
+            digest.update(each.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _experiment_and_train() -> tuple:
+    try:
+        from labelreg.run import train
+
+        from labelreg import Experiment
+    except ImportError:
+        from labelreg.experiments import Experiment, train
+    return Experiment, train
+
+
+def _lines(record: dict) -> str:
+    """JSON with a line for each case."""
+    return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(case)}" for name, case in record.items()) + "\n}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--exact", type=Path, metavar="PATH", help="write float32 and bfloat16 values bit by bit")
+    parser.add_argument("--compare", type=Path, metavar="PATH", help="list what differs from such a file")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.exact:
+        arguments.exact.write_text(_lines(record_exactly()))
+    elif arguments.compare:
+        before = json.loads(arguments.compare.read_text())
+        found = differences(before, json.loads(json.dumps(record_exactly())))
+        print("\n".join(found) or f"all of {len(before)} records are identical")
+        sys.exit(bool(found))
+    else:
+        runs = record_runs()
+        with default_dtype(torch.float64):
+            VALUES.write_text(_lines(rounded(record_all() | runs)))
+
+
+if __name__ == "__main__":
+    main()
