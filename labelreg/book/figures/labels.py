@@ -6,6 +6,9 @@ import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -19,42 +22,61 @@ def as_images(inputs: Tensor) -> list[np.ndarray]:
     return [image[..., 0] if image.shape[-1] == 1 else image for image in images]
 
 
-def sample_grid(split: Split, classes: Sequence[str], columns: int = 10, rows: int = 3) -> Figure:
-    """Draw the first samples of the first classes, a class a column."""
-    shown = range(min(columns, len(classes)))
-    figure = Figure(figsize=(0.72 * len(shown), 0.72 * rows + 0.25), layout="constrained")
-    for column, axes in zip(shown, figure.subplots(rows, len(shown), squeeze=False).T, strict=True):
-        samples = as_images(split.inputs[split.targets == column][:rows])
-        for place, image in itertools.zip_longest(axes, samples):
-            place.axis("off")
-            if image is not None:
-                place.imshow(image, cmap="gray_r")
-        axes[0].set_title(classes[column], fontsize=8)
+def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] | None = None) -> Figure:
+    """Draw rows of images, (H, W) or (H, W, 3) each; a row may be shorter than the others.
+
+    Args:
+        rows: the images.
+        titles: position of a column to its title.
+    """
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles)), layout="constrained")
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes, image in zip(grid.flat, (image for row in rows for image in [*row, *[None] * (columns - len(row))])):
+        _show(axes, image)
+    for column, title in (titles or {}).items():
+        grid[0, column].set_title(title)
     return figure
 
 
+def sample_grid(split: Split, classes: Sequence[str], columns: int = 10, rows: int = 3) -> Figure:
+    """Draw the first samples of the first classes, one class per column."""
+    shown = range(min(columns, len(classes)))
+    samples = [as_images(split.inputs[split.targets == each][:rows]) for each in shown]
+    return image_grid([*itertools.zip_longest(*samples)], {column: classes[column] for column in shown})
+
+
+def _show(axes: Axes, image: np.ndarray | None) -> None:
+    axes.axis("off")
+    if image is not None:
+        axes.imshow(image, cmap="gray_r")
+
+
 def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Draw matrices of labels, a true class a row, as heatmaps.
+    """Draw matrices of labels as heatmaps, one row of the matrix per true class.
 
     Args:
-        rows: what a row of heatmaps shows, to its matrices (K, K) of probabilities.
+        rows: name of a row of heatmaps to its matrices (K, K) of probabilities.
         columns: the title of each column.
         classes: names of the K classes.
     """
     figure = Figure(figsize=(1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False, sharex=True, sharey=True)
-    ticks = range(len(classes)) if len(classes) <= 12 else []
+    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    few = len(classes) <= 12
     for line, (name, matrices) in zip(grid, rows.items(), strict=True):
-        highest = max(matrix.max() for matrix in matrices)
+        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "viridis"}
         for axes, matrix in zip(line, matrices, strict=True):
-            image = axes.imshow(matrix, cmap="viridis", vmin=0, vmax=highest)
-            axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
-            axes.set_yticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
-        line[0].set_ylabel(f"{name}\ntrue class", fontsize=8)
-        figure.colorbar(image, ax=list(line), shrink=0.85).ax.tick_params(labelsize=7)
+            sns.heatmap(matrix, ax=axes, square=True, cbar=False, rasterized=not few, **scale)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(f"{name}\ntrue class")
+        figure.colorbar(axes.collections[0], ax=list(line), shrink=0.85)
+        if few:
+            line[0].set_yticks(np.arange(len(classes)) + 0.5, classes, rotation=0)
     for top, bottom, title in zip(grid[0], grid[-1], columns, strict=True):
-        top.set_title(title, fontsize=9)
-        bottom.set_xlabel("probability of class", fontsize=8)
+        top.set_title(title)
+        bottom.set_xlabel("probability of class")
+        if few:
+            bottom.set_xticks(np.arange(len(classes)) + 0.5, classes)
     return figure
 
 
@@ -68,27 +90,23 @@ def label_bars(
     """Draw samples, and beside each the labels that methods give it, as bars over the classes.
 
     Args:
-        images: (H, W) or (H, W, 3), one a sample.
+        images: (H, W) or (H, W, 3), one per sample.
         targets: true class of each.
-        labels: what the label is called, to one distribution (K,) a sample.
-        colours: for each kind of label.
+        labels: name of a kind of label to its distributions (K,), one per sample.
+        colours: name to the colour of the bars.
         classes: names of the K classes.
     """
     figure = Figure(figsize=(1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4), layout="constrained")
     grid = figure.subplots(len(images), 1 + len(labels), squeeze=False, width_ratios=[0.7] + [2] * len(labels))
-    ticks = range(len(classes)) if len(classes) <= 12 else []
-    for line, image, target in zip(grid, images, targets, strict=True):
-        line[0].imshow(image, cmap="gray_r")
-        line[0].set_title(classes[target], fontsize=8)
-        line[0].axis("off")
+    for axes, image, target in zip(grid[:, 0], images, targets, strict=True):
+        _show(axes, image)
+        axes.set_title(classes[target])
     for column, (name, distributions) in zip(grid.T[1:], labels.items(), strict=True):
         for axes, distribution in zip(column, distributions, strict=True):
             axes.bar(range(len(classes)), distribution, color=colours[name])
-            axes.set_xticks(ticks, [classes[tick] for tick in ticks], fontsize=7)
             axes.set_ylim(0, max(np.max(each) for each in distributions) * 1.05)
-            axes.tick_params(axis="y", labelsize=7)
-            axes.spines[["top", "right"]].set_visible(False)
-        column[0].set_title(name, fontsize=9)
+            axes.set_xticks(*(range(len(classes)), classes) if len(classes) <= 12 else ([],))
+        column[0].set_title(name)
     return figure
 
 
@@ -98,27 +116,22 @@ def label_histories(
     """Draw how the labels of samples change over training: the largest classes as lines, the rest in grey.
 
     Args:
-        images: (H, W) or (H, W, 3), one a sample.
-        histories: (epochs, K) probabilities, one a sample.
+        images: (H, W) or (H, W, 3), one per sample.
+        histories: (epochs, K) probabilities, one per sample.
         classes: names of the K classes.
         shown: how many classes of a sample are drawn in colour.
     """
     figure = Figure(figsize=(1.9 * len(images), 2.9), layout="constrained")
     grid = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2.2], sharey="row")
     for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):
-        top.imshow(image, cmap="gray_r")
-        top.axis("off")
+        _show(top, image)
         epochs = range(1, len(history) + 1)
         leading = np.argsort(-history.max(0))
+        largest = pd.DataFrame(history[:, leading[:shown]], epochs, [classes[each] for each in leading[:shown]])
         bottom.plot(epochs, history[:, leading[shown:]], color="#DDDDDD", linewidth=0.8)
-        for place, label in enumerate(leading[:shown]):
-            bottom.plot(
-                epochs, history[:, label], color=("#E69F00", "#0072B2", "#009E73")[place % 3], label=classes[label]
-            )
-        bottom.legend(frameon=False, fontsize=7, loc="center right")
-        bottom.set_xlabel("epoch", fontsize=8)
+        sns.lineplot(largest, ax=bottom, palette="colorblind", dashes=False)
+        bottom.legend(loc="center right")
+        bottom.set_xlabel("epoch")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        bottom.tick_params(labelsize=7)
-        bottom.spines[["top", "right"]].set_visible(False)
-    grid[1, 0].set_ylabel("label", fontsize=8)
+    grid[1, 0].set_ylabel("label")
     return figure

@@ -7,6 +7,7 @@ import inspect
 import textwrap
 import time
 from collections.abc import Callable, Mapping
+from inspect import Parameter
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,16 @@ import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from pydantic import ValidationError
 
-from labelreg.checks import settle, unknown
-from labelreg.experiments import PROFILES, Experiment, Trained, resolve_device, train, trained
+from labelreg.book.figures import set_style
+from labelreg.experiment import PROFILES, Experiment
+from labelreg.names import unknown
+from labelreg.options import explain, options_model
 from labelreg.results import Result, provenance
-from labelreg.sweeps import run_all
+from labelreg.run import Trained, resolve_device, run_all, train, trained
 
+COMMON = ("profile", "dataset", "network", "subset", "epochs", "seeds", "jobs", "device")
 _INJECTED = "# Parameters\n"  # how papermill begins the cell in which it sets parameters
 
 
@@ -27,33 +32,28 @@ class Session:
     """One notebook at work: its parameters, its runs, its provenance.
 
     Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
-    and ``device``; an empty text or a 0 leaves a choice to the profile.
+    and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
 
     Args:
-        shell: the notebook's ``get_ipython()``. The call belongs into the cell after the parameters.
+        shell: the notebook's ``get_ipython()``, whose parameters cell has been run.
 
     Raises:
-        ValueError: papermill set a name that the parameters cell does not have, or a value of another type.
+        ValueError: no parameters cell has been run, papermill set a name that it does not have, or a parameter has a
+            value of another type than in that cell.
     """
 
     def __init__(self, shell: InteractiveShell):
-        cells = [cell for cell in shell.user_ns["In"] if cell.strip()][:-1]
-        injected = _assigned(cells.pop()) if cells[-1].startswith(_INJECTED) else {}
-        defaults = _assigned(cells[-1])
-        for name, value in injected.items():
-            if name not in defaults:
-                raise unknown("parameter", name, defaults)
-            settle(f"parameter {name}", value, type(defaults[name]))
-        self.parameters = SimpleNamespace(**{name: shell.user_ns[name] for name in defaults})
-        set_matplotlib_formats("svg")
-        self.started = time.perf_counter()
-        self.runs: list[Result] = []
+        self.parameters = SimpleNamespace(**_parameters(shell.user_ns))
         if self.parameters.profile not in PROFILES:
             raise unknown("profile", self.parameters.profile, PROFILES)
+        set_matplotlib_formats("svg")
+        set_style()
+        self.started = time.perf_counter()
+        self.runs: list[Result] = []
 
     @property
     def live(self) -> bool:
-        """Whether runs are made now, in memory; the other profiles take recorded runs and record new ones."""
+        """Whether runs are made now, in memory; the other profiles read recorded runs and record new ones."""
         return self.parameters.profile == "quick"
 
     @property
@@ -68,7 +68,7 @@ class Session:
         return experiment.at(self.parameters.profile, **chosen | settings)
 
     def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
-        """Run labelled experiments and return their results, in the order of seeds, by label.
+        """Run labelled experiments and return their results by label, in the order of seeds.
 
         Args:
             experiments: label to experiment.
@@ -86,33 +86,54 @@ class Session:
         return {label: [finished[each] for each in group] for label, group in wanted.items()}
 
     def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
-        """Return labelled experiments with their trained networks, of one seed each: live, or from kept weights.
-
-        Args:
-            experiments: label to experiment.
-        """
-        device = self.parameters.device
-        found = {
-            label: train(each, device=device) if self.live else trained(each, device=device)
-            for label, each in experiments.items()
-        }
+        """Return labelled experiments with their trained networks, one seed each: trained now, or from kept weights."""
+        make = train if self.live else trained
+        found = {label: make(each, device=self.parameters.device) for label, each in experiments.items()}
         self.runs += [each.result for each in found.values()]
         return found
 
     def provenance(self) -> pd.Series:
-        """Say where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
-        facts = provenance(resolve_device(self.parameters.device))
+        """Return where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
         chosen = {name: value for name, value in vars(self.parameters).items() if value not in ("", 0)}
         return pd.Series(
             {
                 "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
                 "runs": f"{len(self.runs)} {'live' if self.live else 'recorded'}",
                 "seeds": f"{self.seeds}, but where the page names another number",
-                **facts,
+                **provenance(resolve_device(self.parameters.device)),
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",
             },
             name="",
         )
+
+
+def _parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters in a notebook's namespace, checked by the types that the parameters cell gives them."""
+    cells = namespace["In"][::-1]  # the latest first
+    injected = next((cell for cell in cells if cell.startswith(_INJECTED)), "")
+    declared = next((cell for cell in cells if cell != injected and set(COMMON) <= set(_assigned(cell))), None)
+    if declared is None:
+        raise ValueError(f"the parameters cell must be run first: it sets {', '.join(COMMON)}")
+    exec(declared, defaults := {**namespace, "__annotations__": {}})
+    kinds = {name: defaults["__annotations__"].get(name, type(defaults[name])) for name in _assigned(declared)}
+    for name in _assigned(injected):
+        if name not in kinds:
+            raise unknown("parameter", name, kinds)
+    fields = {name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in kinds.items()}
+    try:
+        return options_model("Parameters", fields)(**{name: namespace[name] for name in kinds}).model_dump()
+    except ValidationError as error:
+        raise ValueError(explain(error, "parameter ")) from None
+
+
+def _assigned(cell: str) -> list[str]:
+    """Return the names that a cell assigns at its top level."""
+    try:
+        statements = ast.parse(cell).body
+    except SyntaxError:
+        return []
+    targets = [getattr(each, "targets", [getattr(each, "target", None)])[0] for each in statements]
+    return [each.id for each in targets if isinstance(each, ast.Name)]
 
 
 def show_source(*functions: Callable) -> Markdown:
@@ -126,12 +147,3 @@ def _without_docstring(function: Callable) -> str:
     if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         del lines[body[0].lineno - 1 : body[1].lineno - 1]
     return "\n".join(lines)
-
-
-def _assigned(cell: str) -> dict[str, Any]:
-    """The names that a cell of plain assignments sets, with their values."""
-    return {
-        statement.targets[0].id: ast.literal_eval(statement.value)
-        for statement in ast.parse(cell).body
-        if isinstance(statement, ast.Assign)
-    }

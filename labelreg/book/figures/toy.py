@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset
-from labelreg.regression import DisturbedRegression
 
 
 def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
@@ -17,8 +17,8 @@ def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Se
 
     Args:
         dataset: the regression; its test split is the curve without noise.
-        runs: what was seen.
-        panels: which looks to draw, by position.
+        runs: what was recorded.
+        panels: positions of the recorded epochs to draw.
     """
     figure = Figure(figsize=(1.75 * len(panels), 4.2), layout="constrained")
     grid = figure.subplots(2, len(panels), sharex=True, squeeze=False)
@@ -32,11 +32,7 @@ def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Se
         top.set(title=f"epoch {runs.epochs[panel]}", ylim=(1.5 * observed.min(), 1.5 * observed.max()))
         bottom.errorbar(inputs, (targets - observed).mean(0), 3 * targets.std(0), **bars)
         bottom.axhline(0, color="#D55E00", linewidth=1)
-        bottom.set_xlabel("x", fontsize=8)
-        for axes in (top, bottom):
-            axes.title.set_fontsize(9)
-            axes.tick_params(labelsize=7)
-            axes.spines[["top", "right"]].set_visible(False)
-    grid[0, 0].set_ylabel("y", fontsize=8)
-    grid[1, 0].set_ylabel("disturbed minus observed", fontsize=8)
+        bottom.set_xlabel("x")
+    grid[0, 0].set_ylabel("y")
+    grid[1, 0].set_ylabel("disturbed minus observed")
     return figure

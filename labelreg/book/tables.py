@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -11,8 +11,8 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from labelreg.assignments import command
-from labelreg.checks import unknown
-from labelreg.experiments import PROFILES
+from labelreg.experiment import PROFILES
+from labelreg.names import unknown
 from labelreg.papers import Item, Row, compare
 from labelreg.papers.measures import measured, paired
 from labelreg.results import Result, Store, paired_difference
@@ -26,11 +26,11 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> 
         baseline: one of the labels.
 
     Returns:
-        A row a label: ``error`` and ``ece`` in percent, means over seeds; ``difference`` of the error to the baseline's
-        and ``half_width`` of its 95 % interval, in percentage points; and ``nll`` in nats.
+        One row per label. ``error`` and ``ece`` are means over seeds in percent, ``nll`` in nats; ``difference`` is
+        that of the error to the baseline's, with ``half_width`` of its 95 % interval, in percentage points.
 
     Raises:
-        ValueError: the baseline is none of the labels, or another number of seeds for one of them.
+        ValueError: the baseline is none of the labels, or a label has another number of seeds.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
@@ -45,44 +45,44 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> 
             "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
             "nll": np.mean([result.last["test_nll"] for result in group]),
         }
-    return pd.DataFrame(rows).T.rename_axis("method")
+    table = pd.DataFrame.from_dict(rows, "index").rename_axis("method")
+    table.attrs["baseline"] = baseline
+    return table
 
 
 def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
-    """Lay tables of :func:`against_baseline` side by side, one a condition, as a reader wants them."""
+    """Lay tables of :func:`against_baseline` side by side, one per condition."""
     shown = {}
     for condition, table in tables.items():
-        own = table.index != table.index[(table.difference == 0) & (table.half_width.fillna(0) == 0)][0]
+        own = table.index == table.attrs["baseline"]
         shown |= {
             (condition, "error, %"): table.error.map("{:.1f}".format),
-            (condition, "against the baseline"): _with_deviation(table.difference, table.half_width, "+.1f").where(
-                own, ""
-            ),
+            (condition, "against the baseline"): _plus_minus(table.difference, table.half_width, "+.1f", ~own),
             (condition, "ECE, %"): table.ece.map("{:.1f}".format),
             (condition, "NLL, nats"): table.nll.map("{:.2f}".format),
         }
-    return pd.DataFrame(shown).rename_axis(None).style.set_properties(**{"text-align": "right"})
+    return _aligned(pd.DataFrame(shown).rename_axis(None), "right")
 
 
 def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]) -> Styler:
-    """Show what was recorded at the last epoch: the mean over seeds, and the standard deviation.
+    """Show metrics at the last epoch: the mean and the standard deviation over seeds.
 
     Args:
         results: label to the results of one experiment; a label may be a tuple.
-        columns: name of a metric, or of an observation that is a number an epoch, to its heading. Under one that ends
-            in %, fractions are in percent.
+        columns: name of a metric, or of an observation with one number per epoch, to its heading. Under a heading that
+            ends in %, fractions are in percent.
     """
     shown = {}
     for name, heading in columns.items():
         scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
-        recorded = [[scale * each.epochs(name)[-1] for each in group] for group in results.values()]
-        means, deviations = (pd.Series(map(statistic, recorded)) for statistic in (np.mean, _deviation))
-        shown[heading] = _with_deviation(means, deviations, form).to_numpy()
-    return pd.DataFrame(shown, index=pd.Index(results)).style.set_properties(**{"text-align": "right"})
+        values = [[scale * each.epochs(name)[-1] for each in group] for group in results.values()]
+        deviations = [np.std(each, ddof=1) if len(each) > 1 else np.nan for each in values]
+        shown[heading] = _plus_minus(pd.Series(map(np.mean, values)), deviations, form)
+    return _aligned(pd.DataFrame(shown).set_index(pd.Index(results)), "right")
 
 
 def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
-    """Show recorded runs beside the numbers that a table prints; what has not been run shows the command that runs it.
+    """Show recorded runs beside the numbers that a table prints, or the command that runs what is missing.
 
     Args:
         paper: key of a paper.
@@ -90,24 +90,25 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
         store: see :func:`labelreg.papers.compare`.
     """
     cells = compare(paper, item, store)
-    digits = ".2f"
-    runs = cells.profile + ", " + cells.seeds.astype(str) + " seeds"
+    done, compared = cells.seeds > 0, cells.difference.notna()
+    how_to_run = cells.command.map(_folded).where(cells.runnable, "its data set or network is not in this package")
     shown = cells[["dataset", "network", "method"]].copy()
     if cells.metric.nunique() > 1:
         shown["metric"] = cells.metric.str.replace("_", " ")
-    shown["paper"] = _with_deviation(cells.printed, cells.printed_std, digits)
-    shown["ours"] = _with_deviation(cells.ours, cells.ours_std, digits).where(cells.seeds > 0, _how_to_run(cells))
-    if cells.seeds.any():
-        if cells.difference.notna().any():
-            difference = _with_deviation(cells.difference, cells.half_width, f"+{digits}")
-            shown["against the baseline"] = difference.where(cells.difference.notna(), "")
-        columns = {"best epoch": cells.best, "best validation epoch": cells.chosen, "gap": cells.gap}
-        for column, values in columns.items():
-            if values.notna().any():
-                form = f"{{:{'+' if column == 'gap' else ''}{digits}}}"
-                shown[column] = values.map(form.format).where(values.notna(), "")
-        shown["runs"] = runs.where(cells.seeds > 0, "")
-    return shown.style.hide(axis="index").set_properties(**{"text-align": "left"})
+    shown["paper"] = _plus_minus(cells.printed, cells.printed_std, ".2f")
+    shown["ours"] = _plus_minus(cells.ours, cells.ours_std, ".2f", done, how_to_run)
+    if compared.any():
+        shown["against the baseline"] = _plus_minus(cells.difference, cells.half_width, "+.2f", compared)
+    for heading, column, form in (
+        ("best epoch", "best", "{:.2f}"),
+        ("best validation epoch", "chosen", "{:.2f}"),
+        ("gap", "gap", "{:+.2f}"),
+    ):
+        if cells[column].notna().any():
+            shown[heading] = cells[column].map(form.format).where(cells[column].notna(), "")
+    if done.any():
+        shown["runs"] = (cells.profile + ", " + cells.seeds.astype(str) + " seeds").where(done, "")
+    return _aligned(shown, "left").hide(axis="index")
 
 
 def recorded_against_baseline(
@@ -121,10 +122,10 @@ def recorded_against_baseline(
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        A row a method that has runs: the ``value`` of the metric over the seeds, a mean, and its ``deviation``;
+        One row per method that has runs: the mean ``value`` of the metric over seeds and its ``deviation``; the
         ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
-        are none; the mean at the epoch that is ``best`` on the test set, and at the one ``chosen`` on the validation
-        split, NaN where there is none; ``ece`` in percent and ``nll`` in nats; ``seeds`` and the ``minutes`` of a run.
+        are none; the mean at the ``best`` epoch on the test set, and at the one ``chosen`` on the validation split,
+        NaN where there is none; ``ece`` in percent, ``nll`` in nats; the number of ``seeds`` and ``minutes`` per run.
     """
     others = next((group for row, group in runs.items() if row.method == baseline), [])
     rows = {}
@@ -146,22 +147,21 @@ def recorded_against_baseline(
 
 
 def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> Styler:
-    """Lay out a table of :func:`recorded_against_baseline`; what has not been run shows the command that runs it.
+    """Lay out a table of :func:`recorded_against_baseline`, with the command that runs what is missing.
 
     Args:
         table: one data set and network.
-        item: whose rows it is of, those not recorded too.
+        item: whose rows are shown, recorded or not.
         baseline: its label.
         profile: at which the runs were made.
         metric: that of the table.
     """
     heading = "error, %" if metric == "error" else metric.replace("_", " ")
+    compared = (table.index != baseline) & table.difference.notna()
     shown = pd.DataFrame(
         {
-            heading: _with_deviation(table.value, table.deviation, ".2f"),
-            "against the baseline": _with_deviation(table.difference, table.half_width, "+.2f").where(
-                (table.index != baseline) & table.difference.notna(), ""
-            ),
+            heading: _plus_minus(table.value, table.deviation, ".2f"),
+            "against the baseline": _plus_minus(table.difference, table.half_width, "+.2f", compared),
             "best epoch": table.best.map("{:.2f}".format),
             "best validation epoch": table.chosen.map("{:.2f}".format),
             "ECE, %": table.ece.map("{:.1f}".format),
@@ -172,32 +172,28 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     )
     if table.chosen.isna().all():
         shown = shown.drop(columns="best validation epoch")
-    if metric == "test_perplexity":  # which says the same
+    if metric == "test_perplexity":  # e to the NLL
         shown = shown.drop(columns="NLL, nats")
-    missing = [row for row in item.rows if row.method not in table.index]
-    commands = [command(row.experiment.at(profile), PROFILES["fast"].seeds) for row in missing]
-    folded = pd.DataFrame({heading: map(_folded, commands)}, index=[row.method for row in missing])
-    shown = pd.concat([shown, folded]).fillna("").loc[[row.method for row in item.rows]]
-    return shown.style.set_properties(**{"text-align": "left"})
+    for row in item.rows:
+        if row.method not in table.index:
+            shown.loc[row.method, heading] = _folded(command(row.experiment.at(profile), PROFILES["fast"].seeds))
+    return _aligned(shown.loc[[row.method for row in item.rows]].fillna(""), "left")
 
 
-def _deviation(values: Sequence[float]) -> float:
-    return np.std(values, ddof=1) if len(values) > 1 else np.nan
-
-
-def _with_deviation(values: pd.Series, deviations: pd.Series, form: str) -> pd.Series:
-    return pd.Series(
-        [
-            f"{value:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form.lstrip('+')}}")
-            for value, deviation in zip(values, deviations, strict=True)
-        ],
-        index=values.index,
-    )
-
-
-def _how_to_run(cells: pd.DataFrame) -> pd.Series:
-    return cells.command.map(_folded).where(cells.runnable, "its data set or network is not in this package")
+def _plus_minus(
+    values: pd.Series, deviations: Iterable[float], form: str, where: Any = True, otherwise: Any = ""
+) -> pd.Series:
+    """Write values, with their deviations but for those that are NaN, where a condition holds."""
+    written = [
+        f"{value:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form.lstrip('+')}}")
+        for value, deviation in zip(values, deviations, strict=True)
+    ]
+    return pd.Series(np.where(where, written, otherwise), values.index, dtype=object)
 
 
 def _folded(command: str) -> str:
     return f"<details><summary>not yet run</summary><code>{escape(command)}</code></details>"
+
+
+def _aligned(table: pd.DataFrame, side: str) -> Styler:
+    return table.style.set_properties(**{"text-align": side})

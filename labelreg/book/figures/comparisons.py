@@ -1,0 +1,116 @@
+"""Methods against each other: their differences to a baseline, their confidence, their features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+
+from labelreg.book.figures.style import panels
+from labelreg.results import Result
+
+
+def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
+    """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
+
+    Args:
+        tables: condition to a table of :func:`labelreg.book.tables.against_baseline`.
+        colours: label to its colour.
+        baseline: the label left out, drawn as the line at zero.
+    """
+    labels = [label for label in next(iter(tables.values())).index if label != baseline]
+    height = 0.42 if len(labels) <= 8 else 0.27  # inches per label
+    figure = Figure(figsize=(7.2, height * len(labels) * len(tables) ** 0.5 + 1.1), layout="constrained")
+    axes = figure.subplots()
+    offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
+    for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
+        for place, label in enumerate(labels):
+            fill = colours[label] if marker == "o" else "white"
+            style = {"fmt": marker, "color": colours[label], "markerfacecolor": fill, "capsize": 3}
+            axes.errorbar(table.difference[label], place + offset, xerr=table.half_width[label], **style)
+        axes.plot([], [], marker, color="grey", markerfacecolor="grey" if marker == "o" else "white", label=condition)
+    axes.axvline(0, color=colours[baseline], linewidth=1)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlabel(f"test error minus that of {baseline} on the same seeds, percentage points")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
+    axes.legend()
+    return figure
+
+
+def reliability_diagrams(
+    results: Mapping[str, Sequence[Result]], colours: Mapping[str, str], columns: int = 5
+) -> Figure:
+    """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
+
+    Above each panel stands the expected calibration error, with its standard deviation over the results.
+
+    Args:
+        results: label to results that observed ``reliability``; bins are averaged over them by their samples.
+        colours: label to its colour.
+        columns: panels side by side, at most.
+    """
+    figure, grid = panels(len(results), columns, 1.6, 2.1, sharey=True)
+    for axes, (label, group) in zip(grid, results.items(), strict=True):
+        share = np.stack([each.observations["bin_share"][-1] for each in group])
+        confidence, accuracy = (
+            np.nansum([each.observations[name][-1] for each in group] * share, axis=0) / np.maximum(share.sum(0), 1e-9)
+            for name in ("bin_confidence", "bin_accuracy")
+        )
+        filled = share.sum(0) > 0
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        sizes = 250 * share.mean(0)[filled]
+        axes.scatter(confidence[filled], accuracy[filled], sizes, color=colours[label], alpha=0.8)
+        errors = [100 * each.last["test_ece"] for each in group]
+        spread = f" ± {np.std(errors, ddof=1):.1f}" if len(group) > 1 else ""
+        axes.set(title=f"{label}\nECE {np.mean(errors):.1f}{spread} %")
+        axes.set(xlim=(0, 1.03), ylim=(0, 1.05), aspect="equal")
+    figure.supxlabel("confidence")
+    figure.supylabel("accuracy")
+    return figure
+
+
+def embeddings(
+    features: Mapping[str, np.ndarray],
+    groups: Sequence[int],
+    names: Sequence[str],
+    notes: Mapping[str, str],
+    columns: int = 3,
+) -> Figure:
+    """Draw features by t-SNE (van der Maaten and Hinton, 2008), one panel per method and one colour per group.
+
+    Distances and sizes in such a picture mean little: every panel has a number beneath its title.
+
+    Args:
+        features: label to the features (N, D) of the same N samples.
+        groups: (N,) index of each sample's group.
+        names: of the groups, at most 20.
+        notes: label to the text beneath it.
+        columns: panels side by side, at most.
+
+    Raises:
+        ValueError: more than 20 groups, which no palette tells apart.
+    """
+    if len(names) > 20:
+        raise ValueError(f"at most 20 groups can be told apart by colour, not {len(names)}: join some, as superclasses")
+    legend_columns = max(1, min(len(names), 80 // (5 + max(map(len, names)))))
+    figure, grid = panels(len(features), columns, 2.5, 2.75)
+    figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-len(names) // legend_columns))
+    style = {"palette": "colorblind" if len(names) <= 10 else "tab20", "s": 6, "linewidth": 0}
+    for axes, (label, vectors) in zip(grid, features.items(), strict=True):
+        points = TSNE(init="pca", random_state=0).fit_transform(np.asarray(vectors))
+        sns.scatterplot(
+            x=points[:, 0], y=points[:, 1], hue=[names[k] for k in groups], hue_order=names, ax=axes, **style
+        )
+        handles, shown = axes.get_legend_handles_labels()
+        axes.get_legend().remove()
+        axes.set(title=f"{label}\n{notes[label]}", xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="#CCCCCC")
+    legend = {"ncols": legend_columns, "markerscale": 2.5, "handletextpad": 0.1}
+    figure.legend(handles, shown, loc="outside lower center", **legend)
+    return figure

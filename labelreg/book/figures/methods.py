@@ -1,0 +1,131 @@
+"""What a method is called and drawn in, and the map that places all methods."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from labelreg import methods
+from labelreg.experiment import Experiment
+from labelreg.methods import Method
+
+TIMES = ("before training", "slowly, over epochs", "anew at every step")
+# kinds of source from the bottom up, each with its tint and its sources
+SOURCES = {
+    ("no network", "#F3F2EE"): [
+        "nobody's: the label stays one-hot",
+        "the uniform distribution",
+        "another sample's label",
+    ],
+    ("the network itself", "#E6F0F6"): [
+        "its class mean over the wrong classes",
+        "its prediction on another sample of the class",
+        "its prediction on the clean sample, for noisy copies",
+    ],
+    ("another network", "#F9EFE2"): ["a network in training", "a finished network"],
+}
+# in inches
+LEFT, COLUMN, LINE, PADDING = 2.25, 1.8, 0.47, 0.24
+
+
+def method_name(method: str) -> str:
+    """Return what a method is called where there is little room, such as ``"KR"``.
+
+    Raises:
+        ValueError: no method has that name.
+    """
+    return methods.find(method).title
+
+
+def method_style(experiment: Experiment) -> dict[str, str]:
+    """Return the colour and line style of an experiment's method, as keywords for a line.
+
+    The line is dashed where label smoothing is added. Of a method inside another, it has the colour of the one that a
+    paper of this book introduces, and is dash-dotted.
+    """
+    options = dict(experiment.options)
+    outer, inner = (methods.find(name) for name in (experiment.method, options.get("method") or "cross_entropy"))
+    if inner is not methods.CrossEntropy:
+        return {"color": (inner if inner.paper and not outer.paper else outer).colour, "linestyle": "-."}
+    return {"color": outer.colour, "linestyle": "--" if options.get("smoothing", 0) > 0 else outer.linestyle}
+
+
+def method_map() -> Figure:
+    """Draw every method on one map: whose distribution softens the label, over when that distribution is known.
+
+    Each method that has a place names it: a new source gets a row of its own, and a time that is none of the three columns spans
+    them all. The methods of the five papers stand filled and bold, the baselines outlined.
+
+    Returns:
+        A figure 7.65 inches wide, readable at 700 pixels.
+    """
+    cells: dict[str, dict[str, list[type[Method]]]] = {}
+    for method in map(methods.find, methods.names()):
+        source, time = method.place
+        if source:
+            cells.setdefault(source, {}).setdefault(time, []).append(method)
+    known = {source for sources in SOURCES.values() for source in sources}
+    kinds = SOURCES | {("other", "#F4EDF6"): [source for source in cells if source not in known]}
+    right, top = LEFT + COLUMN * len(TIMES), 0.0
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    for (kind, tint), sources in kinds.items():
+        bottom = top
+        for source in sources:
+            top = _draw_row(axes, top, source, cells.get(source, {}))
+        axes.add_patch(Rectangle((0, bottom), right, top - bottom, color=tint, linewidth=0, zorder=0))
+        axes.hlines(top, 0, right, color="white", linewidth=6)
+        if sources:
+            axes.text(
+                0.18, (bottom + top) / 2, kind, rotation=90, ha="center", va="center", fontsize=9.5, weight="bold"
+            )
+    for column, time in enumerate(TIMES):
+        axes.text(LEFT + (column + 0.5) * COLUMN, top + 0.22, time, ha="center", fontsize=9.5, weight="bold")
+    axes.text((LEFT + right) / 2, top + 0.66, "When is that distribution known?", ha="center", fontsize=10.5)
+    axes.text(LEFT - 0.12, top + 0.22, "Whose distribution\nsoftens the label?", ha="right", fontsize=10.5)
+    axes.set(xlim=(0, right), ylim=(0, top + 0.95))
+    axes.axis("off")
+    figure.set_size_inches(right, top + 0.95)
+    return figure
+
+
+def _draw_row(axes: Axes, bottom: float, source: str, cells: dict[str, list[type[Method]]]) -> float:
+    """Draw a source and its methods, and return where the row ends."""
+    label = textwrap.fill(source, 28)
+    columns = {time: (LEFT + COLUMN * position, COLUMN) for position, time in enumerate(TIMES)}
+    spans = {time: columns.get(time, (LEFT, COLUMN * len(TIMES))) for time in cells}
+    lines = {time: _lines(found, spans[time][1]) for time, found in cells.items()}
+    top = bottom + PADDING + LINE * max(label.count("\n") + 1, *map(len, lines.values()))
+    middle = (bottom + top) / 2
+    axes.text(LEFT - 0.12, middle, label, ha="right", va="center", fontsize=9)
+    for time, (start, width) in spans.items():
+        for row, line in enumerate(lines[time]):
+            for column, method in enumerate(line):
+                y = middle + LINE * (row - (len(lines[time]) - 1) / 2)
+                _draw_method(axes, method, start + width * (column + 0.5) / len(line), y)
+    if set(cells) <= set(TIMES):
+        axes.vlines(LEFT + COLUMN * np.arange(len(TIMES)), bottom, top, color="white", linewidth=1.5)
+    axes.hlines(top, 0.36, LEFT + COLUMN * len(TIMES), color="white", linewidth=1.5)
+    return top
+
+
+def _lines(found: list[type[Method]], width: float) -> list[np.ndarray]:
+    """Spread methods over as many lines as their names need."""
+    needed = sum(0.35 + 0.07 * len(method.title) for method in found)
+    return np.array_split(found, np.ceil(needed / width))
+
+
+def _draw_method(axes: Axes, method: type[Method], x: float, y: float) -> None:
+    """Write a method's name in a pill of its colour: filled for the five papers, outlined for the baselines."""
+    luminance = np.dot((0.3, 0.59, 0.11), to_rgb(method.colour))
+    filled = {"fontsize": 11, "weight": "bold", "color": "black" if luminance > 0.5 else "white"}
+    outlined = {"fontsize": 8.5, "color": "#222222"}
+    shape = "round,pad=0.35,rounding_size=0.6"
+    pill = {"boxstyle": shape, "facecolor": method.colour if method.paper else "white", "edgecolor": method.colour}
+    style = filled if method.paper else outlined
+    axes.text(x, y, method.title, ha="center", va="center", bbox=pill | {"linewidth": 1.6}, **style)
