@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -70,9 +69,11 @@ def _value(text: str) -> Any:
     if "," in text:
         return tuple(_value(part) for part in text.split(",") if part)
     words = {"true": True, "false": False, "()": ()}
-    try:
-        return (
-            words[text.lower()] if text.lower() in words else float(text) if "." in text or "e" in text else int(text)
-        )
-    except ValueError:
-        return text
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
