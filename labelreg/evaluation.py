@@ -13,8 +13,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from labelreg.functional import soft_cross_entropy
-from labelreg.functional.checks import check_floating, check_indices
+from labelreg.losses import check_floating, check_indices, soft_cross_entropy
 
 __all__ = [
     "ReliabilityDiagram",

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
-from labelreg import functional as F
 from labelreg.data import Split
 from labelreg.evaluation import (
     detection_auroc,
@@ -23,6 +22,8 @@ from labelreg.evaluation import (
     top_k_error,
     variance_ratio,
 )
+from labelreg.losses import class_means, js_divergence, soft_cross_entropy
+from labelreg.methods.alr import residual_probabilities
 from labelreg.networks import reset_state
 from labelreg.training import Observer, Trainer
 
@@ -91,8 +92,8 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
     logits, targets = _train_logits(trainer)
     classes = logits.shape[1]
     return {
-        "soft_labels": F.class_means(softmax(logits, 1), targets, classes),
-        "residual_outputs": F.class_means(F.residual_probabilities(logits, targets), targets, classes),
+        "soft_labels": class_means(softmax(logits, 1), targets, classes),
+        "residual_outputs": class_means(residual_probabilities(logits, targets), targets, classes),
     }
 
 
@@ -107,7 +108,7 @@ def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
     logits, targets = _train_logits(trainer)
     learned = trainer.method.residual_labels()[targets]
-    return {"residual_divergence": F.js_divergence(F.residual_probabilities(logits, targets), learned)}
+    return {"residual_divergence": js_divergence(residual_probabilities(logits, targets), learned)}
 
 
 @checked_by(_disturbs_labels)
@@ -194,7 +195,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
     wrong = torch.zeros(2, len(ATTACK_STEPS), device=trainer.device)
     for batch in trainer.evaluation_batches(dataset.test):
         inputs = batch.inputs.requires_grad_()
-        loss = F.soft_cross_entropy(method.predict(network, inputs), batch.targets)
+        loss = soft_cross_entropy(method.predict(network, inputs), batch.targets)
         (gradient,) = torch.autograd.grad(loss, inputs)
         noise = torch.empty_like(gradient).normal_(generator=draws)
         with torch.no_grad():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from labelreg import functional as F
 from labelreg.data import Dataset
+from labelreg.methods.nar import nar_regression_targets
 from labelreg.networks import build
 
 
@@ -67,7 +67,7 @@ def disturb_regression(
     looks: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = target_networks(inputs), auxiliary_networks(inputs)
-        disturbed = F.nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
+        disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
             with torch.no_grad():
                 looks.append((disturbed, target_networks(test_inputs), (outputs - targets).square().mean((1, 2))))

@@ -8,6 +8,7 @@ import signal
 
 import pytest
 import torch
+from labelreg.functional import nar_targets
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import experiments, methods, networks, observers
@@ -15,7 +16,6 @@ from labelreg.data import SequenceLoader, load, registry
 from labelreg.data.language import make_dataset
 from labelreg.evaluation import recall_at_1
 from labelreg.experiments import Experiment
-from labelreg.functional import nar_targets
 from labelreg.methods import CrossEntropy, LabelSmoothing
 from labelreg.results import Result
 from labelreg.training import Interrupted, Recipe, Trainer

@@ -62,7 +62,8 @@ class Experiment(Recipe):
             if type(field.default) in (bool, int, float, str):
                 object.__setattr__(self, field.name, settle(field.name, getattr(self, field.name), type(field.default)))
         super().__post_init__()
-        options = methods.check_options(self.method, dict(self.options))
+        completed = methods.complete_options(self.method, dict(self.options))
+        options = {name: completed[name] for name in dict(self.options)}
         object.__setattr__(self, "options", tuple(sorted(options.items())))
         for name in ("network_options", "auxiliary_options"):
             chosen = {option: _hashable(value) for option, value in dict(getattr(self, name)).items()}
@@ -100,10 +101,12 @@ class Experiment(Recipe):
         That is all options of the method and of those inside it, of the network and of one trained beside it, and of
         the teacher likewise. Two experiments are the same run today where they are equal when resolved.
         """
-        options = methods.all_options(self.method, dict(self.options))
+        completed = methods.complete_options(self.method, dict(self.options))
+        roles = methods.network_roles(self.method, completed)
+        options = {name: value for name, value in completed.items() if value or name not in roles}
         network_options = _network_defaults(self.network) | dict(self.network_options)
         auxiliary_options: dict[str, Any] = {}
-        for role in methods.network_roles(self.method, options):
+        for role in roles:
             if not is_teacher(role):
                 auxiliary = options.get(role, self.network)
                 auxiliary_options |= network_options if auxiliary == self.network else _network_defaults(auxiliary)

@@ -1,7 +1,7 @@
-"""How a batch becomes a loss: one file a family of methods.
+"""How a batch becomes a loss: one file per paper, and one per family of baselines.
 
-Every :class:`Method` defined in a module of this package is exported here and can be made by its snake-case name, so a
-new family is one new file.
+Every :class:`Method` defined in a module of this package is exported here and goes by its snake-case name, so a new
+method is one new file. The parameters of its constructor are its options.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+import torch
+from pydantic import BaseModel
 from torch import Tensor, nn
 
-from labelreg.checks import settle, unknown
 from labelreg.methods.base import Criterion, Method, Step, Wrapper
+from labelreg.names import unknown
+from labelreg.options import Options, complete, options_model, options_of
 
 _INNER = "cross_entropy"  # the method inside another, where none is chosen
 _METHOD = (Method, Method | None)  # annotations of a method inside another
-_KINDS = (bool, int, float, str, nn.Module, *_METHOD)
-# parameters that the data decides
-_FILLED = ("num_classes", "pixel_std")
+_TEACHER = "teacher"  # the network of another experiment
+_FILLED = ("num_classes", "pixel_std")  # parameters that the data decides
 
 _CLASSES: dict[str, type[Method]] = {}
 
@@ -66,55 +68,34 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     return {key: parameter for key, parameter in _parameters(name).items() if key not in _FILLED}
 
 
-def check_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the chosen options with their types settled, so that 1 and 1.0 are the same choice of a float.
+def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = False) -> dict[str, Any]:
+    """Return all options of a method, those of methods inside it under dotted names: the chosen ones and the defaults.
+
+    A network's option is its name, empty for the target's own network. The teacher is no option.
+
+    Args:
+        name: one of :func:`names`.
+        chosen: option name to value.
+        recorded: whether the options are those of a recorded run. What is missing then has the value that reproduces
+            the run (:attr:`.Method.added`), where today's default does not.
 
     Raises:
-        ValueError: an unknown method, an unknown option, or a value of the wrong type.
+        ValueError: an unknown method or option, a value of the wrong type or out of range, or options that exclude each
+            other.
     """
-    available = options(name)
-    settled = {}
-    for key, value in chosen.items():
-        outer = key.partition(".")[0]
-        if outer not in available or (outer != key and available[outer].annotation not in _METHOD):
-            raise unknown(f"option of {name}", key, available)
-        if outer == key:
-            kind = available[key].annotation
-            settled[key] = settle(f"{name}'s option {key}", value, str if kind in (nn.Module, *_METHOD) else kind)
-    for key, parameter in available.items():
-        if parameter.annotation in _METHOD:
-            inner, inner_options = _inside(key, chosen)
-            settled |= {f"{key}.{option}": value for option, value in check_options(inner, inner_options).items()}
-    return settled
-
-
-def all_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that a method is made with: those chosen, and the others at their defaults.
-
-    The methods inside are among them with theirs. A network has no default, and is missing where none is chosen.
-
-    Raises:
-        ValueError: what :func:`check_options` raises.
-    """
-    settled = check_options(name, chosen)
-    for key, parameter in options(name).items():
-        if parameter.annotation in _METHOD:
-            settled[key], inner_options = _inside(key, settled)
-            inner_options = all_options(settled[key], inner_options)
-            settled |= {f"{key}.{option}": value for option, value in inner_options.items()}
-        elif parameter.default is not parameter.empty:
-            settled.setdefault(key, parameter.default)
-    return settled
+    completed = _completed(name, chosen, recorded)
+    _make_once(name, Options(completed))
+    return completed
 
 
 def network_roles(name: str, chosen: Mapping[str, Any]) -> set[str]:
-    """Return what a method and those inside it take networks for: names of options, such as ``"method.peer"``."""
+    """Return what a method and those inside it take networks for: names of parameters, such as ``"method.peer"``."""
     roles = set()
     for key, parameter in options(name).items():
         if parameter.annotation is nn.Module:
             roles.add(key)
         elif parameter.annotation in _METHOD:
-            roles |= {f"{key}.{role}" for role in network_roles(*_inside(key, chosen))}
+            roles |= {f"{key}.{role}" for role in network_roles(chosen.get(key, _INNER), _inside(key, chosen))}
     return roles
 
 
@@ -131,8 +112,7 @@ def create(
     Args:
         name: one of :func:`names`.
         num_classes: K, given to the methods that ask for it.
-        chosen: option name to value, see :func:`options`; the rest stay at their defaults. A method inside a method is
-            cross-entropy by default.
+        chosen: option name to value, see :func:`complete_options`; the rest stay at their defaults.
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
@@ -140,50 +120,81 @@ def create(
             methods that ask for it. None for inputs that are not normalised.
 
     Raises:
-        ValueError: what :func:`check_options` or the constructor raises.
+        ValueError: what :func:`complete_options` or the constructor raises.
     """
-    settled = check_options(name, chosen)
-    filled = dict(zip(_FILLED, (num_classes, pixel_std), strict=True))
-    arguments = {}
-    for key, parameter in _parameters(name).items():
-        if key in filled:
-            arguments[key] = filled[key]
-        elif parameter.annotation is nn.Module:
-            arguments[key] = network(key, settled.get(key))
+    completed = _completed(name, chosen)
+    arguments = {"num_classes": num_classes, "pixel_std": pixel_std}
+    for key, parameter in options(name).items():
+        if parameter.annotation is nn.Module:
+            arguments[key] = network(key, completed.get(key) or None)
         elif parameter.annotation in _METHOD:
-            inner, inner_options = _inside(key, settled)
-            arguments[key] = create(inner, num_classes, inner_options, network, pixel_std=pixel_std)
-        elif key in settled:
-            arguments[key] = settled[key]
-    return find(name)(**arguments)
+            inner = _inside(key, completed)
+            arguments[key] = create(completed[key], num_classes, inner, network, pixel_std=pixel_std)
+        else:
+            arguments[key] = completed[key]
+    return find(name)(**{key: arguments[key] for key in _parameters(name)})
 
 
 @cache
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name."""
-    parameters = inspect.signature(find(name), eval_str=True).parameters
-    # a class without a constructor of its own shows nn.Module's *args and **kwargs
-    named = {
-        key: each for key, each in parameters.items() if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+    parameters = options_of(find(name))
+    for key, each in parameters.items():
+        if each.annotation is each.empty:
+            raise TypeError(f"{find(name).__name__}'s parameter {key} is an option, and so must have an annotation")
+    return parameters
+
+
+@cache
+def _model(name: str) -> type[BaseModel]:
+    """The options of a method by themselves, with networks and methods by name."""
+    by_name = {nn.Module: "", Method: _INNER, Method | None: _INNER}
+    parameters = {
+        key: each.replace(annotation=str, default=by_name[each.annotation]) if each.annotation in by_name else each
+        for key, each in options(name).items()
+        if not _is_teacher(key, each)
     }
-    for key, each in named.items():
-        if key not in _FILLED and each.annotation not in _KINDS:
-            raise TypeError(
-                f"{find(name).__name__}'s parameter {key} is an option, and so must be annotated as one of bool, int, "
-                f"float, str, nn.Module, Method and Method | None, not as {each.annotation}"
-            )
-    return named
+    return options_model(find(name).__name__, parameters)
 
 
-def _inside(key: str, chosen: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The name and the options chosen for the method that a parameter asks for."""
+def _completed(name: str, chosen: Mapping[str, Any], recorded: bool = False) -> dict[str, Any]:
+    available = options(name)
+    inner = [key for key, parameter in available.items() if parameter.annotation in _METHOD]
+    own = dict(find(name).added) if recorded else {}
+    for key, value in chosen.items():
+        outer, dot, _ = key.partition(".")
+        if key in available and _is_teacher(key, available[key]):
+            raise ValueError("the teacher is an experiment, not the name of a network: set teacher, not an option")
+        if dot and outer not in inner:
+            raise unknown(f"option of {name}", key, available)
+        if not dot:
+            own[key] = value
+    completed = complete(_model(name), own, name)
+    for key in inner:
+        inside = _completed(completed[key], _inside(key, chosen), recorded)
+        completed |= {f"{key}.{option}": value for option, value in inside.items()}
+    return completed
+
+
+@cache
+def _make_once(name: str, completed: Options) -> None:
+    """Let the constructor refuse options that exclude each other."""
+    with torch.device("meta"):
+        create(name, 10, completed, lambda role, chosen: nn.Identity())
+
+
+def _is_teacher(key: str, parameter: inspect.Parameter) -> bool:
+    return key == _TEACHER and parameter.annotation is nn.Module
+
+
+def _inside(key: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The options chosen for the method that a parameter asks for."""
     prefix = f"{key}."
-    inner = {option.removeprefix(prefix): value for option, value in chosen.items() if option.startswith(prefix)}
-    return chosen.get(key, _INNER), inner
+    return {option.removeprefix(prefix): value for option, value in chosen.items() if option.startswith(prefix)}
 
 
 _discover()
 
 __all__ = ["Criterion", "Method", "Step", "Wrapper"]
-__all__ += ["all_options", "check_options", "create", "find", "names", "network_roles", "options"]
+__all__ += ["complete_options", "create", "find", "names", "network_roles", "options"]
 __all__ += [item.__name__ for item in _CLASSES.values()]

@@ -1,25 +1,27 @@
-"""Robustness to what a method gets wrong most easily: adversarial training."""
+"""Adversarial training, around any method."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
 from labelreg.data import Batch
 from labelreg.methods.base import Method, Step, Wrapper
+from labelreg.options import checked
 
 
 class AdversarialTraining(Wrapper):
     """Adversarial training with the fast gradient sign method (Goodfellow et al., 2015) around any method.
 
-    The loss is the mean of the method's loss on the batch and on its adversarial copy: inputs moved by epsilon a pixel,
-    each in the direction in which the method's loss grows. A network that the method trains beside the target is part
-    of that loss and attacked along with it; predictions that soften the labels of the copy are made for the copy (NaR
-    table 5). The copy is not clipped to valid pixels.
+    The loss is the mean of the method's loss on the batch and on its adversarial copy: every pixel moved by epsilon in
+    the direction in which the method's loss grows. A network that the method trains beside the target is part of that
+    loss and attacked along with it; predictions that soften the labels of the copy are made for the copy (NaR, table
+    5). The copy is not clipped to valid pixels.
 
-    The method makes two steps of one: with batch normalisation, batch and copy are normalised each by its own
+    Batch and copy go through the networks one after the other: batch normalisation normalises each by its own
     statistics, and both enter the running ones. Extra views of the data stay as they are.
 
     Args:
@@ -29,17 +31,22 @@ class AdversarialTraining(Wrapper):
         epsilon: step in units of pixels in [0, 1], not negative; NaR does not state it.
 
     Raises:
-        ValueError: a negative epsilon, or a pixel_std that is not one positive number a channel.
+        ValueError: a negative epsilon, or a pixel_std that is not one positive number per channel.
         TypeError: inputs that are not floating-point, at the first step.
     """
 
-    def __init__(self, method: Method, pixel_std: Tensor | None = None, epsilon: float = 8 / 255):
+    title = "adversarial training"
+    aliases = ("AT",)
+    colour = "#440000"
+    place = ("nobody's: the label stays one-hot", "")
+
+    @checked
+    def __init__(self, method: Method, pixel_std: Tensor | None = None, epsilon: NonNegativeFloat = 8 / 255):
         super().__init__(method)
-        if not epsilon >= 0:
-            raise ValueError(f"epsilon is the size of a step and must not be negative, not {epsilon}")
-        pixel_std = torch.ones(1) if pixel_std is None else pixel_std
-        if pixel_std.ndim != 1 or not (pixel_std > 0).all():
-            raise ValueError(f"pixel_std must be one positive number a channel, (C,), not {pixel_std}")
+        if pixel_std is None:
+            pixel_std = torch.ones(1)
+        elif pixel_std.ndim != 1 or not (pixel_std > 0).all():
+            raise ValueError(f"pixel_std must be one positive number per channel, (C,), got {pixel_std}")
         self.epsilon = epsilon
         self.register_buffer("pixel_std", pixel_std)
 
@@ -59,6 +66,3 @@ class AdversarialTraining(Wrapper):
         if len(self.pixel_std) not in (1, inputs.shape[1]):
             raise ValueError(f"pixel_std has {len(self.pixel_std)} channels, the inputs have {inputs.shape[1]}")
         return (self.epsilon / self.pixel_std).reshape(-1, *[1] * (inputs.ndim - 2))
-
-    def extra_repr(self) -> str:
-        return f"epsilon={self.epsilon}"

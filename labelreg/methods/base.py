@@ -1,19 +1,21 @@
-"""What a method is: a module that turns (network, batch) into a loss."""
+"""What a method is: a module that turns (network, batch) into a loss, and the facts that it carries."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from labelreg.data import Batch
+from labelreg.options import options_of
 
 
 @dataclass
 class Step:
-    """What a method makes of one batch.
+    """The outcome of one batch.
 
     Attributes:
         loss: scalar to minimise.
@@ -31,13 +33,38 @@ class Method(nn.Module, ABC):
 
     So one optimizer, one checkpoint and one ``.to(device)`` serve network and method alike.
 
+    The parameters of its constructor are its options. Each has an annotation, by which it is checked before anything is
+    trained; to find options that exclude each other, the method is also made once on the meta device, with 10 classes
+    and empty networks.
+
     Attributes:
+        title: the printed name where there is little room.
+        aliases: other names in the papers.
+        paper: key of the paper whose method it is, such as ``"kr"``; empty for a baseline.
+        colour, linestyle: of its curves.
+        place: on the map of methods: whose distribution softens the label, and when that is known; empty for "when"
+            where the label stays one-hot, and for both where the method is not on the map.
+        capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it.
+        benchmark: its rows in the benchmark of all methods: printed name to options.
+        on_text: whether it is in the benchmark of language models too.
+        added: options added since runs were recorded, each with the value that reproduces what was run before.
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
         copies: how often a batch holds each of its samples, every copy augmented on its own.
         lr_mult: factor on the learning rate of the method's own parameters.
         shareable_options: options in which runs may differ and still :meth:`share`.
     """
+
+    title: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
+    paper: ClassVar[str] = ""
+    colour: ClassVar[str]
+    linestyle: ClassVar[str] = "-"
+    place: ClassVar[tuple[str, str]] = ("", "")
+    capturable: ClassVar[bool] = True
+    benchmark: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    on_text: ClassVar[bool] = False
+    added: ClassVar[Mapping[str, Any]] = {}
 
     views: frozenset[str] = frozenset()
     copies: int = 1
@@ -52,17 +79,17 @@ class Method(nn.Module, ABC):
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
 
         Args:
-            train: trains a network with a method, as the method's own run will train its network: on the same data, in
+            train: trains a network with a method as the method's own run will train its network: on the same data, in
                 the same order, for as long.
         """
 
     def share(self, shared: dict) -> None:
-        """Have in common with other runs what does not depend on the target network: called once, after preparing.
+        """Share with other runs what does not depend on the target network: called once, after preparing.
 
-        The first run leaves something in the dictionary, the later ones use it and need not compute it.
+        The first run leaves something in the dictionary; the later ones use it and need not compute it.
 
         Args:
-            shared: empty for the first run, and the same dictionary for those that differ from it in nothing but the
+            shared: empty for the first run, and the same dictionary for runs that differ from it in nothing but the
                 :attr:`shareable_options`; learning rates must not follow the target's progress either. Its values have
                 a method ``finish``, to be called when the run has ended: what is not finished is not used.
         """
@@ -78,14 +105,14 @@ class Method(nn.Module, ABC):
         """
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        """Logits (B, K) by which the method wants its network to be judged."""
+        """Logits (B, K) by which the network is evaluated."""
         return network(inputs)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Group what the method trains, for an optimizer whose defaults are those of the network.
 
-        The method's own parameters are kept out of weight decay: pulling a label towards zero is not what weight decay
-        is for. Networks that a method trains beside the target are treated like the target.
+        The method's own parameters get no weight decay, which would pull labels towards zero. Networks that a method
+        trains beside the target are treated like the target.
         """
         groups = []
         own = [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]
@@ -97,6 +124,11 @@ class Method(nn.Module, ABC):
             elif trained := [parameter for parameter in child.parameters() if parameter.requires_grad]:
                 groups.append({"params": trained})
         return groups
+
+    def extra_repr(self) -> str:
+        shown = {name: getattr(self, name, None) for name in options_of(type(self))}
+        kinds = (bool, int, float, str, tuple)
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, kinds))
 
 
 class Wrapper(Method):
@@ -123,7 +155,7 @@ class Wrapper(Method):
 
     def _check_inputs(self, inputs: Tensor) -> None:
         if not inputs.is_floating_point():
-            raise TypeError(f"{type(self).__name__} changes inputs, which must be floating-point, not {inputs.dtype}")
+            raise TypeError(f"{type(self).__name__} changes inputs, which must be floating-point, got {inputs.dtype}")
 
 
 class Criterion(Method):

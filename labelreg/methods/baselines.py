@@ -1,72 +1,115 @@
-"""The baselines every paper compares with: cross-entropy and three simple ways to soften it."""
+"""The baselines that every paper compares with: cross-entropy and three simple ways to soften it."""
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
+from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from labelreg import functional as F
+from labelreg.losses import (
+    check_same_shape,
+    cross_entropy,
+    log_softmax,
+    reduce,
+    smooth_cross_entropy,
+    soft_cross_entropy,
+)
 from labelreg.methods.base import Criterion
+from labelreg.options import Fraction, checked
+
+
+def confidence_penalty(logits: Tensor, reduction: str = "mean") -> Tensor:
+    """Minus the entropy of the prediction, in [-ln K, 0] (Pereyra et al., 2017).
+
+    Args:
+        logits: (B, K).
+        reduction: "mean" or "none".
+
+    Returns:
+        The penalty, a scalar or (B,).
+    """
+    check_same_shape("B", "K", logits=logits)
+    log_p = log_softmax(logits)
+    return reduce(-cross_entropy(log_p, log_p), reduction)
 
 
 class CrossEntropy(Criterion):
-    """Plain cross-entropy: the baseline."""
+    """Plain cross-entropy: the baseline (NaR, equation 1; SBA, equation 2)."""
+
+    title = "cross entropy"
+    aliases = ("Baseline", "CE")
+    colour = "#000000"
+    place = ("nobody's: the label stays one-hot", "")
+    benchmark: ClassVar = {"Cross-entropy": {}}
+    on_text = True
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"hard": F.soft_cross_entropy(logits, targets)}
+        return {"hard": soft_cross_entropy(logits, targets)}  # NaR eq. 1  # SBA eq. 2
 
 
 class LabelSmoothing(Criterion):
-    """Cross-entropy with uniformly smoothed labels (Szegedy et al., 2016; NaR eq. 7, KR eq. 12).
+    """Cross-entropy with uniformly smoothed labels (Szegedy et al., 2016; NaR, equation 7; KR, equation 12).
 
     Args:
-        epsilon: share of the label that is spread, in [0, 1].
+        epsilon: the probability that is spread, in [0, 1].
         convention: ``"all"`` spreads it over all K classes (NaR), ``"others"`` over the K - 1 wrong ones (ALR, KR).
 
     Raises:
-        ValueError: an epsilon outside [0, 1] or an unknown convention, when the loss is first computed.
+        ValueError: an option out of range.
     """
 
-    def __init__(self, epsilon: float = 0.1, convention: str = "all"):
+    title = "label smoothing"
+    aliases = ("LSR", "SLR", "LS")
+    colour = "#56B4E9"
+    place = ("the uniform distribution", "before training")
+    benchmark: ClassVar = {"Label smoothing": {}}
+    on_text = True
+
+    @checked
+    def __init__(self, epsilon: Fraction = 0.1, convention: Literal["all", "others"] = "all"):
         super().__init__()
         self.epsilon = epsilon
         self.convention = convention
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"smooth": F.smooth_cross_entropy(logits, targets, self.epsilon, self.convention)}
-
-    def extra_repr(self) -> str:
-        return f"epsilon={self.epsilon}, convention={self.convention!r}"
+        return {"smooth": smooth_cross_entropy(logits, targets, self.epsilon, self.convention)}
 
 
 class ConfidencePenalty(Criterion):
     """Cross-entropy minus the weighted entropy of the prediction (Pereyra et al., 2017).
 
-    The same loss is called *maximum entropy* by Dubey et al. (2018) and in the CS-KD paper.
+    Dubey et al. (2018) and the CS-KD paper call the same loss *maximum entropy*.
 
     Args:
-        weight: factor on minus the entropy, in nats.
+        weight: factor on minus the entropy, in nats; not negative.
+
+    Raises:
+        ValueError: a negative weight.
     """
 
-    def __init__(self, weight: float = 0.1):
+    title = "confidence penalty"
+    aliases = ("CP", "Maximum-entropy")
+    colour = "#5588FF"
+    place = ("the uniform distribution", "before training")
+    benchmark: ClassVar = {"Confidence penalty": {}}
+    on_text = True
+
+    @checked
+    def __init__(self, weight: NonNegativeFloat = 0.1):
         super().__init__()
         self.weight = weight
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {
-            "hard": F.soft_cross_entropy(logits, targets),
-            "penalty": self.weight * F.confidence_penalty(logits),
-        }
-
-    def extra_repr(self) -> str:
-        return f"weight={self.weight}"
+        return {"hard": soft_cross_entropy(logits, targets), "penalty": self.weight * confidence_penalty(logits)}
 
 
 class DisturbLabel(Criterion):
-    """Cross-entropy on labels of which a random share is redrawn in every step (Xie et al., 2016).
+    """Cross-entropy with labels of which a random share is redrawn in every step (Xie et al., 2016).
 
-    Only in training mode; the draw comes from PyTorch's global random generator and is uniform over all K classes, the
-    true one included.
+    In training mode only. A new label is drawn from PyTorch's global generator, uniformly over all K classes, the true
+    one included.
 
     Args:
         rate: probability that a label is redrawn, in [0, 1].
@@ -76,21 +119,20 @@ class DisturbLabel(Criterion):
         TypeError: probabilities as targets, when the loss is computed.
     """
 
-    def __init__(self, rate: float = 0.1):
+    title = "DisturbLabel"
+    colour = "#88DDBB"
+    place = ("the uniform distribution", "anew at every step")
+    on_text = True
+
+    @checked
+    def __init__(self, rate: Fraction = 0.1):
         super().__init__()
-        if not 0 <= rate <= 1:
-            raise ValueError(f"rate is a probability in [0, 1], not {rate}")
         self.rate = rate
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         if targets.ndim != 1:
-            raise TypeError(
-                f"targets must be class indices (B,), to be redrawn whole, got shape {tuple(targets.shape)}"
-            )
+            raise TypeError(f"targets must be class indices (B,), to be redrawn, got shape {tuple(targets.shape)}")
         if self.training:
             redrawn = torch.randint_like(targets, logits.shape[1])
             targets = torch.where(torch.rand(targets.shape, device=targets.device) < self.rate, redrawn, targets)
-        return {"hard": F.soft_cross_entropy(logits, targets)}
-
-    def extra_repr(self) -> str:
-        return f"rate={self.rate}"
+        return {"hard": soft_cross_entropy(logits, targets)}

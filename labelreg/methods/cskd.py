@@ -1,18 +1,43 @@
-"""Labels softened by the network's own predictions for the class: class-wise self-knowledge distillation (CS-KD)."""
+"""Class-wise self-knowledge distillation (CS-KD): labels softened by the network's own predictions for the class."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from labelreg import functional as F
 from labelreg.data import Batch
+from labelreg.losses import check_same_shape, kl, log_softmax, reduce
 from labelreg.methods.base import Method, Step, Wrapper
 from labelreg.methods.baselines import CrossEntropy
+from labelreg.options import checked
+
+
+def classwise_kl(
+    logits: Tensor, partner_logits: Tensor, temperature: float = 4.0, t_squared: bool = True, reduction: str = "mean"
+) -> Tensor:
+    """``KL(partner || prediction)`` at a temperature: the class-wise and the sample-wise loss (CS-KD, section 2).
+
+    Args:
+        logits: (B, K); only they get a gradient.
+        partner_logits: (B, K), of another sample of the same class, or of another view of the same sample.
+        temperature: T, positive.
+        t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
+        reduction: "mean" or "none".
+
+    Returns:
+        The loss, a scalar or (B,).
+    """
+    check_same_shape("B", "K", logits=logits, partner_logits=partner_logits)
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    losses = kl(log_softmax(partner_logits.detach(), temperature), log_softmax(logits, temperature))
+    return reduce(losses * temperature**2 if t_squared else losses, reduction)
 
 
 class ClassWiseSelfDistillation(Wrapper):
@@ -23,54 +48,51 @@ class ClassWiseSelfDistillation(Wrapper):
     - class-wise: class_weight * T^2 * KL(P(partner) || P(input)), the partner another sample of the same class, and
     - sample-wise: sample_weight * T^2 * KL(P(source) || P(input)), the source the sample before augmentation.
 
-    The first prediction in each is fixed: it gets no gradient, and its forward pass none either, so each term costs a
-    third of a plain step. Knowledge distillation with CS-KD (table 3) is this around
-    :class:`.KnowledgeDistillation`. Mixup with CS-KD (table 2) is :class:`.Mixup` around this, which mixes the partners
-    with the same weight and the same pairs as the inputs.
+    The first prediction in each is fixed: it gets no gradient, and neither does its forward pass, so each term costs a
+    third of a plain step. Knowledge distillation with CS-KD (table 3) is this method around
+    :class:`.KnowledgeDistillation`. Mixup with CS-KD (table 2) is :class:`.Mixup` around this method.
 
     Partners and sources are predicted as the method inside predicts, in the mode of the network: in training mode with
     dropout, and by the statistics of their own batch.
 
     Args:
         method: what the terms are added to; :class:`.CrossEntropy` if None.
-        temperature: T > 0; 4 in the paper.
+        temperature: T, positive; 4 in the paper.
         class_weight: of the class-wise term, not negative; 1 in the paper, 3 for CUB-200-2011 in the published code.
-        sample_weight: of the sample-wise term, not negative. The paper takes 1 for fine-grained classification and 0
-            for CIFAR-100 and TinyImageNet; the published code does without the term.
+        sample_weight: of the sample-wise term, not negative; 1 in the paper for fine-grained classification and 0 for
+            CIFAR-100 and TinyImageNet. The published code does without the term.
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
         partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
             published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the
-            class in the same batch, predicted in the same forward pass. A sample alone in its class has itself, which
-            adds 0.
+            class in the same batch, predicted in the same forward pass. A sample alone in its class is its own partner,
+            which adds 0.
         bn: which passes update the running statistics of batch normalisation: ``"both"`` the inputs' and those without
             gradient, as in the published code, or ``"anchor_only"`` the inputs' alone.
 
     Raises:
-        ValueError: a temperature that is not positive, a negative weight, or an unknown choice; at a step, a batch
-            without a view that is needed, or with a label for each word of a text.
+        ValueError: an option out of range; at a step, a batch without a view that is needed, or a text, with a label
+            per word.
         TypeError: probabilities as targets with ``partners="batch"``, at the first step.
     """
 
+    title = "CS-KD"
+    paper = "cskd"
+    colour = "#D55E00"
+    place = ("its prediction on another sample of the class", "anew at every step")
+    benchmark: ClassVar = {"CS-KD": {}}
+
+    @checked
     def __init__(
         self,
         method: Method | None = None,
-        temperature: float = 4.0,
-        class_weight: float = 1.0,
-        sample_weight: float = 0.0,
+        temperature: PositiveFloat = 4.0,
+        class_weight: NonNegativeFloat = 1.0,
+        sample_weight: NonNegativeFloat = 0.0,
         t_squared: bool = True,
-        partners: str = "loader",
-        bn: str = "both",
+        partners: Literal["loader", "batch"] = "loader",
+        bn: Literal["both", "anchor_only"] = "both",
     ):
         super().__init__(CrossEntropy() if method is None else method)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
-        for name, weight in (("class_weight", class_weight), ("sample_weight", sample_weight)):
-            if not weight >= 0:
-                raise ValueError(f"{name} must not be negative, not {weight}")
-        if partners not in ("loader", "batch"):
-            raise ValueError(f"partners must be 'loader' or 'batch', not {partners!r}")
-        if bn not in ("both", "anchor_only"):
-            raise ValueError(f"bn must be 'both' or 'anchor_only', not {bn!r}")
         self.temperature = temperature
         self.class_weight = class_weight
         self.sample_weight = sample_weight
@@ -82,26 +104,24 @@ class ClassWiseSelfDistillation(Wrapper):
         if sample_weight:
             self.views |= {"source"}
 
-    def step(self, network: nn.Module, batch: Batch) -> Step:
+    def step(self, network: nn.Module, batch: Batch) -> Step:  # CS-KD algorithm 1
         if len(batch.inputs) != len(batch.targets):
             raise ValueError(
-                "class-wise self-distillation needs one class a sample, not one a word: "
+                "class-wise self-distillation needs one class per sample, not one per word: "
                 f"got inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
             )
         inner = self.method.step(network, batch)
         terms = dict(inner.terms)
         if self.class_weight:
-            terms["class_wise"] = self.class_weight * self._divergence(
-                inner.logits, self._partner_logits(network, batch, inner.logits)
-            )
+            partner_logits = self._partner_logits(network, batch, inner.logits)
+            terms["class_wise"] = self.class_weight * self._divergence(inner.logits, partner_logits)  # CS-KD L_cls
         if self.sample_weight:
-            terms["sample_wise"] = self.sample_weight * self._divergence(
-                inner.logits, self._view_logits(network, batch, "source")
-            )
-        return Step(sum(terms.values()), inner.logits, terms)
+            source_logits = self._view_logits(network, batch, "source")
+            terms["sample_wise"] = self.sample_weight * self._divergence(inner.logits, source_logits)  # CS-KD L_sam
+        return Step(sum(terms.values()), inner.logits, terms)  # CS-KD L_tot
 
     def _divergence(self, logits: Tensor, fixed_logits: Tensor) -> Tensor:
-        return F.classwise_kl(logits, fixed_logits, self.temperature, self.t_squared)
+        return classwise_kl(logits, fixed_logits, self.temperature, self.t_squared)
 
     def _partner_logits(self, network: nn.Module, batch: Batch, logits: Tensor) -> Tensor:
         if self.partners == "loader":
@@ -125,17 +145,11 @@ class ClassWiseSelfDistillation(Wrapper):
         with _fixed_running_statistics(network) if self.bn == "anchor_only" else contextlib.nullcontext():
             return self.method.predict(network, inputs)
 
-    def extra_repr(self) -> str:
-        return (
-            f"temperature={self.temperature}, class_weight={self.class_weight}, sample_weight={self.sample_weight}, "
-            f"t_squared={self.t_squared}, partners={self.partners!r}, bn={self.bn!r}"
-        )
-
 
 def _others_of_the_class(targets: Tensor) -> Tensor:
-    """For each sample another one of its class, drawn uniformly on the device; itself where there is none: (B,) int64.
+    """For each sample the index of another one of its class, drawn uniformly; its own where there is none: (B,) int64.
 
-    In a random order, each sample is followed by the next one of its class, and the last by the first.
+    In a random order, the partner is the next sample of the class, and of the last one the first.
     """
     shuffled = torch.randperm(len(targets), device=targets.device)
     order = shuffled[targets[shuffled].argsort(stable=True)]
@@ -149,7 +163,7 @@ def _others_of_the_class(targets: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _fixed_running_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation as ever, by the batch's statistics in training mode, but without a trace of the batch."""
+    """Keep the running statistics of batch normalisation as they are; batches are normalised as usual."""
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for layer in layers:
         layer.track_running_stats = False

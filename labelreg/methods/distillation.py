@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
+from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
-from labelreg import functional as F
 from labelreg.data import Batch
+from labelreg.losses import check_same_shape, kl, log_softmax, soft_cross_entropy
 from labelreg.methods.base import Method, Step
+from labelreg.options import Fraction, checked
+
+
+def soft_loss(logits: Tensor, fixed_logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """T^2 times ``KL(fixed || prediction)`` at temperature T, the mean over the batch, a scalar.
+
+    Args:
+        logits: (B, K); only they get a gradient.
+        fixed_logits: (B, K), of another network.
+        temperature: T, positive.
+    """
+    check_same_shape("B", "K", logits=logits, fixed_logits=fixed_logits)
+    losses = kl(log_softmax(fixed_logits.detach(), temperature), log_softmax(logits, temperature))  # KR eq. 2
+    return (losses * temperature**2).mean()
 
 
 class Distillation(Method):
@@ -35,43 +50,43 @@ class Distillation(Method):
 
 
 class KnowledgeDistillation(Distillation):
-    """Knowledge distillation (Hinton et al., 2015), as ALR eq. 1 and KR eq. 1 write it.
+    """Knowledge distillation (Hinton et al., 2015; ALR, equation 1; KR, equations 1 and 2).
 
     The loss is (1 - alpha) * CE + alpha * T^2 * KL(teacher || student), both softened with temperature T.
 
     Args:
         teacher: trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
-        temperature: T > 0.
+        temperature: T, positive.
         alpha: weight of the teacher, in [0, 1]; neither paper states it. Near 1 the factor T^2 makes the first steps so
             large that a network without batch normalisation may not recover.
 
     Raises:
-        ValueError: alpha outside [0, 1] or a temperature that is not positive.
+        ValueError: an option out of range.
     """
 
-    def __init__(self, teacher: nn.Module, temperature: float = 4.0, alpha: float = 0.5):
+    title = "knowledge distillation"
+    aliases = ("KD",)
+    colour = "#776677"
+    place = ("a finished network", "before training")
+
+    @checked
+    def __init__(self, teacher: nn.Module, temperature: PositiveFloat = 4.0, alpha: Fraction = 0.5):
         super().__init__(teacher)
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"alpha weights the teacher and lies in [0, 1], not {alpha}")
-        if temperature <= 0:
-            raise ValueError(f"temperature must be positive, not {temperature}")
         self.temperature = temperature
         self.alpha = alpha
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
-        terms = {
-            "hard": (1 - self.alpha) * F.soft_cross_entropy(logits, batch.targets),
-            "soft": self.alpha * F.classwise_kl(logits, self.teach(batch.inputs), self.temperature),
-        }
-        return Step(terms["hard"] + terms["soft"], logits, terms)
+        hard = (1 - self.alpha) * soft_cross_entropy(logits, batch.targets)
+        soft = self.alpha * soft_loss(logits, self.teach(batch.inputs), self.temperature)
+        return Step(hard + soft, logits, {"hard": hard, "soft": soft})  # KR eq. 1
 
 
 class BornAgain(Distillation):
-    """Born-again networks (BAN; Furlanello et al., 2018), NaR eq. 8.
+    """Born-again networks (BAN; Furlanello et al., 2018; NaR, equation 8).
 
     The loss is (1 - beta) * H(label, prediction) + beta * H(teacher's prediction, prediction). The first generation is
-    trained on the labels alone, and each further one is taught by the one before, which has the same architecture.
+    trained on the labels alone; each further one is taught by the one before, which has the same architecture.
 
     Args:
         teacher: the generation before, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
@@ -81,46 +96,57 @@ class BornAgain(Distillation):
         ValueError: beta outside [0, 1].
     """
 
-    def __init__(self, teacher: nn.Module, beta: float = 1.0):
+    title = "born again"
+    aliases = ("BAN-2", "BAN-3")
+    colour = "#AA3300"
+    place = ("a finished network", "before training")
+    benchmark: ClassVar = {"BAN-2": {}}
+    on_text = True
+
+    @checked
+    def __init__(self, teacher: nn.Module, beta: Fraction = 1.0):
         super().__init__(teacher)
-        if not 0 <= beta <= 1:
-            raise ValueError(f"beta weights the teacher and lies in [0, 1], not {beta}")
         self.beta = beta
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, teacher_logits = network(batch.inputs), self.teach(batch.inputs)
         taught = teacher_logits.softmax(1, dtype=torch.promote_types(teacher_logits.dtype, torch.float32))
-        terms = {
-            "hard": (1 - self.beta) * F.soft_cross_entropy(logits, batch.targets),
-            "soft": self.beta * F.soft_cross_entropy(logits, taught),
-        }
-        return Step(terms["hard"] + terms["soft"], logits, terms)
+        hard = (1 - self.beta) * soft_cross_entropy(logits, batch.targets)
+        soft = self.beta * soft_cross_entropy(logits, taught)
+        return Step(hard + soft, logits, {"hard": hard, "soft": soft})  # NaR eq. 8
 
 
 class DeepMutualLearning(Method):
     """Deep mutual learning (Zhang et al., 2018): two networks, each with the other's prediction as soft label.
 
-    Both learn from the same batch at the same time, from predictions taken before the update.
+    Both learn from the same batch at the same time, from predictions made before the update.
 
     Args:
         peer: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        weight: factor on the two divergences KL(other || own).
+        weight: factor on the two divergences KL(other || own); not negative.
+
+    Raises:
+        ValueError: a negative weight.
     """
 
-    def __init__(self, peer: nn.Module, weight: float = 1.0):
+    title = "deep mutual learning"
+    aliases = ("DML",)
+    colour = "#0000BB"
+    place = ("a network in training", "anew at every step")
+    benchmark: ClassVar = {"DML": {}}
+
+    @checked
+    def __init__(self, peer: nn.Module, weight: NonNegativeFloat = 1.0):
         super().__init__()
         self.peer = peer
         self.weight = weight
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, peer_logits = network(batch.inputs), self.peer(batch.inputs)
+        mutual = self.weight * soft_loss(peer_logits, logits)
         terms = {
-            "hard": F.soft_cross_entropy(logits, batch.targets),
-            "mutual": self.weight * F.classwise_kl(logits, peer_logits, temperature=1.0),
-            "peer": self._peer_loss(peer_logits, logits, batch.targets),
+            "hard": soft_cross_entropy(logits, batch.targets),
+            "mutual": self.weight * soft_loss(logits, peer_logits),
+            "peer": soft_cross_entropy(peer_logits, batch.targets) + mutual,
         }
         return Step(sum(terms.values()), logits, terms)
-
-    def _peer_loss(self, peer_logits: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-        mutual = F.classwise_kl(peer_logits, logits, temperature=1.0)
-        return F.soft_cross_entropy(peer_logits, targets) + self.weight * mutual

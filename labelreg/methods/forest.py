@@ -6,40 +6,58 @@ import warnings
 from collections.abc import Sequence
 
 import torch
-from sklearn.ensemble import RandomForestClassifier
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from labelreg import functional as F
 from labelreg.data import Batch
+from labelreg.losses import soft_cross_entropy
 from labelreg.methods.base import Method, Step
+from labelreg.methods.nar import nar_targets
+from labelreg.options import FractionBelowOne, checked
 
 
 class ForestAsRegularization(Method):
     """Network as Regularization (NaR) with a random forest as the auxiliary: future work of the paper.
 
-    The forest is fitted anew before every epoch, with more trees each time, so that its disturbance goes from crude to
-    mature as an auxiliary network's does. What it says of a training sample comes *out of bag*, from the trees that
-    have not seen the sample: a forest knows the labels it was fitted to by heart. The first epoch collects the samples
-    and trains on plain labels. Where data are augmented, the forest knows the view last seen.
+    The forest is fitted anew before every epoch, with more trees each time, so that its disturbance matures as that of
+    an auxiliary network does. Its predictions for a training sample are *out of bag*, from the trees that have not seen
+    the sample: a forest knows the labels it was fitted to by heart. The first epoch collects the samples and trains on
+    plain labels. Where data are augmented, the forest knows the view last seen.
 
     Args:
         num_classes: K.
-        lam: weight of the predictions in the labels, in [0, 1) (NaR eq. 4).
-        alpha: weight of the network's own prediction among them, in [0, 1) (NaR eq. 3).
-        trees: how many more the forest has with every epoch.
+        lam: weight of the predictions in the labels, in [0, 1) (NaR, equation 4).
+        alpha: weight of the network's own prediction among them, in [0, 1) (NaR, equation 3).
+        trees: number of trees added per epoch, at least 1.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
-    def __init__(self, num_classes: int, lam: float = 0.5, alpha: float = 0.1, trees: int = 1):
+    title = "forest as regularization"
+    colour = "#999933"
+    capturable = False
+
+    @checked
+    def __init__(
+        self,
+        num_classes: PositiveInt,
+        lam: FractionBelowOne = 0.5,
+        alpha: FractionBelowOne = 0.1,
+        trees: PositiveInt = 1,
+    ):
         super().__init__()
         self.num_classes = num_classes
         self.lam = lam
         self.alpha = alpha
         self.trees = trees
-        # by the sample's place in the training split, (N, ...); empty until the first epoch has collected them
+        # indexed by the sample's place in the training split, (N, ...); empty until the first epoch has collected them
         self.inputs, self.targets, self.predictions = (torch.empty(0) for _ in range(3))
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         if len(self.inputs):
+            from sklearn.ensemble import RandomForestClassifier  # slow to import, and nobody else needs it
+
             forest = RandomForestClassifier(self.trees * max(epoch, 1), oob_score=True, random_state=epoch)
             with warnings.catch_warnings():
                 # a sample that every tree has seen gets no prediction, which is dealt with here
@@ -56,9 +74,9 @@ class ForestAsRegularization(Method):
         if len(self.predictions):
             # the logarithm of a probability is a logit of it
             forest_logits = self.predictions[batch.indices].clamp_min(torch.finfo(torch.float32).tiny).log()
-            targets = F.nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
+            targets = nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
         self._collect(batch)
-        loss = F.soft_cross_entropy(logits, targets)
+        loss = soft_cross_entropy(logits, targets)
         return Step(loss, logits, {"disturbed": loss})
 
     def _collect(self, batch: Batch) -> None:

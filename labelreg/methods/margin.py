@@ -1,35 +1,138 @@
-"""Wider margins between classes: AdaCos and Virtual softmax, two rivals of class-wise self-distillation (CS-KD).
+"""Wider margins between classes: AdaCos and Virtual softmax, two rivals of CS-KD.
 
-Both take the weights of the network's own classifier for the directions of the classes, and leave its bias alone: it
-gets no gradient. The classifier runs all the same, for nothing; beside the rest of a network that cannot be measured.
+Both take the weights of the network's own classifier for the directions of the classes. The classifier's bias is not
+used and gets no gradient.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import contextlib
+import math
+from typing import ClassVar
 
-from labelreg import functional as F
+import torch
+from pydantic import PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from labelreg.data import Batch
+from labelreg.losses import check_classes, check_floating, check_indices, compute_dtype, soft_cross_entropy
+from labelreg.methods.alr import residual_logits
 from labelreg.methods.base import Method, Step
 from labelreg.networks import classifier, features
+from labelreg.options import checked
+
+_NO_NORM = 1e-12  # a shorter vector has no direction
+
+
+def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
+    """The cosines of the angles between features and class weights, which AdaCos scales (Zhang et al., 2019).
+
+    Computed in single precision at least, under autocast too. Rounding can leave a cosine a little beyond 1. A vector
+    of norm 0 has no direction: its cosines are 0, and it gets no gradient.
+
+    Args:
+        features: (B, D).
+        weight: (K, D).
+
+    Returns:
+        The cosines, (B, K).
+    """
+    features, weight = _as_computed(features, weight)
+    return _linear(_direction(features), _direction(weight))
+
+
+def adacos_fixed_scale(num_classes: int) -> float:
+    """The scale of the cosines that AdaCos starts from: sqrt(2) ln(K - 1) (Zhang et al., 2019, section 4).
+
+    Args:
+        num_classes: K, at least 3: with 2 classes the scale is 0, and so is every logit.
+    """
+    check_classes(num_classes, 3, "the scale sqrt(2) ln(K - 1) of AdaCos")
+    return math.sqrt(2) * math.log(num_classes - 1)
+
+
+@torch.no_grad()
+def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Tensor:
+    r"""The scale that follows from a batch and the scale before it (Zhang et al., 2019, section 4).
+
+    :math:`s_t = \ln B / \cos(\min(\pi/4, \theta))`, where B is the mean over the batch of
+    :math:`\sum_{k \neq y} \exp(s_{t-1} \cos\theta_k)`, and :math:`\theta` the median over the batch of the angle to the
+    true class: of an even number of angles the lower of the two in the middle, as in the implementation that the CS-KD
+    paper refers to. B can be below 1 where few wrong classes all point away from the features; the scale is then 0.
+
+    Args:
+        cosines: (B, K), of :func:`cosine_logits`; with at least 3 classes.
+        targets: (B,) class indices.
+        scale: :math:`s_{t-1}`, a number or a scalar.
+
+    Returns:
+        The scale :math:`s_t`, a scalar of at least 0, without gradient; it stays on the device.
+    """
+    check_floating("cosines", cosines, "B", "K")
+    check_classes(cosines.shape[1], 3, "the scale of AdaCos")
+    cosines = cosines.to(compute_dtype(cosines))
+    log_mean = (scale * residual_logits(cosines, targets)).logsumexp((0, 1)) - math.log(len(cosines))
+    angles = cosines.gather(1, targets[:, None]).clamp(-1, 1).acos()
+    return (log_mean / angles.median().clamp(max=math.pi / 4).cos()).clamp(min=0)
+
+
+def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    r"""The K logits of a linear layer without bias, then that of a virtual class (Chen et al., 2018).
+
+    The virtual class has the weight of the true class turned into the direction of the feature, so that its logit is
+    :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the subgradient 0.
+    Computed in single precision at least, under autocast too.
+
+    Args:
+        features: (B, D).
+        weight: (K, D).
+        targets: (B,) class indices.
+
+    Returns:
+        The logits, the virtual class last, (B, K + 1).
+    """
+    features, weight = _as_computed(features, weight)
+    check_indices(targets, len(features), len(weight))
+    virtual = torch.linalg.vector_norm(weight, dim=1)[targets] * torch.linalg.vector_norm(features, dim=1)
+    return torch.cat([_linear(features, weight), virtual[:, None]], dim=1)
+
+
+def _as_computed(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    check_floating("features", features, "B", "D")
+    check_floating("weight", weight, "K", features.shape[1])
+    dtype = compute_dtype(features, weight)
+    return features.to(dtype), weight.to(dtype)
+
+
+def _linear(features: Tensor, weight: Tensor) -> Tensor:
+    """A linear layer in the dtype of its input, which autocast would lower."""
+    device = features.device.type
+    known = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if known else contextlib.nullcontext():
+        return F.linear(features, weight)
+
+
+def _direction(vectors: Tensor) -> Tensor:
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return vectors / torch.where(norms > _NO_NORM, norms, math.inf)
 
 
 class AdaCos(Method):
     """AdaCos (Zhang et al., 2019): cross-entropy of scaled cosines, with a scale that sets itself.
 
-    The logits are the cosines of the angles between the feature and the weights of the classes, times a scale that
-    starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it; the loss of the
-    batch takes the new one. See :func:`labelreg.functional.adacos_scale`. It comes to rest where the true class of the
-    median sample has the probability 1/2, however well the network fits: scaled predictions are modest, too.
+    The logits are the cosines of the angles between the feature and the weights of the classes, times a scale. It
+    starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
+    :func:`adacos_scale`; the loss of the batch takes the new one. It converges to where the true class of the median
+    sample has the probability 1/2, however well the network fits: scaled predictions are modest, too.
 
     Args:
         num_classes: K, at least 3: with 2 classes the scale is 0.
         dynamic: whether the scale follows the batches, or stays as it starts ("fixed AdaCos").
-        scaled_evaluation: whether the logits by which the network is judged are scaled like those it is trained by.
-            Bare cosines classify alike, but with logits within -1 and 1 no prediction is confident. Of 100 classes the
-            most probable then gets less than 7 %, so that the expected calibration error comes near the accuracy, as it
-            does in CS-KD table 4.
+        scaled_evaluation: whether the logits by which the network is evaluated are scaled like those it is trained by.
+            Bare cosines classify alike, but with logits within -1 and 1 no prediction is confident: of 100 classes the
+            most probable gets less than 7 %, so that the expected calibration error comes near the accuracy, as in
+            table 4 of CS-KD.
 
     Attributes:
         scale: the current scale, a scalar on the device.
@@ -39,19 +142,25 @@ class AdaCos(Method):
         TypeError: probabilities as targets, at the first step in training mode of a dynamic scale.
     """
 
-    def __init__(self, num_classes: int, dynamic: bool = True, scaled_evaluation: bool = True):
+    title = "AdaCos"
+    colour = "#005588"
+    place = ("nobody's: the label stays one-hot", "")
+    benchmark: ClassVar = {"AdaCos": {}}
+
+    @checked
+    def __init__(self, num_classes: PositiveInt, dynamic: bool = True, scaled_evaluation: bool = True):
         super().__init__()
         self.dynamic = dynamic
         self.scaled_evaluation = scaled_evaluation
-        self.register_buffer("scale", torch.tensor(F.adacos_fixed_scale(num_classes)))
+        self.register_buffer("scale", torch.tensor(adacos_fixed_scale(num_classes)))
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         cosines = self._cosines(network, batch.inputs)
         if self.dynamic and self.training:
             # out of place: the losses of other batches may still need the scale they were computed with
-            self.scale = F.adacos_scale(cosines, batch.targets, self.scale)
+            self.scale = adacos_scale(cosines, batch.targets, self.scale)
         logits = self.scale * cosines
-        loss = F.soft_cross_entropy(logits, batch.targets)
+        loss = soft_cross_entropy(logits, batch.targets)
         return Step(loss, logits, {"hard": loss})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
@@ -62,29 +171,32 @@ class AdaCos(Method):
     @staticmethod
     def _cosines(network: nn.Module, inputs: Tensor) -> Tensor:
         _, penultimate = features(network, inputs)
-        return F.cosine_logits(penultimate, classifier(network).weight)
-
-    def extra_repr(self) -> str:
-        return f"dynamic={self.dynamic}, scaled_evaluation={self.scaled_evaluation}"
+        return cosine_logits(penultimate, classifier(network).weight)
 
 
 class VirtualSoftmax(Method):
     """Virtual softmax (Chen et al., 2018): cross-entropy with one class more, which no sample belongs to.
 
     The weight of the virtual class points where the feature points, so that the true class wins over it only as the
-    feature turns towards its own weight. See :func:`labelreg.functional.virtual_softmax_logits`. The network is judged
-    by the K real logits.
+    feature turns towards its own weight: see :func:`virtual_softmax_logits`. The network is evaluated by the K real
+    logits.
 
     Raises:
         TypeError: probabilities as targets, at the first step.
     """
 
+    title = "virtual softmax"
+    aliases = ("Virtual-softmax",)
+    colour = "#33DDFF"
+    place = ("nobody's: the label stays one-hot", "")
+    benchmark: ClassVar = {"Virtual softmax": {}}
+
     def step(self, network: nn.Module, batch: Batch) -> Step:
         _, penultimate = features(network, batch.inputs)
-        logits = F.virtual_softmax_logits(penultimate, classifier(network).weight, batch.targets)
-        loss = F.soft_cross_entropy(logits, batch.targets)
+        logits = virtual_softmax_logits(penultimate, classifier(network).weight, batch.targets)
+        loss = soft_cross_entropy(logits, batch.targets)
         return Step(loss, logits[:, :-1], {"hard": loss})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         _, penultimate = features(network, inputs)
-        return nn.functional.linear(penultimate, classifier(network).weight)
+        return F.linear(penultimate, classifier(network).weight)

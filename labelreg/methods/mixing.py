@@ -1,28 +1,31 @@
-"""Labels softened by another sample's: mixup."""
+"""Other batches for any method: mixup, and Batch Augmentation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.distributions import Beta
 
-from labelreg import functional as F
 from labelreg.data import Batch
+from labelreg.losses import smooth_labels
 from labelreg.methods.base import Method, Step, Wrapper
+from labelreg.options import checked
 
 
 class Mixup(Wrapper):
     """Mixup (Zhang et al., 2018) around any method that takes probabilities as targets.
 
-    Every sample is mixed with another of the batch, inputs and labels alike: l * a + (1 - l) * b, with one weight l a
-    batch. The method inside sees nothing but the mixed batch, so what it predicts, it predicts for mixed inputs (NaR
-    table 5). Extra views of the data are mixed like the inputs, with the same weight and the same pairs.
+    Every sample is mixed with another of the batch, inputs and labels alike: l * a + (1 - l) * b, with one weight l per
+    batch. The method inside sees the mixed batch only, so what it predicts, it predicts for mixed inputs (NaR, table
+    5). Extra views of the data are mixed like the inputs, with the same weight and the same pairs.
 
-    The weight is folded to at least 1/2, which makes no difference to the mixed batch but for the order of its samples:
-    so a sample is for the larger part the one that the batch has at its place, and a training accuracy means something.
-    It and the pairs come from PyTorch's global random generator.
+    The weight is folded to at least 1/2, which changes nothing but the order of the mixed samples: the larger part of a
+    sample is the one that the batch has at its place, so that a training accuracy has a meaning. Weight and pairs are
+    drawn from PyTorch's global generator.
 
     Args:
         method: what is trained on the mixed samples. One that needs class indices raises ``TypeError`` at the first
@@ -35,10 +38,18 @@ class Mixup(Wrapper):
         TypeError: inputs that are not floating-point, at the first step.
     """
 
-    def __init__(self, method: Method, num_classes: int, alpha: float = 1.0):
+    title = "mixup"
+    colour = "#882255"
+    place = ("another sample's label", "anew at every step")
+    benchmark: ClassVar = {
+        "Mixup": {},
+        "Mixup + NaR": {"method": "network_as_regularization"},
+        "Mixup + CS-KD": {"method": "class_wise_self_distillation"},
+    }
+
+    @checked
+    def __init__(self, method: Method, num_classes: PositiveInt, alpha: PositiveFloat = 1.0):
         super().__init__(method)
-        if not alpha > 0:
-            raise ValueError(f"alpha shapes a Beta distribution and must be positive, not {alpha}")
         self.num_classes = num_classes
         self.alpha = alpha
 
@@ -53,14 +64,39 @@ class Mixup(Wrapper):
             return torch.lerp(values[partners], values, weight)
 
         views = {name: mix(getattr(batch, name)) for name in self.views}
-        labels = F.smooth_labels(batch.targets, self.num_classes, 0.0)  # as probabilities
+        labels = smooth_labels(batch.targets, self.num_classes, 0.0)  # as probabilities
         return self.method.step(network, replace(batch, inputs=mix(batch.inputs), targets=mix(labels), **views))
 
     def _draw(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """The weight, a scalar, and with whom each sample is mixed, (B,) int64; neither leaves the device."""
+        """The weight, a scalar, and the partner of each sample, (B,) int64; both on the device."""
         alpha = torch.full((), self.alpha, device=inputs.device)
         weight = Beta(alpha, alpha, validate_args=False).sample()
         return torch.maximum(weight, 1 - weight), torch.randperm(len(inputs), device=inputs.device)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
+
+class BatchAugmentation(Wrapper):
+    """Batch Augmentation (BA; Hoffer et al., 2019) around any method: batches of several copies of each sample.
+
+    The copies are augmented independently, and the method is trained on all of them as on one larger batch. The number
+    of steps stays the same; the cost of a step grows with the number of copies. Training values are means over all.
+
+    Args:
+        method: what is trained on the copies.
+        copies: how many of each sample, at least 1; SBA, table 1, has 32 and 40 for CIFAR, 4 and 8 for ImageNet.
+
+    Raises:
+        ValueError: copies below 1.
+    """
+
+    title = "batch augmentation"
+    aliases = ("BA",)
+    colour = "#220055"
+    place = ("nobody's: the label stays one-hot", "")
+
+    @checked
+    def __init__(self, method: Method, copies: PositiveInt = 10):
+        super().__init__(method)
+        self.copies = copies * method.copies
+
+    def step(self, network: nn.Module, batch: Batch) -> Step:
+        return self.method.step(network, batch)

@@ -1,4 +1,4 @@
-"""Labels disturbed by an auxiliary network: Network as Regularization (NaR), and snapshots in its place."""
+"""Network as Regularization (NaR): labels disturbed by an auxiliary network, or by snapshots of one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,112 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from labelreg import functional as F
 from labelreg.data import Batch
+from labelreg.losses import (
+    check_loss,
+    check_same_shape,
+    compute_dtype,
+    distribution,
+    log_softmax,
+    smooth_cross_entropy,
+    soft_cross_entropy,
+)
 from labelreg.methods.base import Method, Step
 from labelreg.methods.baselines import CrossEntropy
+from labelreg.options import Fraction, FractionBelowOne, checked
+
+
+@torch.no_grad()
+def nar_targets(
+    logits: Tensor, auxiliary_logits: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
+) -> Tensor:
+    """The disturbed labels of Network as Regularization (NaR, equations 2 to 4).
+
+    A part lam of the label is replaced by the mean of both networks' predictions, in which the target network has the
+    weight alpha. No gradient flows to either network.
+
+    Args:
+        logits: (B, K), of the target network.
+        auxiliary_logits: (B, K), of the auxiliary network.
+        targets: (B,) class indices or (B, K) probabilities.
+        lam: the weight of the predictions, in [0, 1).
+        alpha: the weight of the target network among them, in [0, 1).
+
+    Returns:
+        The disturbed labels, (B, K), without gradient.
+    """
+    check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
+    predictions, auxiliary_predictions = (log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
+    labels = distribution(targets, logits.shape[1]).to(predictions.dtype)
+    return nar_regression_targets(predictions, auxiliary_predictions, labels, lam, alpha)
+
+
+@torch.no_grad()
+def nar_regression_targets(
+    outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
+) -> Tensor:
+    """The disturbed targets of a regression (NaR, equations 3 and 4, of the networks' outputs).
+
+    Args:
+        outputs, auxiliary_outputs: of the target and of the auxiliary network, of any one shape.
+        targets: of that shape.
+        lam, alpha: see :func:`nar_targets`.
+
+    Returns:
+        The disturbed targets, of that shape, without gradient.
+    """
+    check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
+    _check_weights(lam=lam, alpha=alpha)
+    dtype = compute_dtype(outputs, auxiliary_outputs, targets)
+    outputs, auxiliary_outputs, targets = (each.to(dtype) for each in (outputs, auxiliary_outputs, targets))
+    disturbance = alpha * outputs + (1 - alpha) * auxiliary_outputs  # NaR eq. 3
+    return (1 - lam) * targets + lam * disturbance  # NaR eq. 4
+
+
+def nar_loss(
+    logits: Tensor,
+    auxiliary_logits: Tensor,
+    targets: Tensor,
+    lam: float = 0.5,
+    alpha: float = 0.1,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy with the disturbed labels (NaR, equation 5); its gradient flows to logits only.
+
+    Args:
+        logits: (B, K), of the target network.
+        auxiliary_logits: (B, K), of the auxiliary network.
+        targets: (B,) class indices or (B, K) probabilities.
+        lam, alpha: see :func:`nar_targets`.
+        reduction: "mean" or "none".
+
+    Returns:
+        The loss, a scalar or (B,).
+    """
+    labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
+    return soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
+
+
+def _check_weights(**weights: float) -> None:
+    for name, weight in weights.items():
+        if not 0 <= weight < 1:
+            raise ValueError(f"{name} must lie in [0, 1), got {weight}")
 
 
 @dataclass
 class Trajectory:
-    """What a network in training predicted: the logits of every step, in order.
+    """The logits of a network in training, step by step.
 
-    They are kept as they were computed, on their device: steps * B * K numbers.
+    They stay on their device: steps * B * K numbers.
 
     Attributes:
-        logits: one tensor (B, K) a step, without gradient.
+        logits: one tensor (B, K) per step, without gradient.
         complete: whether these are all steps of a finished run.
     """
 
@@ -32,20 +119,16 @@ class Trajectory:
     complete: bool = False
 
     def record(self, step: int, logits: Tensor) -> None:
-        """Keep the logits of a step, unless one before it is missing, as in a run that was resumed."""
+        """Keep the logits of a step, unless an earlier one is missing, as in a resumed run."""
         if step == len(self.logits):
             self.logits.append(logits.detach())
 
     def finish(self) -> None:
-        """Say that the run has ended, so that what it recorded is complete."""
+        """Mark the recording as complete: the run has ended."""
         self.complete = bool(self.logits)
 
     def replay(self, step: int) -> Tensor:
-        """Return the logits of a step.
-
-        Raises:
-            ValueError: there was no such step.
-        """
+        """Return the logits of a step, or raise ``ValueError`` where there is none."""
         if step >= len(self.logits):
             raise ValueError(
                 f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps: "
@@ -57,53 +140,52 @@ class Trajectory:
 class NetworkAsRegularization(Method):
     """Network as Regularization (NaR): labels disturbed by the predictions of two networks in training.
 
-    Target and auxiliary network see the same batch. The target's labels give a part lam of their mass to the mean of
-    both predictions, made before the update (NaR eqs. 3 to 5); the auxiliary learns from the labels alone (NaR eq. 6).
-    No gradient flows from one loss into the other network, so one optimizer trains both as two would.
+    Target and auxiliary network see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5),
+    made of predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No
+    gradient flows from one loss into the other network, so one optimizer trains both as two would.
 
     The published code departs from the paper, and ``variant="official"`` follows it: the target's loss is
-    (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)) with the prediction p and the disturbance xi of NaR eq. 3; the
-    auxiliary's loss is scaled by (1 - lam) as well; and for some epochs before that, both learn from the labels alone.
-    It also smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10, which ``auxiliary_smoothing`` does
-    here.
+    (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p and the disturbance xi of equation 3; the
+    auxiliary's loss is scaled by (1 - lam) as well; and in the first epochs both learn from the labels alone. It also
+    smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
-    What the auxiliary predicts during training does not depend on the target, so runs that differ in lam and alpha only
-    can :meth:`~labelreg.methods.Method.share` it: the first records its logits step by step, and the others replay them
-    and do not train it. A replayed run is the same as one that trains its own, bit by bit. Hence runs with
-    ``variant="official"``, where lam scales the auxiliary's loss, and those whose auxiliary draws random numbers
-    (dropout), which the target's draws would miss, share nothing.
+    The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
+    :meth:`~labelreg.methods.Method.share` them: the first records its logits step by step; the others replay them and
+    train no auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where
+    lam scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target's draws
+    would miss.
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        lam: weight of the predictions in the labels, in [0, 1). The published code's ``lam`` weights the labels: it is
-            1 - lam here.
+        lam: weight of the predictions in the labels, in [0, 1). The published code's ``lam`` is 1 - lam.
         alpha: weight of the target network among the predictions, in [0, 1).
         variant: ``"paper"`` or ``"official"``.
         warm_up: epochs in which the official variant does not disturb the labels yet.
-        auxiliary_smoothing: label smoothing of the auxiliary network, spread over the K - 1 wrong classes.
+        auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
 
     Raises:
-        ValueError: a weight outside [0, 1), an unknown variant, a negative warm_up; a smoothing outside [0, 1], when
-            the loss is first computed.
+        ValueError: an option out of range.
     """
 
+    title = "NaR"
+    paper = "nar"
+    colour = "#E69F00"
+    place = ("a network in training", "anew at every step")
+    benchmark: ClassVar = {"NaR": {}}
+    on_text = True
     shareable_options = frozenset({"lam", "alpha"})
 
+    @checked
     def __init__(
         self,
         auxiliary: nn.Module,
-        lam: float = 0.5,
-        alpha: float = 0.1,
-        variant: str = "paper",
-        warm_up: int = 20,
-        auxiliary_smoothing: float = 0.0,
+        lam: FractionBelowOne = 0.5,
+        alpha: FractionBelowOne = 0.1,
+        variant: Literal["paper", "official"] = "paper",
+        warm_up: NonNegativeInt = 20,
+        auxiliary_smoothing: Fraction = 0.0,
     ):
         super().__init__()
-        _check_weights(lam, alpha)
-        if variant not in ("paper", "official"):
-            raise ValueError(f"variant must be 'paper' or 'official', not {variant!r}")
-        if warm_up < 0:
-            raise ValueError(f"warm_up is a number of epochs, not {warm_up}")
         self.auxiliary = auxiliary
         self.lam = lam
         self.alpha = alpha
@@ -142,24 +224,22 @@ class NetworkAsRegularization(Method):
             auxiliary_logits: (B, K), of the auxiliary network.
             targets: (B,) class indices or (B, K) probabilities.
         """
-        auxiliary = F.smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")
+        auxiliary = smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")  # NaR eq. 6
         if self.variant == "paper":
-            return {
-                "disturbed": F.nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha),
-                "auxiliary": auxiliary,
-            }
+            disturbed = nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha)
+            return {"disturbed": disturbed, "auxiliary": auxiliary}
         lam = 0.0 if self.warming_up else self.lam
         return {
-            "hard": (1 - lam) * F.soft_cross_entropy(logits, targets),
+            "hard": (1 - lam) * soft_cross_entropy(logits, targets),
             "disturbance": lam * _symmetric_kl(logits, auxiliary_logits, self.alpha),
             "auxiliary": (1 - lam) * auxiliary,
         }
 
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the disturbed labels (B, K) of NaR eq. 4, without gradient.
+        """Return the disturbed labels, (B, K) without gradient (NaR, equation 4).
 
-        The networks predict in the modes they are in: in evaluation mode nothing is changed by the look.
+        The networks predict in the modes they are in; in evaluation mode their state does not change.
 
         Args:
             network: the target network.
@@ -171,7 +251,7 @@ class NetworkAsRegularization(Method):
         """
         if self.replays:
             raise ValueError("a run that shares its auxiliary network has none of its own to disturb labels with")
-        return F.nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
+        return nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
 
     def _auxiliary_logits(self, inputs: Tensor) -> Tensor:
         step, self.steps = self.steps, self.steps + 1
@@ -193,12 +273,9 @@ class NetworkAsRegularization(Method):
     def set_extra_state(self, state: Tensor) -> None:
         self.steps = int(state)
 
-    def extra_repr(self) -> str:
-        return f"lam={self.lam}, alpha={self.alpha}, variant={self.variant!r}"
-
 
 class SnapshotRegularization(Method):
-    """Snapshots in place of NaR's auxiliary network: the disturbance comes from an earlier or a later one (NaR fig. 5).
+    """NaR with snapshots: the disturbance comes from an earlier or a later auxiliary network (NaR, figure 5).
 
     The interval S is given in epochs, as in the published code. In epoch t, counted from 0, the labels are disturbed by
     the auxiliary network as it was after s epochs of training, in evaluation mode:
@@ -212,26 +289,30 @@ class SnapshotRegularization(Method):
         auxiliary: the second network, inputs to (B, K) logits.
         lam: weight of the predictions in the labels, in [0, 1).
         alpha: weight of the target network among the predictions, in [0, 1).
-        interval: S, at least 1.
+        interval: S, in epochs, at least 1.
         direction: ``"pre"`` or ``"pos"``.
 
     Attributes:
         snapshots: copies of the auxiliary network, frozen: the current one, or all of them in order (``"pos"``).
 
     Raises:
-        ValueError: a weight outside [0, 1), an interval below 1 or an unknown direction; ``"pos"`` without
-            :meth:`.Method.prepare`, at the first step.
+        ValueError: an option out of range; ``"pos"`` without :meth:`.Method.prepare`, at the first step.
     """
 
+    title = "snapshot regularisation"
+    colour = "#662200"
+    place = ("a network in training", "slowly, over epochs")
+
+    @checked
     def __init__(
-        self, auxiliary: nn.Module, lam: float = 0.5, alpha: float = 0.1, interval: int = 20, direction: str = "pre"
+        self,
+        auxiliary: nn.Module,
+        lam: FractionBelowOne = 0.5,
+        alpha: FractionBelowOne = 0.1,
+        interval: PositiveInt = 20,
+        direction: Literal["pre", "pos"] = "pre",
     ):
         super().__init__()
-        _check_weights(lam, alpha)
-        if interval < 1:
-            raise ValueError(f"interval is a number of epochs, at least 1, not {interval}")
-        if direction not in ("pre", "pos"):
-            raise ValueError(f"direction must be 'pre' or 'pos', not {direction!r}")
         self.auxiliary = auxiliary
         self.lam = lam
         self.alpha = alpha
@@ -271,27 +352,20 @@ class SnapshotRegularization(Method):
         logits = network(batch.inputs)
         with torch.no_grad():
             snapshot_logits = self.snapshots[self.current](batch.inputs)
-        terms = {"disturbed": F.nar_loss(logits, snapshot_logits, batch.targets, self.lam, self.alpha)}
+        terms = {"disturbed": nar_loss(logits, snapshot_logits, batch.targets, self.lam, self.alpha)}
         if self.direction == "pre":
-            terms["auxiliary"] = F.soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
+            terms["auxiliary"] = soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
         return Step(sum(terms.values()), logits, terms)
-
-    def extra_repr(self) -> str:
-        return f"lam={self.lam}, alpha={self.alpha}, interval={self.interval}, direction={self.direction!r}"
 
 
 class _Keeper(CrossEntropy):
-    """Plain training that keeps the network's state after every so many epochs, but not after the last.
-
-    Attributes:
-        kept: epochs of training to the state after them, in order.
-    """
+    """Plain training that keeps the network's state every ``interval`` epochs, but not after the last."""
 
     def __init__(self, interval: int):
         super().__init__()
         self.interval = interval
         self.epoch = 0
-        self.kept: dict[int, dict[str, Tensor]] = {}
+        self.kept: dict[int, dict[str, Tensor]] = {}  # by the number of epochs
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.epoch = epoch
@@ -309,25 +383,15 @@ class _Keeper(CrossEntropy):
         self.kept = state
 
 
-def _check_weights(lam: float, alpha: float) -> None:
-    for name, value in (("lam", lam), ("alpha", alpha)):
-        if not 0 <= value < 1:
-            raise ValueError(f"{name} is a weight in [0, 1), not {value}")
-
-
 def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Tensor:
     """KL(p || xi) + KL(xi || p), a scalar; its gradient flows to logits only.
 
-    Sums of logarithms, where the published code clamps probabilities: the two agree wherever the clamp does not act.
+    Computed from log-probabilities, where the published code clamps probabilities; they agree where it does not clamp.
     """
-    log_p, log_auxiliary = (_log_softmax(each) for each in (logits, auxiliary_logits.detach()))
+    log_p, log_auxiliary = (log_softmax(each) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
     log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)
     return ((log_p.exp() - log_xi.exp()) * (log_p - log_xi)).sum(1).mean()
-
-
-def _log_softmax(logits: Tensor) -> Tensor:
-    return logits.log_softmax(1, dtype=torch.promote_types(logits.dtype, torch.float32))
 
 
 def _frozen_copy(network: nn.Module) -> nn.Module:

@@ -1,22 +1,24 @@
-"""Batches enlarged around their samples: Stochastic Batch Augmentation (SBA), and Batch Augmentation (BA)."""
+"""Stochastic Batch Augmentation (SBA): predictions for virtual points are held to those for their samples."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt
 from torch import Generator, Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import log_softmax, one_hot
+from torch.nn.functional import one_hot
 
-from labelreg import functional as F
 from labelreg.data import Batch
 from labelreg.data.randomness import Stream, generator
-from labelreg.methods.base import Method, Step, Wrapper
+from labelreg.losses import check_floating, check_same_shape, kl, log_softmax, reduce, soft_cross_entropy
+from labelreg.methods.base import Method, Step
 from labelreg.networks import check_injectable, inject, tail
+from labelreg.options import FractionBelowOne, checked
 
 WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the cube of the width
 
@@ -24,11 +26,11 @@ WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the
 def gaussian_points(
     activations: Tensor, count: int, sigma: float, tau: float, basis: Tensor | None, draws: Generator
 ) -> Tensor:
-    """Virtual points by clipped Gaussian noise in random directions (SBA eq. 7): ``x + Sigma clip(epsilon, tau)``.
+    """Virtual points by clipped Gaussian noise (SBA, equation 7): ``x + Sigma clip(epsilon, tau)``.
 
     Args:
-        activations: (B, ...) of Q values a sample; the points carry their gradient.
-        count: how many points a sample, drawn one after another: more draws do not change the first.
+        activations: (B, ...) with Q values per sample; the points carry their gradient.
+        count: points per sample, drawn one after another: the first points do not depend on the count.
         sigma: standard deviation of the noise, in units of that of all B * Q activations.
         tau: bound on the noise along every basis vector, in units of its standard deviation.
         basis: Sigma, (Q, Q); None for the identity.
@@ -45,15 +47,15 @@ def gaussian_points(
     if basis is not None:
         with torch.autocast(noise.device.type, enabled=False):
             noise = (noise.view(-1, len(basis)) @ basis.T).view_as(noise)
-    return activations + noise.to(activations.dtype)
+    return activations + noise.to(activations.dtype)  # SBA eq. 7
 
 
 def dropout_points(activations: Tensor, count: int, rate: float, rescale: bool, draws: Generator) -> Tensor:
-    """Virtual points by dropping activations (SBA eq. 8): ``B * x`` with a binary B.
+    """Virtual points by dropping activations (SBA, equation 8): ``B * x`` with a binary B.
 
     Args:
         activations: (B, ...); the points carry their gradient.
-        count: how many points a sample, drawn one after another.
+        count: points per sample, drawn one after another.
         rate: probability that an activation is dropped, below 1.
         rescale: divide by 1 - rate, which keeps the mean.
         draws: generator on the device of the activations.
@@ -64,93 +66,111 @@ def dropout_points(activations: Tensor, count: int, rate: float, rescale: bool, 
     kept = activations.new_empty(count, *activations.shape)
     for each in kept:
         each.bernoulli_(1 - rate, generator=draws)
-    return activations * (kept / (1 - rate) if rescale else kept)
+    return activations * (kept / (1 - rate) if rescale else kept)  # SBA eq. 8
 
 
 def random_basis(width: int, dtype: torch.dtype, draws: Generator) -> Tensor:
     """An orthonormal basis of uniformly random directions, (Q, Q): the Q factor of a Gaussian matrix.
 
-    Its vectors are not given random signs, as a uniform basis would ask for: symmetric noise along them does not tell.
+    Its vectors get no random signs, which a uniform basis would need: the noise along them is symmetric.
     """
     gaussian = torch.randn(width, width, dtype=dtype, device=draws.device, generator=draws)
     return torch.linalg.qr(gaussian).Q
+
+
+def vicinity_kl(
+    reference_logits: Tensor, virtual_logits: Tensor, reduction: str = "mean", detach_reference: bool = True
+) -> Tensor:
+    """``KL(reference || virtual)``, the mean over the virtual points of each sample (SBA, equations 10 and 11).
+
+    Args:
+        reference_logits: (B, K), of the samples themselves.
+        virtual_logits: (M, B, K), of M virtual points around each sample.
+        reduction: "mean" over points and samples, or "none", the mean over points only.
+        detach_reference: whether the reference is a fixed soft label; else it gets a gradient too.
+
+    Returns:
+        The loss, a scalar or (B,); zero without virtual points, M = 0.
+    """
+    check_same_shape("B", "K", reference_logits=reference_logits)
+    check_floating("virtual_logits", virtual_logits, "M", *reference_logits.shape)
+    log_reference = log_softmax(reference_logits.detach() if detach_reference else reference_logits)
+    if len(virtual_logits) == 0:
+        return reduce(log_reference.new_zeros(len(reference_logits)), reduction)
+    divergences = kl(log_reference, log_softmax(virtual_logits))  # SBA eq. 10
+    return reduce(divergences.mean(0), reduction)
 
 
 class StochasticBatchAugmentation(Method):
     """Stochastic Batch Augmentation (SBA): predictions for virtual points held to those for the samples around them.
 
     A step is augmented with probability cos(omega). Then M virtual points are drawn around the activations of every
-    sample at one layer, the first ceil(M / 2) by clipped Gaussian noise (eq. 7) and the others by dropout (eq. 8). The
-    loss is the cross-entropy of the samples and eta times the mean KL divergence of the predictions for the virtual
-    points from those for their samples, a soft label (eqs. 10 and 11):
+    sample at one layer, the first ceil(M / 2) by clipped Gaussian noise (equation 7) and the others by dropout
+    (equation 8). The loss is the cross-entropy of the samples and eta times the mean KL divergence of the predictions
+    for the virtual points from those for their samples, which serve as soft labels (equations 10 and 11):
 
-    - Samples and virtual points go through the rest of the network as one batch, (1 + M) B, so all layers up to that
-      one run once, forward and backward. Batch normalisation behind the layer normalises them by common statistics, and
-      dropout behind it draws for each of them.
-    - With ``chunk``, that many virtual points a sample go through at a time and their gradients are added up, in less
+    - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
+      that one run once, forward and backward. Batch normalisation behind the layer normalises them by common
+      statistics, and dropout behind it draws for each of them.
+    - With ``chunk``, that many virtual points per sample go through at a time and their gradients are added up, in less
       memory. The step is the same but for batch normalisation and dropout: samples go through by themselves, as in
       plain training, and so does each chunk.
-    - The loss is minimised as a whole, as eq. 11 has it. Algorithm 1 writes two updates, one for each term; they agree
-      with a single one to first order in the learning rate, and would need a second pass through the network.
+    - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
+      single one to first order in the learning rate, and would need a second pass through the network.
 
-    Everything random here comes from a stream of its own, a function of a seed and the number of the step: with eta = 0
-    or omega = pi / 2 training is that with cross-entropy, bit by bit. The seed is PyTorch's initial one at the time the
-    method is made. What the paper leaves open is marked as ours.
+    All random numbers come from a stream of their own, a function of a seed and the number of the step: with eta = 0 or
+    omega = pi / 2 training is that with cross-entropy, bit by bit. The seed is PyTorch's initial one at the time the
+    method is made. "Ours" marks what the paper leaves open.
 
     Args:
-        virtual: M, virtual points a sample.
+        virtual: M, virtual points per sample.
         eta: weight of the KL divergence, not negative.
         omega: angle whose cosine is the probability that a step is augmented, in [0, pi / 2]. Not stated for the
             paper's experiments; pi / 3 is the one it calls fair.
         granularity: ``"iteration"`` decides step by step, ``"epoch"`` before every epoch; the paper says both.
         layers: names of the layers where to augment, separated by commas: one is drawn for each augmented step. The
-            empty name stands for the input of the classifier's MLP. See :func:`labelreg.networks.injectable` for what
-            there is.
+            empty name stands for the input of the classifier's MLP. See :func:`labelreg.networks.injectable`.
         sigma: standard deviation of the noise, in units of that of all activations of the batch at the layer. Ours.
         tau: bound on the noise, in units of its standard deviation. Ours.
         drop_rate: probability that an activation is dropped, in [0, 1). Ours.
-        rescale: whether what is not dropped is divided by 1 - drop_rate; eq. 8 does not.
+        rescale: whether the remaining activations are divided by 1 - drop_rate; equation 8 does not.
         basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step;
             ``"identity"`` does not, and stands in where a sample has more than 4096 activations.
-        detach_reference: whether the soft label is fixed; else it gets a gradient too, as in eq. 12.
-        chunk: virtual points a sample that are processed at a time; 0 for all, together with the samples.
-        vote: whether to be judged by :meth:`vote_logits` (section 3.4) instead of the plain logits.
+        detach_reference: whether the soft label is fixed; else it gets a gradient too, as in equation 12.
+        chunk: virtual points per sample that are processed at a time; 0 for all, together with the samples.
+        vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
-        ValueError: an argument out of range, or ``chunk`` without a fixed soft label; at first use, a layer that the
+        ValueError: an option out of range, or ``chunk`` without a fixed soft label; at first use, a layer that the
             network does not have or where it cannot be augmented, or ``chunk`` with a network that carries a state.
     """
 
+    title = "SBA"
+    paper = "sba"
+    colour = "#CC79A7"
+    place = ("its prediction on the clean sample, for noisy copies", "anew at every step")
+    benchmark: ClassVar = {"SBA": {}}
+
+    @checked
     def __init__(
         self,
-        virtual: int = 32,
-        eta: float = 0.1,
-        omega: float = math.pi / 3,
-        granularity: str = "iteration",
+        virtual: NonNegativeInt = 32,
+        eta: NonNegativeFloat = 0.1,
+        omega: Annotated[float, Field(ge=0, le=math.pi / 2)] = math.pi / 3,
+        granularity: Literal["iteration", "epoch"] = "iteration",
         layers: str = "",
-        sigma: float = 0.1,
-        tau: float = 2.0,
-        drop_rate: float = 0.5,
+        sigma: NonNegativeFloat = 0.1,
+        tau: NonNegativeFloat = 2.0,
+        drop_rate: FractionBelowOne = 0.5,
         rescale: bool = False,
-        basis: str = "orthonormal",
+        basis: Literal["orthonormal", "identity"] = "orthonormal",
         detach_reference: bool = True,
-        chunk: int = 0,
+        chunk: NonNegativeInt = 0,
         vote: bool = False,
     ):
         super().__init__()
-        for name, value in (("virtual", virtual), ("eta", eta), ("sigma", sigma), ("tau", tau), ("chunk", chunk)):
-            if not value >= 0:
-                raise ValueError(f"{name} must not be negative, not {value}")
-        if not 0 <= omega <= math.pi / 2:
-            raise ValueError(f"omega is an angle in [0, pi / 2], not {omega}")
-        if not 0 <= drop_rate < 1:
-            raise ValueError(f"drop_rate is a probability in [0, 1), not {drop_rate}")
-        if granularity not in ("iteration", "epoch"):
-            raise ValueError(f"granularity must be 'iteration' or 'epoch', not {granularity!r}")
-        if basis not in ("orthonormal", "identity"):
-            raise ValueError(f"basis must be 'orthonormal' or 'identity', not {basis!r}")
         if chunk and not detach_reference:
-            raise ValueError(f"chunk={chunk} takes a fixed soft label: detach_reference must be true, or chunk 0")
+            raise ValueError(f"chunk={chunk} needs a fixed soft label: detach_reference must be true, or chunk 0")
         self.virtual = virtual
         self.eta = eta
         self.omega = omega
@@ -183,11 +203,12 @@ class StochasticBatchAugmentation(Method):
             draws = generator(self.seed, Stream.VIRTUAL_POINTS, position=self.steps, device=batch.inputs.device)
             logits, divergence = self._divergence(network, batch.inputs, layer, draws)
         self.steps += 1
-        terms = {"hard": F.soft_cross_entropy(logits, batch.targets), "vicinity": self.eta * divergence}
+        hard = soft_cross_entropy(logits, batch.targets)
+        terms = {"hard": hard, "vicinity": self.eta * divergence}  # SBA eq. 11
         return Step(sum(terms.values()), logits, terms)
 
     def augmented_layer(self, step: int) -> str | None:
-        """The scheduler (section 3.2): where a step of the current epoch is augmented, or None where it is not.
+        """The scheduler (section 3.2): the layer where a step of the current epoch is augmented, or None.
 
         Args:
             step: its number since training began, from 0.
@@ -203,7 +224,7 @@ class StochasticBatchAugmentation(Method):
         return self.layers[torch.randint(len(self.layers), (), generator=draws)]
 
     def virtual_points(self, activations: Tensor, draws: Generator, at_a_time: int) -> Iterator[Tensor]:
-        """Yield the M virtual points around each of the activations, in order (eqs. 5 to 8).
+        """Yield the M virtual points around each of the activations, in order (equations 5, 7 and 8).
 
         Args:
             activations: (B, ...) floating-point.
@@ -217,18 +238,15 @@ class StochasticBatchAugmentation(Method):
             TypeError: activations of integers.
         """
         if not activations.is_floating_point():
-            raise TypeError(f"activations to be augmented must be floating-point, not {activations.dtype}")
+            raise TypeError(f"activations to be augmented must be floating-point, got {activations.dtype}")
         basis = self._draw_basis(activations, draws)
         gaussian = math.ceil(self.virtual / 2)
         for first in range(0, self.virtual, at_a_time):
             count = min(at_a_time, self.virtual - first)
             noisy = min(max(gaussian - first, 0), count)
-            yield torch.cat(
-                (
-                    gaussian_points(activations, noisy, self.sigma, self.tau, basis, draws),
-                    dropout_points(activations, count - noisy, self.drop_rate, self.rescale, draws),
-                )
-            )
+            noise = gaussian_points(activations, noisy, self.sigma, self.tau, basis, draws)
+            dropped = dropout_points(activations, count - noisy, self.drop_rate, self.rescale, draws)
+            yield torch.cat((noise, dropped))  # SBA eq. 5
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         # in training mode a method around this one compares with the logits of a step
@@ -239,15 +257,15 @@ class StochasticBatchAugmentation(Method):
         """Majority vote of the predictions for a sample and its M virtual points (section 3.4).
 
         The points are drawn at the first of the layers, always from the same random numbers, so that equal batches get
-        equal votes; what a sample gets depends on its place and on the batch, as the noise does. Voices that tie are
-        parted by the prediction for the sample itself, whose softmax counts for half a voice.
+        equal votes; the votes of a sample depend on its place in the batch. A tie is broken by the prediction for the
+        sample itself, whose softmax counts as half a vote.
 
         Args:
             network: predicts in the mode it is in.
             inputs: (B, ...).
 
         Returns:
-            Logarithms (B, K), float32, of the shares in those M + 1 1/2 voices. The plain logits where M is 0.
+            Logarithms (B, K), float32, of the shares in those M + 1 1/2 votes. The plain logits where M is 0.
         """
         if not self.virtual:
             return network(inputs)
@@ -259,16 +277,16 @@ class StochasticBatchAugmentation(Method):
         else:
             logits, virtual_logits = self._forward(network, inputs, layer, draws)
         predictions = torch.cat((logits[None], virtual_logits)).argmax(2)
-        log_voices = one_hot(predictions, logits.shape[1]).sum(0).log()
-        log_shares = torch.logaddexp(log_voices, log_softmax(logits.float(), 1) - math.log(2))
+        log_votes = one_hot(predictions, logits.shape[1]).sum(0).log()
+        log_shares = torch.logaddexp(log_votes, logits.float().log_softmax(1) - math.log(2))
         return log_shares - math.log(self.virtual + 1.5)
 
     def _forward(self, network: nn.Module, inputs: Tensor, layer: str, draws: Generator) -> tuple[Tensor, Tensor]:
-        """Logits of samples (B, K) and virtual points (M, B, K), from one pass of all of them (eq. 6)."""
+        """Logits of samples (B, K) and virtual points (M, B, K), from one pass of all of them (equation 6)."""
 
         def stack(activations: Tensor) -> Tensor:
             (points,) = self.virtual_points(activations, draws, self.virtual)
-            return torch.cat((activations, points.flatten(0, 1)))
+            return torch.cat((activations, points.flatten(0, 1)))  # SBA eq. 6
 
         logits = inject(network, inputs, layer, stack).unflatten(0, (1 + self.virtual, -1))
         return logits[0], logits[1:]
@@ -298,16 +316,16 @@ class StochasticBatchAugmentation(Method):
         return logits, activations, leaf, chunks
 
     def _divergence(self, network: nn.Module, inputs: Tensor, layer: str, draws: Generator) -> tuple[Tensor, Tensor]:
-        """Logits of the samples (B, K), and the divergence of the virtual points, the second term of eq. 11."""
+        """Logits of the samples (B, K), and the divergence of the virtual points, the second term of equation 11."""
         if not self.chunk:
             logits, virtual_logits = self._forward(network, inputs, layer, draws)
-            return logits, F.vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
+            return logits, vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
         logits, activations, leaf, chunks = self._forward_in_chunks(network, inputs, layer, draws)
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         total, gradients = 0.0, [None] * (1 + len(parameters))
         with torch.enable_grad():
             for virtual_logits in chunks:
-                part = F.vicinity_kl(logits, virtual_logits) * len(virtual_logits) / self.virtual
+                part = vicinity_kl(logits, virtual_logits) * len(virtual_logits) / self.virtual
                 # at once, which frees the graph of the chunk
                 new = torch.autograd.grad(part, [leaf, *parameters], allow_unused=True)
                 gradients = [_added(*pair) for pair in zip(gradients, new, strict=True)]
@@ -332,7 +350,7 @@ class StochasticBatchAugmentation(Method):
     def _check_layers(self, network: nn.Module, inputs: Tensor) -> None:
         if not self._layers_checked:
             if self.chunk and any(hasattr(module, "reset_state") for module in network.modules()):
-                raise ValueError(f"chunk={self.chunk} takes a network without a state that every call moves on: use 0")
+                raise ValueError(f"chunk={self.chunk} needs a network without a state from call to call: use 0")
             for layer in self.layers:
                 check_injectable(network, inputs, layer)
             self._layers_checked = True
@@ -342,36 +360,6 @@ class StochasticBatchAugmentation(Method):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.seed, self.steps = state["seed"], state["steps"]
-
-    def extra_repr(self) -> str:
-        return f"virtual={self.virtual}, eta={self.eta}, omega={self.omega:.3f}, layers={','.join(self.layers)!r}"
-
-
-class BatchAugmentation(Wrapper):
-    """Batch Augmentation (BA; Hoffer et al., 2019) around any method: batches of several copies of each sample.
-
-    The copies are augmented independently, and the method is trained on all of them as on one larger batch: the number
-    of steps stays, a step costs as much more as it has copies. What is recorded of training is the mean over all.
-
-    Args:
-        method: what is trained on the copies.
-        copies: how many of each sample, at least 1; SBA table 1 has 32 and 40 for CIFAR, 4 and 8 for ImageNet.
-
-    Raises:
-        ValueError: copies below 1.
-    """
-
-    def __init__(self, method: Method, copies: int = 10):
-        super().__init__(method)
-        if copies < 1:
-            raise ValueError(f"copies must be at least 1, not {copies}")
-        self.copies = copies * method.copies
-
-    def step(self, network: nn.Module, batch: Batch) -> Step:
-        return self.method.step(network, batch)
-
-    def extra_repr(self) -> str:
-        return f"copies={self.copies}"
 
 
 class _WithGradients(torch.autograd.Function):

@@ -1,0 +1,254 @@
+"""Adaptive Regularization of Labels (ALR), and what Knowledge Refinery (KR) shares with it: decoupled labels.
+
+The hard label is kept for the true class. Beside it the method learns one *residual label* per class, a distribution
+over the wrong classes, from a row of the residual correlation matrix.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveInt
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from labelreg.losses import (
+    check_choice,
+    check_classes,
+    check_floating,
+    check_loss,
+    cross_entropy,
+    kl,
+    log_softmax,
+    reduce,
+    smooth_cross_entropy,
+)
+from labelreg.methods.base import Criterion
+from labelreg.options import Fraction, checked
+
+Kind = Literal["kl", "cross_entropy"]
+Direction = Literal["target_first", "literal"]
+
+
+def residual_logits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Remove the true class from each row of logits (ALR, section 3.2; KR, equation 3).
+
+    Args:
+        logits: (B, K), with at least 2 classes.
+        targets: (B,) class indices.
+
+    Returns:
+        The logits of the wrong classes in their order, (B, K - 1), in the dtype of logits.
+    """
+    _check_residual(logits, targets)
+    return logits.gather(1, _wrong_classes(targets, logits.shape[1]))  # KR eq. 3
+
+
+def residual_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
+    """The softmax over the wrong classes (KR, equation 4), with an exact 0 for the true class.
+
+    Args:
+        logits: (B, K), with at least 2 classes.
+        targets: (B,) class indices.
+
+    Returns:
+        The residual output, (B, K).
+    """
+    probabilities = log_softmax(residual_logits(logits, targets)).exp()  # KR eq. 4
+    return probabilities.new_zeros(logits.shape).scatter(1, _wrong_classes(targets, logits.shape[1]), probabilities)
+
+
+def residual_labels(matrix: Tensor) -> Tensor:
+    """The residual labels in a residual correlation matrix (ALR, equation 3; KR, equation 5).
+
+    Args:
+        matrix: (K, K), with at least 2 classes; its diagonal is not used and gets no gradient.
+
+    Returns:
+        The residual label of class k in row k, (K, K), with an exact 0 on the diagonal.
+    """
+    check_floating("matrix", matrix, "K", "K")
+    return residual_probabilities(matrix, torch.arange(len(matrix), device=matrix.device))
+
+
+def residual_losses(
+    logits: Tensor,
+    targets: Tensor,
+    matrix: Tensor,
+    kind: str = "kl",
+    direction: str = "target_first",
+    reduction: str = "mean",
+) -> tuple[Tensor, Tensor]:
+    """The losses by which network and residual labels learn from each other (ALR, equations 4-5; KR, equations 6-7).
+
+    With p the softmax over the wrong classes, q the residual label of the true class, and ^ for a blocked gradient:
+
+    - "target_first", as ALR prints it: update = ``KL(^p || q)`` and residual = ``KL(^q || p)``. The gradient of the
+      residual loss is p - q on the wrong classes, and a residual label converges to the mean of p over its class.
+    - "literal", as KR prints it: update = ``KL(q || ^p)`` and residual = ``KL(p || ^q)``. A residual label converges to
+      the normalised geometric mean of p.
+
+    In both, the residual loss reaches the logits only and the update loss the matrix only; the true class and the
+    diagonal get a gradient of exactly 0. With two classes p = q = 1, and both losses are 0.
+
+    Args:
+        logits: (B, K), with at least 2 classes.
+        targets: (B,) class indices.
+        matrix: (K, K), the residual correlation matrix; its diagonal is not used.
+        kind: "kl", or "cross_entropy" without the entropy of the first distribution, as in ALR. Where that distribution
+            is fixed ("target_first") the gradients agree; where it learns ("literal") it would collapse onto one class.
+        direction: "target_first" or "literal".
+        reduction: "mean" or "none".
+
+    Returns:
+        The residual loss and the update loss, two scalars or two (B,).
+
+    Raises:
+        ValueError: fewer than 2 classes, an unknown kind or direction, or "cross_entropy" with "literal".
+
+    Warns:
+        UserWarning: with two classes, where both losses are always 0.
+    """
+    _check_residual(logits, targets)
+    num_classes = logits.shape[1]
+    check_floating("matrix", matrix, num_classes, num_classes)
+    _check_reading(kind, direction)
+    if num_classes == 2:
+        warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=2)
+    wrong = _wrong_classes(targets, num_classes)
+    divergence = kl if kind == "kl" else cross_entropy
+    log_p = log_softmax(logits.gather(1, wrong))
+    stored = F.embedding(targets, matrix).gather(1, wrong)  # ALR eq. 3
+    log_q = log_softmax(stored)  # KR eq. 5
+    if direction == "target_first":
+        update = divergence(log_p.detach(), log_q)  # ALR eq. 4  # KR eq. 6
+        residual = divergence(log_q.detach(), log_p)  # ALR eq. 5  # KR eq. 7
+    else:
+        update, residual = divergence(log_q, log_p.detach()), divergence(log_p, log_q.detach())
+    return reduce(residual, reduction), reduce(update, reduction)
+
+
+def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
+    """The indices of all classes but the true one, in order, (B, K - 1).
+
+    Gathering at these, rather than masking the true class with a large number, leaves nothing that could become NaN.
+    """
+    others = torch.arange(num_classes - 1, device=targets.device)
+    return others + (others >= targets[:, None])
+
+
+def _check_residual(logits: Tensor, targets: Tensor) -> None:
+    check_loss(logits, targets, indices=True)
+    check_classes(logits.shape[1], 2, "a residual distribution")
+
+
+def _check_reading(kind: str, direction: str) -> None:
+    check_choice("kind", kind, "kl", "cross_entropy")
+    check_choice("direction", direction, "target_first", "literal")
+    if (kind, direction) == ("cross_entropy", "literal"):
+        raise ValueError("direction 'literal' needs kind 'kl': with 'cross_entropy' residual labels would collapse")
+
+
+class ResidualCriterion(Criterion):
+    """A criterion with a hard loss for the network, a residual loss for the network, and an update loss for the matrix.
+
+    Subclasses weight the three in :meth:`.Criterion.terms`.
+
+    Args:
+        num_classes: K, at least 2; with K = 2 the residual losses are 0.
+        smoothing: label smoothing of the hard loss over the K - 1 wrong classes (KR, equations 12 to 14); 0 for none.
+        kind, direction: see :func:`residual_losses`.
+        lr_mult: factor on the learning rate of the matrix. The mean over the batch makes the effective rate of a row
+            proportional to the share of its class in the batch.
+
+    Attributes:
+        matrix: (K, K) parameter, zeros at first, so that every residual label starts uniform; its diagonal is unused.
+
+    Raises:
+        ValueError: an option out of range, or ``"cross_entropy"`` with ``"literal"``.
+    """
+
+    def __init__(self, num_classes: int, smoothing: float, kind: str, direction: str, lr_mult: float):
+        super().__init__()
+        _check_reading(kind, direction)
+        self.matrix = nn.Parameter(torch.zeros(num_classes, num_classes))
+        self.smoothing = smoothing
+        self.kind = kind
+        self.direction = direction
+        self.lr_mult = lr_mult
+
+    def residual_labels(self) -> Tensor:
+        """The learned residual labels, (K, K) without gradient: row k over the classes other than k."""
+        return residual_labels(self.matrix.detach())
+
+    def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The hard, the residual and the update loss, scalars that are not weighted yet."""
+        hard = smooth_cross_entropy(logits, targets, self.smoothing, "others")
+        return hard, *residual_losses(logits, targets, self.matrix, self.kind, self.direction)
+
+
+class AdaptiveLabelRegularization(ResidualCriterion):
+    """Adaptive Regularization of Labels (ALR; ALR-S with ``smoothing=0.1``).
+
+    The loss is hard + (1 - training accuracy) * residual + update (ALR, section 3.2): the better the network fits, the
+    less it follows the residual labels, which go on learning at full weight.
+
+    Args:
+        num_classes: K.
+        smoothing: label smoothing of the hard loss; 0.1 gives ALR-S.
+        tracking: which training accuracy, as the paper does not say: ``"epoch"``, that of the previous epoch (0 in the
+            first), or ``"ema"``, a moving average over batches with factor 0.99. Either stays on the device.
+        kind: ``"cross_entropy"`` as printed, or ``"kl"``.
+        direction, lr_mult: see :class:`.ResidualCriterion`.
+
+    Raises:
+        ValueError: an option out of range, or ``"cross_entropy"`` with ``direction="literal"``.
+    """
+
+    title = "ALR"
+    paper = "alr"
+    colour = "#009E73"
+    place = ("its class mean over the wrong classes", "slowly, over epochs")
+    benchmark: ClassVar = {"ALR": {}, "ALR-S": {"smoothing": 0.1}}
+
+    @checked
+    def __init__(
+        self,
+        num_classes: PositiveInt,
+        smoothing: Fraction = 0.0,
+        tracking: Literal["epoch", "ema"] = "epoch",
+        kind: Kind = "cross_entropy",
+        direction: Direction = "target_first",
+        lr_mult: NonNegativeFloat = 1.0,
+    ):
+        super().__init__(num_classes, smoothing, kind, direction, lr_mult)
+        self.tracking = tracking
+        self.register_buffer("accuracy", torch.zeros(()))
+        self.register_buffer("correct", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        hard, residual, update = self.losses(logits, targets)
+        terms = {"hard": hard, "residual": (1 - self.accuracy) * residual, "update": update}  # ALR eq. 6
+        if self.training:
+            self._track(logits, targets)
+        return terms
+
+    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+        if self.tracking == "epoch":
+            self.accuracy.copy_(self.correct / self.seen.clamp(min=1))
+            self.correct.zero_()
+            self.seen.zero_()
+
+    @torch.no_grad()
+    def _track(self, logits: Tensor, targets: Tensor) -> None:
+        hits = logits.argmax(1) == targets
+        if self.tracking == "ema":
+            # out of place: this batch's loss still needs the accuracy it was computed with
+            self.accuracy = torch.lerp(hits.to(self.accuracy.dtype).mean(), self.accuracy, 0.99)
+        else:
+            self.correct += hits.sum()
+            self.seen += len(hits)
