@@ -24,11 +24,7 @@ class Files:
     read: Callable[[str], bytes]
 
     def text(self, name: str) -> list[str]:
-        """Return the lines of a text file that are not empty.
-
-        Raises:
-            ValueError: there is no such file, or it is not UTF-8 text.
-        """
+        """Return the lines of a UTF-8 text file that are not empty."""
         if name not in self.names:
             raise ValueError(f"{self.path} lacks {name}")
         try:
@@ -39,11 +35,7 @@ class Files:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Files]:
-    """Open a folder, a tar (compressed or not) or zip archive, or a single file.
-
-    Raises:
-        ValueError: it is damaged or cut short, found now or when a file is read. It is not changed.
-    """
+    """Open a folder, a tar (compressed or not) or zip archive, or a single file; damage raises ``ValueError``."""
     with ExitStack() as stack:
         with _damage_named(path):
             names, read = _open(path, stack)

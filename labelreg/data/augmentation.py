@@ -34,9 +34,8 @@ def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None 
     The centre of the square is uniform over all pixels, so that part of the square may lie outside the image.
 
     Args:
-        inputs: (B, C, H, W).
+        inputs, generator: see above.
         size: side of the square in pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100.
-        generator: on the device of the inputs.
         fill: (C,) colour of the square in the units of the inputs, rounded for uint8; None for zeros. The paper masks
             normalised images with zeros, which is the mean colour of images that are not normalised.
     """
@@ -74,8 +73,7 @@ def resized_crop_flip(
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
     Args:
-        inputs: (B, C, H, W).
-        generator: on the device of the inputs.
+        inputs, generator: see above.
         mean: not used.
         aspects: (B,) width over height of photographs that are stored as squares; None for images in their own shape.
         size: height and width of the result; None for those of the inputs.

@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from labelreg.data.archives import Files
 from labelreg.data.dataset import Dataset
-from labelreg.data.photographs import Collection, Listing, Original, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, list_by_folder, load_photographs
 from labelreg.data.registry import register
 
 
@@ -93,21 +94,12 @@ def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
     return Listing(samples, tuple(names))
 
 
+DOGS_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 STANFORD_DOGS = Collection(
     "stanford_dogs",
     (
-        Original(
-            "images.tar",
-            "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",
-            md5="1bb1f2a596ae7057f99d7d75860002ef",
-            unpacked="Images",
-        ),
-        Original(
-            "lists.tar",
-            "http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar",
-            md5="edbb9f16854ec66506b5f09b583e0656",
-            unpacked="train_list.mat",
-        ),
+        Original("images.tar", f"{DOGS_URL}/images.tar", "1bb1f2a596ae7057f99d7d75860002ef", "Images"),
+        Original("lists.tar", f"{DOGS_URL}/lists.tar", "edbb9f16854ec66506b5f09b583e0656", "train_list.mat"),
     ),
     _list_stanford_dogs,
     sizes=(12_000, 8_580),
@@ -116,18 +108,13 @@ STANFORD_DOGS = Collection(
 
 
 def _list_mit67(files: Mapping[str, Files]) -> Listing:
-    names = {
-        split: files[file].text(file) for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
-    }
-    classes = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
-    index = {folder: position for position, folder in enumerate(classes)}
-    samples = {
-        split: [(f"Images/{name.strip()}", index[name.partition("/")[0]]) for name in listed]
-        for split, listed in names.items()
-    }
-    return Listing(samples, tuple(folder.replace("_", " ") for folder in classes))
+    lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
+    names = {split: map(str.strip, files[file].text(file)) for split, file in lists.items()}
+    listing = list_by_folder(names, top="Images/")
+    return replace(listing, classes=tuple(folder.replace("_", " ") for folder in listing.classes))
 
 
+MIT67_URL = "https://web.mit.edu/torralba/www"
 MIT67 = Collection(
     "mit67",
     (
@@ -136,8 +123,8 @@ MIT67 = Collection(
             "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
             unpacked="Images",
         ),
-        Original("TrainImages.txt", "https://web.mit.edu/torralba/www/TrainImages.txt"),
-        Original("TestImages.txt", "https://web.mit.edu/torralba/www/TestImages.txt"),
+        Original("TrainImages.txt", f"{MIT67_URL}/TrainImages.txt"),
+        Original("TestImages.txt", f"{MIT67_URL}/TestImages.txt"),
     ),
     _list_mit67,
     sizes=(5_360, 1_340),

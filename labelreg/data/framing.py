@@ -30,11 +30,9 @@ class Framing:
 
 
 def centre_boxes(aspects: Tensor, fraction: float) -> Tensor:
-    """Return the centre square of each photograph, (B, 4).
+    """Return the centre square of each photograph, (B, 4), from the aspects (B,).
 
-    Args:
-        aspects: (B,) float.
-        fraction: side of the square over the shorter side of the photograph, in (0, 1].
+    ``fraction`` is the side of the square over the shorter side of the photograph, in (0, 1].
     """
     sizes = fraction * torch.stack([1 / aspects.clamp(min=1), aspects.clamp(max=1)], 1)
     return torch.cat([(1 - sizes) / 2, sizes], 1)
@@ -53,7 +51,7 @@ def random_boxes(
     such boxes do not fit, the largest box in the centre with an allowed ratio is used.
 
     Args:
-        aspects: (B,) float.
+        aspects: (B,).
         generator: on the device of the aspects.
         scale: smallest and largest area, as fractions of the photograph's.
         ratio: smallest and largest width over height.

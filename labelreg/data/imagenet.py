@@ -6,7 +6,7 @@ from pathlib import Path
 from labelreg.data.archives import Files
 from labelreg.data.dataset import Dataset
 from labelreg.data.framing import Framing
-from labelreg.data.photographs import Collection, Listing, Original, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, list_by_folder, load_photographs
 from labelreg.data.registry import register
 
 
@@ -45,6 +45,32 @@ def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
 
 
 TINYIMAGENET = Collection(
+    "tinyimagenet",
+    (
+        Original(
+            "tiny-imagenet-200.zip",
+            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
+            md5="90528d7ca1a48142e341f4ef8d21d0de",
+            unpacked="tiny-imagenet-200",
+        ),
+    ),
+    _list_tinyimagenet,
+    sizes=(100_000, 10_000),
+    num_classes=200,
+    stored=64,
+    framing=Framing(side=32, centre=1.0),
+)
+
+
+def _list_imagenet(files: Mapping[str, Files]) -> Listing:
+    """Each split has one folder per class."""
+    folders = {"train": files["train"], "test": files["val"]}
+    return list_by_folder(
+        {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
+    )
+
+
+IMAGENET = Collection(
     "tinyimagenet",
     (
         Original(

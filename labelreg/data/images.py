@@ -59,21 +59,14 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read ``root/name.npz``, and make it first if it is missing.
+    """Read a data set from ``root/name.npz``, which is made first if it is missing.
 
     Args:
         name: of the data set.
         root: folder of the raw data.
         torchvision_name: the class in torchvision.datasets that downloads the data set.
-        shape: (H, W, C) of an image.
+        shape: (H, W, C) of an image; the inputs are (N, C, H, W) uint8, channels-last in memory.
         num_classes: K.
-
-    Returns:
-        The data set; its inputs are (N, C, H, W) uint8, channels-last in memory.
-
-    Raises:
-        FileNotFoundError: there is no archive, and nothing to make it from.
-        ValueError: the archive is damaged. It is not changed.
     """
     path = root / f"{name}.npz"
     if not path.exists():
@@ -87,11 +80,7 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
 
 
 def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
-    """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing.
-
-    Raises:
-        FileNotFoundError: the download or its checksum fails.
-    """
+    """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing."""
     from torchvision import datasets
 
     try:
@@ -118,12 +107,7 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of an archive, checked.
-
-    Raises:
-        ValueError: the archive cannot be read, an array is missing or has the wrong dtype or shape, or images, labels
-            and classes do not match.
-    """
+    """Return the arrays of an archive, checked to be all there, of the right dtype and shape, and to match."""
     layout = archive_layout(shape)
     try:
         with open(path, "rb") as file:

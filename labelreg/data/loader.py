@@ -48,8 +48,7 @@ class Loader:
     Args:
         split: N samples; batches are on the device of its targets.
         batch_size: B.
-        mean: (C,), subtracted from each channel, in the units of the inputs.
-        std: (C,), by which each channel is divided.
+        mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
         augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
             ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
         views: to add to each batch, of ``"partner"`` and ``"source"``. A partner is uniform over the samples of the
@@ -58,9 +57,6 @@ class Loader:
             does not depend on the number of copies.
         num_classes: to check the labels against; None or 0 (regression) for no check.
         seed: not negative.
-
-    Raises:
-        ValueError: an argument does not fit.
     """
 
     def __init__(
@@ -108,15 +104,7 @@ class Loader:
         return max(1, whole + (left > 1))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch.
-
-        Args:
-            epoch: its number, from 0.
-            start: position of the first batch.
-
-        Raises:
-            ValueError: the epoch or the seed is negative, or the start is not a position in the epoch.
-        """
+        """Return the batches of one epoch, which is numbered from 0, from position ``start`` on."""
         if not 0 <= start <= len(self):
             raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
         device = self.split.targets.device
@@ -162,12 +150,8 @@ class Normalisation:
     """(inputs - mean) / std per channel, in float32.
 
     Args:
-        mean: (C,).
-        std: (C,), positive.
+        mean, std: (C,); std is positive.
         inputs: (N, C, ...), with the shape, memory format and device of the later inputs.
-
-    Raises:
-        ValueError: mean or std do not fit the channels, or std is not positive.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
@@ -179,25 +163,20 @@ class Normalisation:
         if not (std > 0).all():
             raise ValueError(f"std must be positive in every channel, got {std.tolist()}")
         self.channel_mean = mean.to(inputs.device, torch.float32)
-        self._mean, self._std = (self._per_value(statistic, inputs) for statistic in (mean, std))
+        # expanded to a whole sample: broadcasting over channels-last images is several times slower on a CPU
+        shape = (1, -1) + (1,) * (inputs.dim() - 2)
+        self._mean, self._std = (
+            torch.empty_like(inputs[:1], dtype=torch.float32).copy_(value.view(shape)) for value in (mean, std)
+        )
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return (inputs.float() - self._mean) / self._std
-
-    @staticmethod
-    def _per_value(statistic: Tensor, inputs: Tensor) -> Tensor:
-        # expanded to a whole sample: broadcasting over channels-last images is several times slower on a CPU
-        shape = (1, -1) + (1,) * (inputs.dim() - 2)
-        return torch.empty_like(inputs[:1], dtype=torch.float32).copy_(statistic.view(shape))
 
 
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
     """Return batches of a split in stored order, normalised and not augmented, for evaluation.
 
     The last batch may be smaller. The arguments are those of :class:`Loader`.
-
-    Raises:
-        ValueError: the split is empty, or an argument does not fit it.
     """
     _check_batching(split, batch_size)
     normalise = Normalisation(mean, std, split.select(slice(1)).clean())

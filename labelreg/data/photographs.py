@@ -46,15 +46,22 @@ class Original:
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a data set.
-
-    Attributes:
-        samples: file and class index of each sample, per split.
-        classes: class names.
-    """
+    """The content of a data set: file and class index of each sample, per split, and the class names."""
 
     samples: Mapping[str, list[tuple[str, int]]]
     classes: tuple[str, ...]
+
+
+def list_by_folder(files: Mapping[str, Iterable[str]], top: str = "") -> Listing:
+    """List photographs by split; the first folder of each is its class, and classes are in alphabetical order.
+
+    Their paths start at the folder ``top`` of the originals.
+    """
+    by_class = {split: [(name, name.partition("/")[0]) for name in names] for split, names in files.items()}
+    classes = sorted({folder for pairs in by_class.values() for _, folder in pairs})
+    index = {folder: position for position, folder in enumerate(classes)}
+    samples = {split: [(top + name, index[folder]) for name, folder in pairs] for split, pairs in by_class.items()}
+    return Listing(samples, tuple(classes))
 
 
 @dataclass(frozen=True)
@@ -81,19 +88,9 @@ class Collection:
 
 
 def load_photographs(collection: Collection, root: Path) -> Dataset:
-    """Memory-map a data set, and convert it first if that has not been done.
+    """Memory-map a data set in the folder of raw data, and convert it first if that has not been done.
 
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
-
-    Returns:
-        The data set; its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and
-        read-only.
-
-    Raises:
-        FileNotFoundError: there is no converted copy, and nothing to make it from.
-        ValueError: a file is damaged or has the wrong content. It is not changed.
+    Its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and read-only.
     """
     folder = root / f"{collection.name}-{collection.stored}"
     if not folder.exists():
@@ -144,8 +141,6 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
         folder: to write.
 
     Raises:
-        FileNotFoundError: an original is missing and cannot be downloaded.
-        ValueError: an original is damaged or has the wrong content.
         OSError: there is not enough disk space.
     """
     root.mkdir(parents=True, exist_ok=True)
@@ -170,29 +165,25 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
     if original.unpacked and (folder / original.unpacked).exists():
         return folder
     path = folder / original.file
-    if not path.exists():
-        if original.url is None:
-            raise FileNotFoundError(_missing(collection, original, folder, "can only be had on request"))
+    if path.exists():
+        if original.md5 and not check_integrity(str(path), original.md5):
+            raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
+        return path
+    reason = "can only be had on request"
+    if original.url:
         partial = path.with_name(f"{path.name}.part")
         partial.unlink(missing_ok=True)  # half a download would pass for the whole
         try:
             download_url(original.url, folder, partial.name, original.md5)
+            return partial.rename(path)
         except (OSError, RuntimeError) as error:
             reason = f"cannot be downloaded from {original.url} ({error})"
-            raise FileNotFoundError(_missing(collection, original, folder, reason)) from error
-        os.replace(partial, path)
-    elif original.md5 and not check_integrity(str(path), original.md5):
-        raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
-    return path
-
-
-def _missing(collection: Collection, original: Original, folder: Path, reason: str) -> str:
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
-    return (
-        f"{collection.name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or "
-        "name the folder that holds the folder "
-        f"{collection.name} or {collection.name}-{collection.stored}, its converted copy, by the root argument or the "
-        "environment variable LABELREG_DATA (see data/README.md)."
+    name = collection.name
+    raise FileNotFoundError(
+        f"{name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or name the "
+        f"folder that holds the folder {name} or {name}-{collection.stored}, its converted copy, by the root argument "
+        "or the environment variable LABELREG_DATA (see data/README.md)."
     )
 
 
@@ -213,12 +204,9 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
 
 
 class _Unfinished:
-    """A conversion in progress: arrays of their final size, and which of their rows are done.
+    """A conversion in progress: arrays of their final size in a folder, and which of their rows are done.
 
-    Args:
-        collection: the data set.
-        listing: of its samples.
-        folder: of the arrays; an earlier conversion of the same listing is resumed.
+    An earlier conversion of the same listing is resumed.
     """
 
     notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
@@ -227,28 +215,30 @@ class _Unfinished:
         self.collection = collection
         self.listing = listing
         self.folder = folder
-        if self._digest_path.exists() and self._digest_path.read_text() == self._digest():
-            mode = "r+"
-        else:
+        note = folder / self.notes[0]
+        digest = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
+        resumed = note.exists() and note.read_text() == digest
+        if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
             self._check_space()
             folder.mkdir()
-            mode = "w+"
         side = collection.stored
+        layout = {"images": (np.uint8, (side, side, 3)), "aspects": (np.float32, ()), "done": (np.bool_, ())}
         self._arrays = {
             split: {
-                "images": self._array(f"{split}_images", mode, np.uint8, (size, side, side, 3)),
-                "aspects": self._array(f"{split}_aspects", mode, np.float32, (size,)),
-                "done": self._array(f"{split}_done", mode, np.bool_, (size,)),
+                key: np.lib.format.open_memmap(
+                    folder / f"{split}_{key}.npy", "r+" if resumed else "w+", dtype, (size, *shape)
+                )
+                for key, (dtype, shape) in layout.items()
             }
             for split, size in zip(SPLITS, collection.sizes, strict=True)
         }
-        if mode == "w+":
+        if not resumed:
             for split in SPLITS:
                 labels = [label for _, label in listing.samples[split]]
                 np.save(folder / f"{split}_targets.npy", np.array(labels, np.int64))
             np.save(folder / "classes.npy", np.array(listing.classes))
-            self._digest_path.write_text(self._digest())
+            note.write_text(digest)
 
     def write(self, files: Iterable[Files]) -> None:
         """Convert what is left, in the order of the archives."""
@@ -278,9 +268,6 @@ class _Unfinished:
         for _, _, split, row in chunk:  # after the flush: what is marked as done is on disk
             self._arrays[split]["done"][row] = True
 
-    def _array(self, name: str, mode: str, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-        return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode, dtype, shape)
-
     def _check_space(self) -> None:
         """A disk that fills up while a memory-mapped file is written would kill the process."""
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
@@ -291,27 +278,12 @@ class _Unfinished:
                 f"{free / 1e9:.1f} GB left"
             )
 
-    @property
-    def _digest_path(self) -> Path:
-        return self.folder / self.notes[0]
-
-    def _digest(self) -> str:
-        return hashlib.sha256(repr((dict(self.listing.samples), self.listing.classes)).encode()).hexdigest()
-
 
 def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
-    """Decode a photograph and resize it to a square.
-
-    Args:
-        content: of an image file.
-        source: its name, for the error.
-        side: S, of the square.
+    """Decode the content of an image file and resize it to a square of ``side`` pixels; the source is for the error.
 
     Returns:
-        Pixels (S, S, 3) uint8, and the original's width over height.
-
-    Raises:
-        ValueError: it cannot be decoded.
+        Pixels (side, side, 3) uint8, and the original's width over height.
     """
     from PIL import Image
 
