@@ -53,11 +53,6 @@ def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None 
     return torch.where(hole, colour.view(-1, 1, 1), inputs)
 
 
-def unchanged(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """No augmentation."""
-    return inputs
-
-
 def crop_flip(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
     """Return a random crop with 4 pixels of padding, then a flip: the usual augmentation for CIFAR."""
     return random_flip(random_crop(inputs, 4, generator), generator)
@@ -73,8 +68,7 @@ def resized_crop_flip(
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
     Args:
-        inputs, generator: see above.
-        mean: not used.
+        inputs, generator, mean: as of any augmentation; the mean is not used.
         aspects: (B,) width over height of photographs that are stored as squares; None for images in their own shape.
         size: height and width of the result; None for those of the inputs.
     """
@@ -85,22 +79,17 @@ def resized_crop_flip(
     return random_flip(crops, generator)
 
 
-def cutout3(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """Mask a square of 3 pixels with the mean colour, (C,): for the digits of 8 x 8 pixels."""
-    return cutout(inputs, 3, generator, fill=mean)
-
-
 def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
     """Return :func:`crop_flip`, then mask a square of ``size`` pixels with the mean colour, (C,)."""
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 
 augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
-    "none": unchanged,
+    "none": lambda inputs, generator, mean: inputs,
     "crop_flip": crop_flip,
     "crop_flip_cutout16": partial(crop_flip_cutout, size=16),
     "crop_flip_cutout8": partial(crop_flip_cutout, size=8),
-    "cutout3": cutout3,
+    "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }
 """Augmentations by name: functions of the inputs, a generator and the mean colour (C,) of the training inputs."""

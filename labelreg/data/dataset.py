@@ -181,7 +181,7 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
     share, rounded down or up. The draw depends on the seed and the targets, not on the device.
 
     Args:
-        split: a classification split of N samples.
+        split: a classification split.
         size: of the part: a fraction if float, a number of samples if int.
         seed: not negative.
 
@@ -205,15 +205,9 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 
 
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
-    """Return the split with label noise: a fraction of the labels redrawn uniformly from all classes.
+    """Return a classification split with label noise: round(fraction * N) labels redrawn uniformly from all classes.
 
     A redrawn label is the old one with probability 1/K. The draw depends on the seed, not on the device.
-
-    Args:
-        split: a classification split of N samples.
-        fraction: round(fraction * N) labels are redrawn.
-        num_classes: K.
-        seed: not negative.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")

@@ -71,34 +71,6 @@ def _list_imagenet(files: Mapping[str, Files]) -> Listing:
 
 
 IMAGENET = Collection(
-    "tinyimagenet",
-    (
-        Original(
-            "tiny-imagenet-200.zip",
-            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-            md5="90528d7ca1a48142e341f4ef8d21d0de",
-            unpacked="tiny-imagenet-200",
-        ),
-    ),
-    _list_tinyimagenet,
-    sizes=(100_000, 10_000),
-    num_classes=200,
-    stored=64,
-    framing=Framing(side=32, centre=1.0),
-)
-
-
-def _list_imagenet(files: Mapping[str, Files]) -> Listing:
-    """Each split has one folder per class; classes are numbered in alphabetical order."""
-    folders = {"train": files["train"], "test": files["val"]}
-    named = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
-    classes = sorted({name.partition("/")[0] for names in named.values() for name in names})
-    index = {wnid: position for position, wnid in enumerate(classes)}
-    samples = {split: [(name, index[name.partition("/")[0]]) for name in names] for split, names in named.items()}
-    return Listing(samples, tuple(classes))
-
-
-IMAGENET = Collection(
     "imagenet",
     (Original("train"), Original("val")),
     _list_imagenet,

@@ -59,14 +59,10 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read a data set from ``root/name.npz``, which is made first if it is missing.
+    """Read a data set of images (H, W, C) from ``root/name.npz``, which is made first if it is missing.
 
-    Args:
-        name: of the data set.
-        root: folder of the raw data.
-        torchvision_name: the class in torchvision.datasets that downloads the data set.
-        shape: (H, W, C) of an image; the inputs are (N, C, H, W) uint8, channels-last in memory.
-        num_classes: K.
+    It is made with the class ``torchvision_name`` of torchvision.datasets. The inputs are (N, C, H, W) uint8,
+    channels-last in memory.
     """
     path = root / f"{name}.npz"
     if not path.exists():

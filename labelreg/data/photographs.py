@@ -53,14 +53,11 @@ class Listing:
 
 
 def list_by_folder(files: Mapping[str, Iterable[str]], top: str = "") -> Listing:
-    """List photographs by split; the first folder of each is its class, and classes are in alphabetical order.
-
-    Their paths start at the folder ``top`` of the originals.
-    """
-    by_class = {split: [(name, name.partition("/")[0]) for name in names] for split, names in files.items()}
-    classes = sorted({folder for pairs in by_class.values() for _, folder in pairs})
+    """List the files of each split, in the folder ``top``, where each class has one folder; classes are sorted."""
+    folders = {split: [(name, name.partition("/")[0]) for name in names] for split, names in files.items()}
+    classes = sorted({folder for pairs in folders.values() for _, folder in pairs})
     index = {folder: position for position, folder in enumerate(classes)}
-    samples = {split: [(top + name, index[folder]) for name, folder in pairs] for split, pairs in by_class.items()}
+    samples = {split: [(top + name, index[folder]) for name, folder in pairs] for split, pairs in folders.items()}
     return Listing(samples, tuple(classes))
 
 
@@ -133,15 +130,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
     """Decode every photograph, resize it to a square, and write them as arrays.
 
     An interrupted conversion resumes where it stopped; the folder appears when all is done. If several processes
-    convert the same data set, one does and the others wait.
-
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
-        folder: to write.
-
-    Raises:
-        OSError: there is not enough disk space.
+    convert the same data set, one does and the others wait. Too little disk space raises ``OSError``.
     """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")), ExitStack() as stack:
@@ -175,7 +164,7 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
         partial.unlink(missing_ok=True)  # half a download would pass for the whole
         try:
             download_url(original.url, folder, partial.name, original.md5)
-            return partial.rename(path)
+            return partial.replace(path)
         except (OSError, RuntimeError) as error:
             reason = f"cannot be downloaded from {original.url} ({error})"
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
@@ -204,10 +193,7 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
 
 
 class _Unfinished:
-    """A conversion in progress: arrays of their final size in a folder, and which of their rows are done.
-
-    An earlier conversion of the same listing is resumed.
-    """
+    """A conversion in progress, maybe of an earlier process: arrays of their final size, and which rows are done."""
 
     notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
 
@@ -222,14 +208,15 @@ class _Unfinished:
             shutil.rmtree(folder, ignore_errors=True)
             self._check_space()
             folder.mkdir()
-        side = collection.stored
-        layout = {"images": (np.uint8, (side, side, 3)), "aspects": (np.float32, ()), "done": (np.bool_, ())}
+
+        def array(name: str, dtype: type[np.generic], *shape: int) -> np.memmap:
+            return np.lib.format.open_memmap(folder / f"{name}.npy", "r+" if resumed else "w+", dtype, shape)
+
         self._arrays = {
             split: {
-                key: np.lib.format.open_memmap(
-                    folder / f"{split}_{key}.npy", "r+" if resumed else "w+", dtype, (size, *shape)
-                )
-                for key, (dtype, shape) in layout.items()
+                "images": array(f"{split}_images", np.uint8, size, collection.stored, collection.stored, 3),
+                "aspects": array(f"{split}_aspects", np.float32, size),
+                "done": array(f"{split}_done", np.bool_, size),
             }
             for split, size in zip(SPLITS, collection.sizes, strict=True)
         }
