@@ -31,13 +31,10 @@ def random_flip(inputs: Tensor, generator: Generator) -> Tensor:
 def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None = None) -> Tensor:
     """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
-    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image.
-
-    Args:
-        inputs, generator: see above.
-        size: side of the square in pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100.
-        fill: (C,) colour of the square in the units of the inputs, rounded for uint8; None for zeros. The paper masks
-            normalised images with zeros, which is the mean colour of images that are not normalised.
+    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image. Its side
+    is ``size`` pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), in the units
+    of the inputs, rounded for uint8, or zero. The paper masks normalised images with zeros, which is the mean colour of
+    images that are not normalised.
     """
     batch, _, height, width = inputs.shape
     device = inputs.device

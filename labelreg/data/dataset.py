@@ -175,18 +175,11 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
 
 
 def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
-    """Split off a random part in proportion to the classes.
+    """Split off a random part in proportion to the classes; return the rest and the part, both in stored order.
 
-    It is a systematic sample of the samples sorted by class and shuffled within each, so that a class gives its exact
-    share, rounded down or up. The draw depends on the seed and the targets, not on the device.
-
-    Args:
-        split: a classification split.
-        size: of the part: a fraction if float, a number of samples if int.
-        seed: not negative.
-
-    Returns:
-        The rest and the part, both in stored order and not empty.
+    The ``size`` of the part is a fraction if float, a number of samples if int. It is a systematic sample of the
+    samples sorted by class and shuffled within each, so that a class gives its exact share, rounded down or up. The
+    draw depends on the seed and the targets, not on the device.
     """
     total = len(split)
     count = round(size * total) if isinstance(size, float) else size

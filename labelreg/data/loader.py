@@ -147,12 +147,7 @@ class Loader:
 
 
 class Normalisation:
-    """(inputs - mean) / std per channel, in float32.
-
-    Args:
-        mean, std: (C,); std is positive.
-        inputs: (N, C, ...), with the shape, memory format and device of the later inputs.
-    """
+    """(inputs - mean) / std per channel, in float32, for inputs like those given: in shape, memory format and device."""
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
         for name, value in (("mean", mean), ("std", std)):

@@ -66,11 +66,9 @@ class Collection:
     """How a data set of photographs is made.
 
     Attributes:
-        name: of the data set.
         originals: its files, in the folder ``name`` of the raw data.
         list_samples: function from the opened originals, by file name, to the content of the data set.
         sizes: number of samples of the training and the test split.
-        num_classes: K.
         stored: height and width of the stored squares, in pixels.
         framing: the part of a photograph that a network sees.
     """

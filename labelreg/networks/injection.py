@@ -22,15 +22,11 @@ _UNITWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoi
 def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the network's output when the activations of a layer are changed.
 
-    Args:
-        network: any network.
-        inputs: of the network.
-        layer: its name; empty for the input of the final MLP.
-        change: maps the activations to those that the rest of the network gets, a new tensor.
+    ``change`` maps them to a new tensor, which the rest of the network gets. The layer must be called exactly once in a
+    forward pass.
 
     Raises:
         AttributeError: the network has no such layer.
-        ValueError: the layer is not called exactly once.
     """
     calls = 0
 
