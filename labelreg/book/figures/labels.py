@@ -32,8 +32,9 @@ def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] |
     columns = max(map(len, rows))
     figure = Figure(figsize=(0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, image in zip(grid.flat, (image for row in rows for image in [*row, *[None] * (columns - len(row))])):
-        _show(axes, image)
+    for line, images in zip(grid, rows, strict=True):
+        for axes, image in itertools.zip_longest(line, images):
+            _show(axes, image)
     for column, title in (titles or {}).items():
         grid[0, column].set_title(title)
     return figure

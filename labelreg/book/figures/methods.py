@@ -58,8 +58,8 @@ def method_style(experiment: Experiment) -> dict[str, str]:
 def method_map() -> Figure:
     """Draw every method on one map: whose distribution softens the label, over when that distribution is known.
 
-    Each method that has a place names it: a new source gets a row of its own, and a time that is none of the three columns spans
-    them all. The methods of the five papers stand filled and bold, the baselines outlined.
+    Each method names its own place: a new source gets a row, and a time that is none of the three columns spans them
+    all. The methods of the five papers are filled and bold, the baselines outlined.
 
     Returns:
         A figure 7.65 inches wide, readable at 700 pixels.
