@@ -1,25 +1,42 @@
-"""What a training step costs, in counted floating-point operations: times depend on the machine, counts do not."""
+"""The cost of training: counted floating-point operations, which do not depend on the machine, and samples per second.
+
+Counted are matrix products and convolutions, which make up nearly all operations.
+"""
 
 from __future__ import annotations
 
+import functools
+import time
+from collections.abc import Callable, Iterable
+from itertools import chain, count, islice
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from labelreg import networks
+from labelreg.build import prepare_training
 from labelreg.data import Batch
+from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.networks import inject
+from labelreg.options import Options
+from labelreg.training import Trainer
+
+COUNTED_STEPS = 4
+WARM_UP = 5  # steps that are not timed: kernels are chosen and memory is allocated in them
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
-    """Count the floating-point operations of a training step, forward and backward, without the optimizer.
+    """Count the operations of a training step, forward and backward, without the optimizer.
 
-    Matrix products and convolutions are counted, which leaves little out. The step is made once before, uncounted,
-    since a method may look at the network first.
+    A step is made before the counted one, since a method may examine the network in its first.
 
     Args:
-        method: how the batch becomes a loss.
-        network: what is trained; it gets gradients, and nothing is updated.
+        method: computes the loss of the batch.
+        network: to train; it gets gradients but is not updated.
         batch: with the views that the method asks for.
     """
     method.step(network, batch)
@@ -28,17 +45,46 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     return counter.get_total_flops()
 
 
+def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
+    """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
+
+    Nothing is computed or drawn: the network is on PyTorch's meta device.
+
+    Args:
+        network_name: one of :func:`labelreg.networks.names`.
+        num_classes: K; of a language model, the number of words.
+        **options: of the network.
+
+    Raises:
+        ValueError: see :func:`labelreg.networks.build`.
+    """
+    complete = Options(networks.complete_options(network_name, options))
+    return _forward_operations(network_name, num_classes, complete)
+
+
+@functools.cache
+@torch.no_grad()
+def _forward_operations(name: str, num_classes: int, options: Options) -> int:
+    shape = networks.input_shape(name)
+    with torch.device("meta"):
+        network = networks.build(name, num_classes, **options).eval()
+        sample = torch.empty(1, *shape) if shape else torch.empty(1, 1, dtype=torch.int64)
+    with FlopCounterMode(display=False) as counter:
+        network(sample)
+    return counter.get_total_flops()
+
+
 @torch.no_grad()
 def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
-    """Return the share of a forward pass's operations that lie behind a layer, in [0, 1] (rho).
+    """Return the share of a forward pass's operations that come after a layer, in [0, 1] (rho).
 
     Args:
         network: any network.
-        inputs: (B, ...), whatever it takes.
-        layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the classifier's MLP.
+        inputs: (B, ...).
+        layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the final MLP.
 
     Raises:
-        ValueError: what :func:`labelreg.networks.inject` raises.
+        ValueError: see :func:`labelreg.networks.inject`.
     """
     counts = []
     for copies in (1, 2):
@@ -46,3 +92,83 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
             inject(network, inputs, layer, lambda activations, copies=copies: torch.cat([activations] * copies))
         counts.append(counter.get_total_flops())
     return counts[1] / counts[0] - 1
+
+
+def training_operations(experiment: Experiment) -> float:
+    """Estimate the operations of an experiment's training, without a teacher's, from a few steps on small batches.
+
+    Args:
+        experiment: its data set has to be on disk.
+
+    Raises:
+        FileNotFoundError: the data set is not on disk and cannot be fetched.
+    """
+    with torch.random.fork_rng(devices=()):
+        trainer = prepare_training(experiment.but(batch_size=2), "cpu")
+        first, *batches = islice(trainer.loader.epoch(0), 1 + COUNTED_STEPS)
+        trainer.step(first)  # a method may examine the network in its first step
+        with FlopCounterMode(display=False) as counter:
+            for batch in batches:
+                trainer.step(batch)
+    samples = sum(len(batch.targets) for batch in batches)
+    per_epoch = trainer.method.copies * len(trainer.loader.split)
+    return experiment.epochs * per_epoch * counter.get_total_flops() / samples
+
+
+def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto") -> dict[str, float]:
+    """Measure the samples per second of an experiment's training, and of the bare loop that bounds it.
+
+    Args:
+        experiment: what to train, on images or digits; nothing is recorded.
+        steps: how many to time.
+        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+
+    Returns:
+        ``training``: batches are drawn, augmented and trained on with the experiment's method. ``bare``: forward,
+        backward and update of cross-entropy, repeated on one batch.
+
+    Raises:
+        ValueError: what :func:`labelreg.running.run` raises, or a text, whose batches are no samples.
+    """
+    # long enough for the schedule to last
+    trainer = prepare_training(experiment.but(epochs=max(experiment.epochs, WARM_UP + steps)), device)
+    if trainer.dataset.task != "classification":
+        raise ValueError(f"throughput is measured on samples of classes, and {experiment.dataset} is a text")
+    trainer.network.train()
+    trainer.method.train()
+    batches = chain.from_iterable(trainer.loader.epoch(epoch) for epoch in count())
+    ready = next(iter(trainer.loader.epoch(0)))
+    return {
+        "training": _samples_per_second(trainer.step, islice(batches, WARM_UP + steps), trainer.device),
+        "bare": _samples_per_second(_bare_step(trainer), (ready for _ in range(WARM_UP + steps)), trainer.device),
+    }
+
+
+def _bare_step(trainer: Trainer) -> Callable[[Batch], None]:
+    optimizer = torch.optim.SGD(trainer.network.parameters(), 1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
+
+    def step(batch: Batch) -> None:
+        with trainer.autocast():
+            loss = functional.cross_entropy(trainer.network(batch.inputs), batch.targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _samples_per_second(step: Callable[[Batch], object], batches: Iterable[Batch], device: torch.device) -> float:
+    samples, began = 0, 0.0
+    for position, batch in enumerate(batches):
+        if position == WARM_UP:
+            _synchronize(device)
+            samples, began = 0, time.perf_counter()
+        step(batch)
+        samples += len(batch.targets)
+    _synchronize(device)
+    return samples / (time.perf_counter() - began)
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

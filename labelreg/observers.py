@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
 from labelreg.data import Split
-from labelreg.evaluation import (
+from labelreg.metrics import (
     detection_auroc,
     expected_calibration_error,
     fit_temperature,

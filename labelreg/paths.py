@@ -1,4 +1,4 @@
-"""Where things lie on disk: each folder can be moved by an environment variable; and how a file gets there whole."""
+"""Folders of the project, which environment variables can move, and the writing of whole files."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from pathlib import Path
 
 
 def project_root() -> Path:
-    """Return the checkout this package is imported from, or the current directory where it is installed without one."""
+    """Return the checkout that this package is imported from, or the current directory if it is in none."""
     checkout = Path(__file__).resolve().parents[1]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
 
 
-def data_root() -> Path:
-    """Folder of the data sets: ``LABELREG_DATA``, else ``data/raw``."""
-    return Path(os.environ.get("LABELREG_DATA") or project_root() / "data" / "raw")
+def data_root(root: str | os.PathLike | None = None) -> Path:
+    """Return the folder of the data sets: ``root``, else ``LABELREG_DATA``, else ``data/raw``."""
+    return _folder(os.environ.get("LABELREG_DATA"), "raw") if root is None else Path(root).expanduser()
 
 
 def reported_root() -> Path:
-    """Folder of the papers' printed numbers: ``data/reported``."""
-    return project_root() / "data" / "reported"
+    """Return the folder of the papers' printed numbers, ``data/reported``."""
+    return _folder(None, "reported")
 
 
 def results_root() -> Path:
-    """Folder of the recorded runs: ``LABELREG_RESULTS``, else ``data/results``."""
-    return Path(os.environ.get("LABELREG_RESULTS") or project_root() / "data" / "results")
+    """Return the folder of the recorded runs: ``LABELREG_RESULTS``, else ``data/results``."""
+    return _folder(os.environ.get("LABELREG_RESULTS"), "results")
 
 
 def runs_root() -> Path:
-    """Folder of checkpoints and trained weights: ``LABELREG_RUNS``, else ``data/runs``."""
-    return Path(os.environ.get("LABELREG_RUNS") or project_root() / "data" / "runs")
+    """Return the folder of checkpoints and trained weights: ``LABELREG_RUNS``, else ``data/runs``."""
+    return _folder(os.environ.get("LABELREG_RUNS"), "runs")
+
+
+def _folder(chosen: str | None, default: str) -> Path:
+    return Path(chosen).expanduser() if chosen else project_root() / "data" / default
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes the file once it is whole; where writing fails, nothing is left of it."""
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file, which replaces ``path`` if the block succeeds and is removed if it fails."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield unfinished

@@ -193,7 +193,7 @@ class Store:
                     return path
             if result.observations:  # before the result, which is complete once it is there
                 _save_arrays(path.with_suffix(".npz"), result.observations)
-            with paths.replacing(path) as unfinished:
+            with paths.atomic_write(path) as unfinished:
                 unfinished.write_text(content)
         return path
 
@@ -325,7 +325,7 @@ def _read(path: Path) -> Result | None:
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
     kept = {name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()}
-    with paths.replacing(path) as unfinished, open(unfinished, "wb") as file:
+    with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
 
 

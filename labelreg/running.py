@@ -212,7 +212,7 @@ def _train_and_record(
     finished = _train(experiment, device, progress, stop, teacher, checkpoint)
     store.save(finished.result)
     states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
-    with paths.replacing(folder / "weights.pt") as unfinished:
+    with paths.atomic_write(folder / "weights.pt") as unfinished:
         torch.save(states, unfinished)
     for file in (checkpoint, _preparation(checkpoint)):
         file.unlink(missing_ok=True)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
-from labelreg.evaluation import perplexity_from_nll, summarise_batches
 from labelreg.methods import Method, Step
+from labelreg.metrics import perplexity_from_nll, summarise_batches
 from labelreg.networks import features, reset_state
-from labelreg.paths import replacing
+from labelreg.paths import atomic_write
 from labelreg.recipe import Recipe
 
 EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
@@ -259,7 +259,7 @@ class Trainer:
             **{name: getattr(self, name) for name in _PROGRESS},
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
+        with atomic_write(path) as unfinished:
             torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:

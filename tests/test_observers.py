@@ -9,15 +9,15 @@ from scipy.spatial.distance import jensenshannon
 
 from labelreg import observers
 from labelreg.data import Dataset, Split
-from labelreg.evaluation import (
+from labelreg.experiments import Experiment, train
+from labelreg.methods import CrossEntropy
+from labelreg.metrics import (
     detection_auroc,
     expected_calibration_error,
     fit_temperature,
     recall_at_1,
     variance_ratio,
 )
-from labelreg.experiments import Experiment, train
-from labelreg.methods import CrossEntropy
 from labelreg.networks import build, features
 from labelreg.training import Recipe, Trainer
 

@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy, one_hot
 from labelreg import experiments, methods, networks, observers
 from labelreg.data import SequenceLoader, load, registry
 from labelreg.data.language import make_dataset
-from labelreg.evaluation import recall_at_1
 from labelreg.experiments import Experiment
 from labelreg.methods import CrossEntropy, LabelSmoothing
+from labelreg.metrics import recall_at_1
 from labelreg.results import Result
 from labelreg.training import Interrupted, Recipe, Trainer
 

@@ -1,7 +1,7 @@
-"""What networks are trained on: tensor-resident data sets, batched augmentation and the loader.
+"""Data sets as tensors, batched augmentation and loaders.
 
-A data set is a function from the folder of raw data to a ``Dataset``, registered by name with ``@register(name)``.
-Every module of this package is imported here, so a new data set takes one new file and no other change.
+A data set is a function from the folder of raw data to a ``Dataset``, under ``@register(name)``. Every module of this
+package is imported here, so a new data set takes one new file.
 """
 
 import importlib
@@ -10,8 +10,9 @@ import pkgutil
 from labelreg.data.augmentation import augmentations
 from labelreg.data.dataset import Dataset, Split, balanced_subset, hold_out, redraw_labels
 from labelreg.data.loader import Batch, Loader, batches
-from labelreg.data.registry import data_root, load, names, register
+from labelreg.data.registry import load, names, register
 from labelreg.data.sequences import SequenceLoader
+from labelreg.paths import data_root
 
 __all__ = [
     "Batch",

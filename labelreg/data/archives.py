@@ -1,4 +1,4 @@
-"""Files inside a tar or zip archive, or of a folder, read alike and without unpacking."""
+"""Read files from a folder or, without unpacking, from a tar or zip archive."""
 
 import tarfile
 import zipfile
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Files:
-    """What an archive or a folder holds.
+    """The files of an archive or a folder.
 
     Attributes:
-        path: of the archive or the folder.
-        names: of all files inside, relative to it, in the order in which reading them is fastest.
-        read: a function from a name to the file's content.
+        path: of the archive or folder.
+        names: relative paths of the files, in the order in which they are read fastest.
+        read: function from a name to the file's content.
     """
 
     path: Path
@@ -24,25 +24,25 @@ class Files:
     read: Callable[[str], bytes]
 
     def text(self, name: str) -> list[str]:
-        """The lines of a text file, without empty ones.
+        """Return the lines of a text file that are not empty.
 
         Raises:
-            ValueError: there is no such file, or it is no text.
+            ValueError: there is no such file, or it is not UTF-8 text.
         """
         if name not in self.names:
             raise ValueError(f"{self.path} lacks {name}")
         try:
             return [line for line in self.read(name).decode().splitlines() if line.strip()]
         except UnicodeDecodeError as error:
-            raise ValueError(f"{name} in {self.path} is no text: {error}") from error
+            raise ValueError(f"{name} in {self.path} is not UTF-8 text: {error}") from error
 
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Files]:
-    """Open a folder, a tar archive, compressed or not, a zip archive, or a single file, which holds just itself.
+    """Open a folder, a tar (compressed or not) or zip archive, or a single file.
 
     Raises:
-        ValueError: what is read of it, now or later, is damaged or cut short. It is left as it is.
+        ValueError: it is damaged or cut short, found now or when a file is read. It is not changed.
     """
     with ExitStack() as stack:
         with _damage_named(path):

@@ -1,8 +1,7 @@
-"""Random augmentation of whole batches, on the device of the batch, drawn from an explicit generator.
+"""Random augmentation of whole batches.
 
-Every function takes images (B, C, H, W), uint8 or float and not normalised, in any memory format, and returns the same
-shape (unless it is asked for another), dtype and memory format. The generator must live on the device of the images;
-nothing here waits for that device.
+Every function takes images (B, C, H, W), uint8 or float, not normalised, in any memory format, and a generator on their
+device. It returns images of the same shape, dtype and memory format, and does not wait for the device.
 """
 
 from collections.abc import Callable
@@ -16,42 +15,30 @@ from labelreg.data.framing import random_boxes, resample
 
 
 def random_crop(inputs: Tensor, padding: int, generator: Generator) -> Tensor:
-    """Pad each image with ``padding`` zeros on every side and cut its size out again at a place drawn for each image.
-
-    Args:
-        inputs: (B, C, H, W).
-        padding: pixels on each side; each of the (2 padding + 1)^2 crops is equally likely.
-        generator: of the draw.
-    """
+    """Pad each image with ``padding`` zeros on every side and crop it to its size at a uniformly random position."""
     batch, _, height, width = inputs.shape
     top, left = torch.randint(2 * padding + 1, (2, batch), generator=generator, device=inputs.device)
-    windows = F.pad(inputs, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # every crop there is, as a view
+    windows = F.pad(inputs, [padding] * 4).unfold(2, height, 1).unfold(3, width, 1)  # a view of all crops
     return windows[torch.arange(batch, device=inputs.device), :, top, left]
 
 
 def random_flip(inputs: Tensor, generator: Generator) -> Tensor:
-    """Mirror each image, left to right, with probability one half.
-
-    Args:
-        inputs: (B, C, H, W).
-        generator: of the draw.
-    """
+    """Flip each image left to right with probability 1/2."""
     flipped = torch.rand(len(inputs), generator=generator, device=inputs.device) < 0.5
     return torch.where(flipped.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
 
 
 def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None = None) -> Tensor:
-    """Cover a square of each image.
+    """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
-    Cutout, of DeVries and Taylor (2017), "Improved Regularization of Convolutional Neural Networks with Cutout". The
-    centre of the square is any pixel with equal probability, so that part of the square may lie outside the image.
+    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image.
 
     Args:
         inputs: (B, C, H, W).
-        size: side of the square in pixels; the paper takes 16 for CIFAR-10 and 8 for CIFAR-100.
-        generator: of the draw.
-        fill: (C,) colour of the square in the units of the inputs, rounded for uint8; None means zeros. The paper
-            covers normalised images with zeros, which is the mean colour before normalisation.
+        size: side of the square in pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100.
+        generator: on the device of the inputs.
+        fill: (C,) colour of the square in the units of the inputs, rounded for uint8; None for zeros. The paper masks
+            normalised images with zeros, which is the mean colour of images that are not normalised.
     """
     batch, _, height, width = inputs.shape
     device = inputs.device
@@ -73,7 +60,7 @@ def unchanged(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
 
 
 def crop_flip(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """The usual augmentation for CIFAR: a crop out of 4 pixels of padding, then a flip."""
+    """Return a random crop with 4 pixels of padding, then a flip: the usual augmentation for CIFAR."""
     return random_flip(random_crop(inputs, 4, generator), generator)
 
 
@@ -84,13 +71,13 @@ def resized_crop_flip(
     aspects: Tensor | None = None,
     size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """The usual augmentation for ImageNet: a box of random area and shape, scaled to one size, then a flip.
+    """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
     Args:
         inputs: (B, C, H, W).
-        generator: of the draw.
+        generator: on the device of the inputs.
         mean: not used.
-        aspects: (B,) width over height of photographs that are stored squashed; None for images in their own shape.
+        aspects: (B,) width over height of photographs that are stored as squares; None for images in their own shape.
         size: height and width of the result; None for those of the inputs.
     """
     height, width = inputs.shape[2:]
@@ -101,12 +88,12 @@ def resized_crop_flip(
 
 
 def cutout3(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """A square of 3 pixels in the mean colour, (C,), and nothing else: for the digits of 8 x 8 pixels."""
+    """Mask a square of 3 pixels with the mean colour, (C,): for the digits of 8 x 8 pixels."""
     return cutout(inputs, 3, generator, fill=mean)
 
 
 def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
-    """``crop_flip``, then a square of ``size`` pixels in the mean colour, (C,)."""
+    """Return :func:`crop_flip`, then mask a square of ``size`` pixels with the mean colour, (C,)."""
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 

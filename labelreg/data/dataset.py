@@ -1,4 +1,4 @@
-"""Data sets as tensors, and the ways to cut them: balanced subsets, hold-outs, label noise."""
+"""Data sets as tensors, their balanced subsets and hold-outs, and label noise."""
 
 import hashlib
 import math
@@ -12,23 +12,23 @@ from torch import Tensor
 from labelreg.data.framing import Framing, centre_boxes, resample
 from labelreg.data.randomness import Stream, generator
 
-MOMENTS_BYTES = 1 << 30  # of inputs that mean and standard deviation are computed of: seven times CIFAR
-MOMENTS_CHUNK = 1 << 22  # values turned into float64 at once
+MOMENTS_BYTES = 1 << 30  # size of the inputs that mean and standard deviation are computed from: seven times CIFAR
+MOMENTS_CHUNK = 1 << 22  # number of values converted to float64 at once
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples and their targets, row by row.
+    """Samples and their targets.
 
     Attributes:
-        inputs: (N, C, ...), uint8 or float. Images may lie in memory as (N, H, W, C): what is taken from them then does
-            too. A text is (N,) int64, its words in order.
-        targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the word that follows each.
-        aspects: (N,) float32, width over height of photographs whose inputs are squashed to squares; None for all else.
-        framing: what of such photographs a network is shown; None for all else.
+        inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. A text is
+            (N,) int64, its words in order.
+        targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the following word of each.
+        aspects: (N,) float32, width over height of photographs that are stored as squares; None for other inputs.
+        framing: the part of such photographs that a network sees; None for other inputs.
 
     Raises:
-        ValueError: not every sample has a target, or an aspect ratio where one has.
+        ValueError: the lengths differ, or only one of aspects and framing is given.
     """
 
     inputs: Tensor
@@ -39,13 +39,13 @@ class Split:
     def __post_init__(self):
         if len(self.inputs) != len(self.targets):
             raise ValueError(
-                f"a split needs one target a sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
+                f"a split needs one target per sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
             )
         if (self.aspects is None) != (self.framing is None):
             raise ValueError("squashed photographs need both their aspects and a framing, other inputs neither")
         if self.aspects is not None and len(self.aspects) != len(self.inputs):
             raise ValueError(
-                f"a split needs one aspect ratio a sample, got {len(self.inputs)} inputs and {len(self.aspects)} ratios"
+                f"a split needs one aspect per sample, got {len(self.inputs)} inputs and {len(self.aspects)} aspects"
             )
 
     def __len__(self) -> int:
@@ -53,20 +53,20 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits of the targets in stored order: the same samples in another order have others."""
+        """Eight hexadecimal digits that identify the targets in stored order."""
         return hashlib.sha256(self.targets.cpu().contiguous().numpy().tobytes()).hexdigest()[:8]
 
     def to(self, device: torch.device | str) -> "Split":
-        """The same split on another device; inputs that would take up more than half of a GPU's free memory stay.
+        """Return the split on another device, except for inputs of more than half of a GPU's free memory.
 
-        Batches go to the device of the targets, wherever the inputs are.
+        Selections are on the device of the targets, wherever the inputs are.
         """
         inputs = self.inputs.to(device) if _has_room(torch.device(device), self.inputs.nbytes) else self.inputs
         aspects = None if self.aspects is None else self.aspects.to(device)
         return replace(self, inputs=inputs, targets=self.targets.to(device), aspects=aspects)
 
     def select(self, indices: Tensor | slice) -> "Split":
-        """The samples at ``indices``, (M,) int64, in that order, or those of a slice; on the device of the targets."""
+        """Return the samples at ``indices``, (M,) int64 or a slice, on the device of the targets."""
         device = self.targets.device
 
         def rows(values: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Split:
         return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=aspects)
 
     def clean(self) -> Tensor:
-        """The inputs as they are tested on: of squashed photographs the middle, (N, C, side, side), else the inputs."""
+        """Return the inputs as a network is tested on them: the middle of photographs stored as squares."""
         if self.framing is None:
             return self.inputs
         boxes = centre_boxes(self.aspects, self.framing.centre)
@@ -85,23 +85,23 @@ class Split:
 
 
 def _has_room(device: torch.device, size: int) -> bool:
-    """Whether so many bytes leave a device half of its memory for what is done with them."""
+    """Whether so many bytes leave half of a device's free memory to training."""
     return device.type != "cuda" or 2 * size <= torch.cuda.mem_get_info(device)[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What to train on and what to report on, and what is known of it.
+    """A data set.
 
     Attributes:
         name: the name it is loaded by.
-        train: what to train on.
-        test: what to report on.
-        classes: the name of each class, in the order of the class indices; empty for regression.
-        augmentation: the name of the augmentation that is usual for it, a key of ``labelreg.data.augmentations``.
-        task: what the targets are.
-        validation: a split to choose by, where the data set comes with one.
-        superclasses: the name of each class's superclass, in the order of the classes, where classes are grouped.
+        train: training split.
+        test: test split.
+        classes: class names, in the order of the class indices; empty for regression.
+        augmentation: its usual augmentation, a key of ``labelreg.data.augmentations``.
+        task: the kind of its targets.
+        validation: validation split, if the data set comes with one.
+        superclasses: superclass name per class, if classes are grouped.
     """
 
     name: str
@@ -120,28 +120,27 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample as a network sees it: () for a word."""
+        """The shape of one sample as a network sees it; () for a word."""
         shape = tuple(self.train.inputs.shape[1:])
         framing = self.train.framing
         return shape if framing is None else (shape[0], framing.side, framing.side)
 
     @property
     def pixel_range(self) -> int:
-        """What an input is divided by to be a pixel in [0, 1]: 255 of uint8, 1 of what is float already."""
+        """The divisor that brings pixels into [0, 1]: 255 for uint8, 1 for float."""
         return 255 if self.train.inputs.dtype == torch.uint8 else 1
 
     @property
     def mean(self) -> Tensor:
-        """(C,) float32: the mean of each channel of the training inputs, in their units (0 to 255 for uint8).
+        """(C,) float32: mean per channel of the training inputs as stored, in their units; empty for words.
 
-        Words have no channels: theirs is empty. Of more than 1 GB, evenly spaced samples stand for all; of photographs,
-        what is stored stands for what is cut out of it.
+        Of more than 1 GB, evenly spaced samples are used.
         """
         return self._moments[0]
 
     @property
     def std(self) -> Tensor:
-        """(C,) float32: the standard deviation of each channel of the training inputs, in their units."""
+        """(C,) float32: standard deviation per channel, see :attr:`mean`."""
         return self._moments[1]
 
     @cached_property
@@ -162,7 +161,7 @@ class Dataset:
         return mean.float(), (square / count - mean.square()).clamp(min=0).sqrt().float()
 
     def to(self, device: torch.device | str) -> "Dataset":
-        """The same data set on another device."""
+        """Return the data set on another device."""
         return replace(
             self,
             train=self.train.to(device),
@@ -172,11 +171,10 @@ class Dataset:
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
-    """The first ``n`` samples, balanced over the classes.
+    """Return the first ``n`` samples, balanced over the classes.
 
-    Every class gives its first samples in stored order, and the counts of two classes differ by at most one; where a
-    class has too few, the others make up for it. The samples keep their stored order, and a smaller subset lies within
-    a larger one.
+    The subset holds the first samples of each class, in stored order. The counts of two classes differ by at most one,
+    unless a class is used up. A smaller subset is part of a larger one.
 
     Raises:
         ValueError: ``n`` is not between 1 and the size of the split, or the targets are not indices of ``num_classes``
@@ -193,21 +191,21 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
 
 
 def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
-    """Set a random part of a split aside, each class in proportion.
+    """Split off a random part in proportion to the classes.
 
-    A systematic sample of the samples sorted by class and shuffled within each: a class gives its exact share, rounded
-    down or up. It depends on the seed and the targets alone, not on the device.
+    It is a systematic sample of the samples sorted by class and shuffled within each, so that a class gives its exact
+    share, rounded down or up. The draw depends on the seed and the targets, not on the device.
 
     Args:
         split: a classification split of N samples.
-        size: how much to set aside: a float is a fraction of the samples, an int is their number.
-        seed: of the draw, not negative.
+        size: of the part: a fraction if float, a number of samples if int.
+        seed: not negative.
 
     Returns:
-        What is left and what was set aside, both in stored order.
+        The rest and the part, both in stored order.
 
     Raises:
-        ValueError: nothing would be set aside or nothing left, or the targets are not class indices.
+        ValueError: the part or the rest would be empty, or the targets are not class indices.
     """
     total = len(split)
     count = round(size * total) if isinstance(size, float) else size
@@ -226,19 +224,18 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 
 
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
-    """Label noise: draw a fraction of the labels anew, uniformly over all classes.
+    """Return the split with label noise: a fraction of the labels redrawn uniformly from all classes.
 
-    A redrawn label is the old one again with probability 1 / ``num_classes``. Which labels, and what they become,
-    depends on the seed alone, not on the device.
+    A redrawn label is the old one with probability 1/K. The draw depends on the seed, not on the device.
 
     Args:
-        split: a classification split of N samples; it is left as it is.
+        split: a classification split of N samples.
         fraction: round(fraction * N) labels are redrawn.
-        num_classes: K, how many classes there are.
-        seed: of the draw, not negative.
+        num_classes: K.
+        seed: not negative.
 
     Raises:
-        ValueError: the fraction is not within [0, 1], or the targets are not indices of ``num_classes`` classes.
+        ValueError: the fraction is not in [0, 1], or the targets are not indices of ``num_classes`` classes.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")
@@ -250,7 +247,7 @@ def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) ->
 
 
 def class_labels(split: Split, num_classes: int | None = None) -> Tensor:
-    """The targets of a split, checked to be class indices: (N,) int64, each in [0, num_classes) where that is given.
+    """Return the targets of a split, checked to be class indices, (N,) int64 in [0, ``num_classes``).
 
     Raises:
         ValueError: they are not.

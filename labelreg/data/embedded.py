@@ -1,4 +1,4 @@
-"""Data sets that need no file: scikit-learn's digits and the toy regression."""
+"""Data sets without files: scikit-learn's digits and the toy regression."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from labelreg.data.registry import register
 def digits(root: Path) -> Dataset:
     """Handwritten digits: 1,097 training and 700 test images, (N, 1, 8, 8) float32 in [0, 1], 10 classes.
 
-    The 1,797 images that scikit-learn ships, shuffled and split in proportion to the classes, always the same way.
+    The 1,797 images of scikit-learn, split at random in proportion to the classes. The split is always the same.
     """
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    inputs = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16  # a pixel counts the ink in 4 x 4 finer ones
+    inputs = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16  # a pixel counts the dark ones of 4 x 4
     targets = torch.from_numpy(bunch.target).long()
     shuffled = torch.randperm(len(targets), generator=generator(0, Stream.DATASET))
     train, test = hold_out(Split(inputs, targets).select(shuffled), 700, seed=0)
@@ -29,13 +29,8 @@ def digits(root: Path) -> Dataset:
 def toy(root: Path, seed: int = 0) -> Dataset:
     """The regression of NaR's figure 3: y = x^3 plus noise from N(0, 3^2), 20 training points.
 
-    The range of x is not printed there; it is uniform over [-4, 4], as in Hernández-Lobato and Adams (2015), where the
-    task comes from. The test split is the curve itself: 200 evenly spaced points without noise. Inputs and targets are
-    (N, 1) float32.
-
-    Args:
-        root: not used.
-        seed: of the training points.
+    x is uniform over [-4, 4], as in Hernández-Lobato and Adams (2015), where the task comes from; NaR does not give its
+    range. The test split is 200 evenly spaced points without noise. Inputs and targets are (N, 1) float32.
     """
     draws = generator(seed, Stream.DATASET)
     x = 8 * torch.rand(20, 1, generator=draws) - 4

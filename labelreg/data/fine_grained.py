@@ -1,4 +1,4 @@
-"""Photographs that differ in detail: Caltech-UCSD Birds 200-2011, Stanford Dogs and MIT Indoor 67."""
+"""Fine-grained photographs: Caltech-UCSD Birds 200-2011, Stanford Dogs and MIT Indoor 67."""
 
 import io
 from collections.abc import Mapping
@@ -31,14 +31,14 @@ def mit67(root: Path) -> Dataset:
 
 
 def _list_cub200(files: Mapping[str, Files]) -> Listing:
-    """Every list has lines of a number and what it says of the sample, or the class, of that number."""
+    """Every line of a list is the number of a sample, or class, and its value."""
     archive = files["CUB_200_2011.tgz"]
 
     def column(name: str) -> dict[str, str]:
         path = f"CUB_200_2011/{name}.txt"
         rows = [line.split() for line in archive.text(path)]
         if any(len(row) != 2 for row in rows):
-            raise ValueError(f"{path} in {archive.path} must have two words in every line")
+            raise ValueError(f"{path} in {archive.path} must have two words per line")
         return dict(rows)
 
     images, labels, training = (column(name) for name in ("images", "image_class_labels", "train_test_split"))
@@ -71,7 +71,7 @@ CUB200 = Collection(
 
 
 def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
-    """Lists as MATLAB keeps them: a column of file names and one of class numbers, from 1."""
+    """The lists are MATLAB files: a column of file names and one of class numbers, from 1."""
     from scipy.io import loadmat
 
     lists = files["lists.tar"]
@@ -84,8 +84,8 @@ def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
             content = loadmat(io.BytesIO(lists.read(name)), squeeze_me=True)
             columns = (np.atleast_1d(content[column]).tolist() for column in ("file_list", "labels"))
             pairs = [(str(file), int(label) - 1) for file, label in zip(*columns, strict=True)]
-        except Exception as error:  # scipy promises none in particular
-            raise ValueError(f"{name} in {lists.path} is no list of files and labels: {error!r}") from error
+        except Exception as error:  # scipy documents no exceptions
+            raise ValueError(f"{name} in {lists.path} is not a list of files and labels: {error!r}") from error
         samples[split] = [(f"Images/{file}", label) for file, label in pairs]
         folders |= {label: file.partition("/")[0] for file, label in pairs}
     # such as n02085620-Chihuahua
@@ -116,7 +116,6 @@ STANFORD_DOGS = Collection(
 
 
 def _list_mit67(files: Mapping[str, Files]) -> Listing:
-    """Lists of files, each in the folder of its class."""
     names = {
         split: files[file].text(file) for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
     }

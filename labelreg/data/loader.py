@@ -1,4 +1,4 @@
-"""Batches from a split that lives on the device: shuffled, augmented, normalised, and a pure function of the seed."""
+"""Batches of a split: shuffled, augmented, normalised, and determined by the seed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,27 +7,26 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
-from labelreg.checks import unknown
 from labelreg.data.augmentation import augmentations, resized_crop_flip
 from labelreg.data.dataset import Split, class_labels
 from labelreg.data.randomness import Stream, generator
+from labelreg.names import unknown
 
 VIEWS = frozenset({"partner", "source"})
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What a method sees at one step.
+    """The input of a training step.
 
     Attributes:
-        inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with B then
-            standing for T * B below. Where there are M copies of each sample, B stands for M * B: all of the first
-            copy, then all of the second.
+        inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with T * B in
+            place of B below. With M copies of each sample, the batch is M batches of the same samples, one after the
+            other.
         targets: (B,) int64 class indices, or (B, D) float.
-        indices: (B,) int64, where in the split the samples are stored.
-        partner: (B, ...) float32, for each sample the augmented input of one drawn from the same class; None unless
-            asked for.
-        source: (B, ...) float32, the same samples before augmentation, as they would be tested on; None unless asked
+        indices: (B,) int64, positions of the samples in the split.
+        partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
+        source: (B, ...) float32, the samples without augmentation, as a network is tested on them; None unless asked
             for.
     """
 
@@ -41,27 +40,27 @@ class Batch:
 class Loader:
     """Shuffled and augmented batches for training.
 
-    A batch is a function of (seed, epoch, position) alone, whatever was drawn before and whichever views are asked for:
-    methods can be compared on the same batches, and an interrupted run goes on with the batches it would have seen.
-    (The numbers drawn on a CPU and on a GPU differ.) An epoch goes over the split once; its last batch may be smaller,
-    but a single left-over sample joins the batch before it, since batch normalisation cannot train on one.
+    A batch is determined by (seed, epoch, position) and does not depend on the views: methods see the same batches, and
+    an interrupted run resumes with the batches that it would have seen. (CPU and GPU draw different numbers.) An epoch
+    goes over the split once. Its last batch may be smaller, but a single left-over sample joins the batch before it,
+    since batch normalisation cannot train on one sample.
 
     Args:
-        split: N samples; batches are made on the device of their targets.
+        split: N samples; batches are on the device of its targets.
         batch_size: B.
-        mean: (C,) subtracted from each channel, in the units of the inputs.
-        std: (C,) each channel is divided by.
-        augmentation: a key of ``labelreg.data.augmentations``. Of photographs, "resized_crop_flip" cuts out of what is
-            stored, all others go on from the middle.
-        views: what to add to each batch, of "partner" and "source". A partner is drawn uniformly from the samples of
-            the class, the sample itself among them, as in the published code of CS-KD.
-        copies: M, how often a batch holds each of its B samples. Every copy is augmented, and paired, on its own; the
-            first is the batch that there would be without the others.
-        num_classes: labels are checked to be below it; None or 0, as for regression, checks nothing.
-        seed: a non-negative integer.
+        mean: (C,), subtracted from each channel, in the units of the inputs.
+        std: (C,), by which each channel is divided.
+        augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
+            ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
+        views: to add to each batch, of ``"partner"`` and ``"source"``. A partner is uniform over the samples of the
+            class, including the sample itself, as in the published code of CS-KD.
+        copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
+            does not depend on the number of copies.
+        num_classes: to check the labels against; None or 0 (regression) for no check.
+        seed: not negative.
 
     Raises:
-        ValueError: an argument does not fit; the message says which and what would.
+        ValueError: an argument does not fit.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class Loader:
     ):
         _check_batching(split, batch_size)
         if copies < 1:
-            raise ValueError(f"a batch holds each sample once or more often, got copies={copies}")
+            raise ValueError(f"copies must be at least 1, got {copies}")
         if augmentation not in augmentations:
             raise unknown("augmentation", augmentation, augmentations)
         if augmentation != "none" and split.inputs.dim() != 4:
@@ -109,14 +108,14 @@ class Loader:
         return max(1, whole + (left > 1))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch.
+        """Return the batches of one epoch.
 
         Args:
-            epoch: which, from 0.
-            start: position of the first batch to yield; those before it are skipped without being made.
+            epoch: its number, from 0.
+            start: position of the first batch.
 
         Raises:
-            ValueError: the epoch or the seed is negative, or the start is not a position in it.
+            ValueError: the epoch or the seed is negative, or the start is not a position in the epoch.
         """
         if not 0 <= start <= len(self):
             raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
@@ -146,27 +145,26 @@ class Loader:
     def _augment(self, indices: Tensor, draws: Generator) -> Tensor:
         rows, mean = self.split.select(indices), self._normalise.channel_mean
         if rows.framing is not None and self._augmentation is resized_crop_flip:
-            # out of the whole photograph, not out of its middle
             return resized_crop_flip(rows.inputs, draws, mean, rows.aspects, (rows.framing.side,) * 2)
         return self._augmentation(rows.clean(), draws, mean)
 
     def _by_copy(self, function: Callable[[Tensor, Generator], Tensor], values: Tensor, draws: Generator) -> Tensor:
-        """Apply a function that draws to one copy after another, so that what the first draws hangs on no other."""
+        """Apply a random function to one copy after the other, so that the first draws the same with any number."""
         return torch.cat([function(copy, draws) for copy in values.chunk(self.copies)])
 
     def _partners(self, targets: Tensor, draws: Generator) -> Tensor:
-        """For each target the index of a sample of its class, uniformly drawn: (B,) int64."""
+        """The index of a uniformly random sample of the class per target, (B,) int64."""
         drawn = torch.randint(2**62, targets.shape, generator=draws, device=targets.device) % self._class_sizes[targets]
         return self._by_class[self._class_starts[targets] + drawn]
 
 
 class Normalisation:
-    """(inputs - mean) / std for each channel, in float32.
+    """(inputs - mean) / std per channel, in float32.
 
     Args:
         mean: (C,).
         std: (C,), positive.
-        inputs: (N, C, ...) what will be normalised: its shape, memory format and device are made ready for.
+        inputs: (N, C, ...), with the shape, memory format and device of the later inputs.
 
     Raises:
         ValueError: mean or std do not fit the channels, or std is not positive.
@@ -176,7 +174,7 @@ class Normalisation:
         for name, value in (("mean", mean), ("std", std)):
             if value.shape != inputs.shape[1:2]:
                 raise ValueError(
-                    f"{name} must have one value a channel, {tuple(inputs.shape[1:2])}, got {tuple(value.shape)}"
+                    f"{name} must have one value per channel, {tuple(inputs.shape[1:2])}, got {tuple(value.shape)}"
                 )
         if not (std > 0).all():
             raise ValueError(f"std must be positive in every channel, got {std.tolist()}")
@@ -188,20 +186,15 @@ class Normalisation:
 
     @staticmethod
     def _per_value(statistic: Tensor, inputs: Tensor) -> Tensor:
-        # One number for each value of a sample, laid out like a sample: broadcasting three channels over channels-last
-        # images is several times slower on a CPU.
+        # expanded to a whole sample: broadcasting over channels-last images is several times slower on a CPU
         shape = (1, -1) + (1,) * (inputs.dim() - 2)
         return torch.empty_like(inputs[:1], dtype=torch.float32).copy_(statistic.view(shape))
 
 
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
-    """The samples of a split in stored order, normalised and not augmented, for evaluation.
+    """Return batches of a split in stored order, normalised and not augmented, for evaluation.
 
-    Args:
-        split: N samples.
-        batch_size: B; the last batch holds what is left.
-        mean: (C,) subtracted from each channel, in the units of the inputs.
-        std: (C,) each channel is divided by.
+    The last batch may be smaller. The arguments are those of :class:`Loader`.
 
     Raises:
         ValueError: the split is empty, or an argument does not fit it.

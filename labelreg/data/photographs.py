@@ -1,4 +1,4 @@
-"""Data sets of photographs: decoded once, squashed to squares, and then mapped into memory from plain arrays."""
+"""Data sets of photographs: decoded once, resized to squares, and then memory-mapped from arrays on disk."""
 
 import hashlib
 import io
@@ -22,20 +22,20 @@ from labelreg.data.archives import Files, open_files
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.framing import Framing
 
-CHUNK = 256  # photographs between two notes of how far a conversion has come
+CHUNK = 256  # photographs between two records of progress
 PROGRESS_SECONDS = 10.0
 SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Original:
-    """A file, or a folder, as it is published.
+    """A published file or folder.
 
     Attributes:
         file: its name.
-        url: where it can be downloaded; None if it has to be asked for.
-        md5: its checksum; None where none is known for certain.
-        unpacked: what lies in the folder where it has been unpacked; it is read instead of the file then.
+        url: for the download; None if it can only be had on request.
+        md5: its checksum, if known.
+        unpacked: a file or folder inside it, which shows that it has been unpacked; the unpacked files are preferred.
     """
 
     file: str
@@ -46,11 +46,11 @@ class Original:
 
 @dataclass(frozen=True)
 class Listing:
-    """What the originals say belongs to the data set.
+    """The content of a data set.
 
     Attributes:
-        samples: of each split the files, and the class index of each.
-        classes: the name of each class.
+        samples: file and class index of each sample, per split.
+        classes: class names.
     """
 
     samples: Mapping[str, list[tuple[str, int]]]
@@ -59,16 +59,16 @@ class Listing:
 
 @dataclass(frozen=True)
 class Collection:
-    """A data set of photographs: what it is made from, and what it must come out as.
+    """How a data set of photographs is made.
 
     Attributes:
         name: of the data set.
-        originals: the files it is made from; they are looked for in the folder ``name`` of the raw data.
-        list_samples: a function from the opened originals, by their file names, to what belongs to the data set.
-        sizes: how many samples the training and the test split have.
+        originals: its files, in the folder ``name`` of the raw data.
+        list_samples: function from the opened originals, by file name, to the content of the data set.
+        sizes: number of samples of the training and the test split.
         num_classes: K.
-        stored: height and width, in pixels, that photographs are squashed to.
-        framing: what of them a network is shown.
+        stored: height and width of the stored squares, in pixels.
+        framing: the part of a photograph that a network sees.
     """
 
     name: str
@@ -81,19 +81,19 @@ class Collection:
 
 
 def load_photographs(collection: Collection, root: Path) -> Dataset:
-    """Map a data set into memory, converted first where that has not been done.
+    """Memory-map a data set, and convert it first if that has not been done.
 
     Args:
-        collection: which.
+        collection: the data set.
         root: folder of the raw data.
 
     Returns:
-        The data set; its inputs are (N, 3, S, S) uint8 views of channels-last arrays that are read from disk as they
-        are needed, and cannot be written to.
+        The data set; its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and
+        read-only.
 
     Raises:
         FileNotFoundError: there is no converted copy, and nothing to make it from.
-        ValueError: a file is damaged, or is not what it must be. It is left as it is.
+        ValueError: a file is damaged or has the wrong content. It is not changed.
     """
     folder = root / f"{collection.name}-{collection.stored}"
     if not folder.exists():
@@ -122,31 +122,31 @@ def _read_array(
         array = np.load(path, mmap_mode=mmap_mode)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(
-            f"{path} cannot be read as an array ({error}); remove the folder {path.parent} to have it made anew"
+            f"{path} cannot be read as an array ({error}); remove the folder {path.parent} to have it made again"
         ) from error
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
         raise ValueError(
             f"{path} is {list(array.shape)} {array.dtype}; it must be {list(shape)} {np.dtype(dtype).name}: "
-            f"remove the folder {path.parent} to have it made anew"
+            f"remove the folder {path.parent} to have it made again"
         )
     return array
 
 
 def convert(collection: Collection, root: Path, folder: Path) -> None:
-    """Decode and squash every photograph and write them as arrays.
+    """Decode every photograph, resize it to a square, and write them as arrays.
 
-    What is done is kept in a folder of its own until all is done: an interrupted conversion goes on where it stopped,
-    and nobody sees half a data set. Of several processes one converts and the others wait.
+    An interrupted conversion resumes where it stopped; the folder appears when all is done. If several processes
+    convert the same data set, one does and the others wait.
 
     Args:
-        collection: which.
+        collection: the data set.
         root: folder of the raw data.
-        folder: to be made.
+        folder: to write.
 
     Raises:
         FileNotFoundError: an original is missing and cannot be downloaded.
-        ValueError: an original is damaged, or does not hold what it must.
-        OSError: the disk is too small.
+        ValueError: an original is damaged or has the wrong content.
+        OSError: there is not enough disk space.
     """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")), ExitStack() as stack:
@@ -164,7 +164,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
 
 
 def _find(collection: Collection, original: Original, folder: Path) -> Path:
-    """The original, unpacked or packed; checked if it is packed, downloaded if it is neither."""
+    """The path of an original: the folder if it is unpacked, else the file, downloaded and checked."""
     from torchvision.datasets.utils import check_integrity, download_url
 
     if original.unpacked and (folder / original.unpacked).exists():
@@ -172,9 +172,9 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
     path = folder / original.file
     if not path.exists():
         if original.url is None:
-            raise FileNotFoundError(_missing(collection, original, folder, "has to be asked for"))
+            raise FileNotFoundError(_missing(collection, original, folder, "can only be had on request"))
         partial = path.with_name(f"{path.name}.part")
-        partial.unlink(missing_ok=True)  # what an interrupted download has left could pass for the whole
+        partial.unlink(missing_ok=True)  # half a download would pass for the whole
         try:
             download_url(original.url, folder, partial.name, original.md5)
         except (OSError, RuntimeError) as error:
@@ -187,16 +187,17 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
 
 
 def _missing(collection: Collection, original: Original, folder: Path, reason: str) -> str:
-    unpacked = f", or {original.unpacked} as it is unpacked from it," if original.unpacked else ""
+    unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
     return (
         f"{collection.name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or "
-        "name by the root argument or the environment variable LABELREG_DATA the folder that holds the folder "
-        f"{collection.name}, or its converted copy {collection.name}-{collection.stored} (see data/README.md)."
+        "name the folder that holds the folder "
+        f"{collection.name} or {collection.name}-{collection.stored}, its converted copy, by the root argument or the "
+        "environment variable LABELREG_DATA (see data/README.md)."
     )
 
 
 def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> None:
-    """Refuse originals that do not hold what they must."""
+    """Check that the originals have the classes, samples and files of the published data set."""
     where = " and ".join(str(each.path) for each in files)
     if len(listing.classes) != collection.num_classes:
         raise ValueError(f"{where} name {len(listing.classes)} classes; they must name {collection.num_classes}")
@@ -208,19 +209,19 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
         if absent := [name for name, _ in samples if name not in there]:
             raise ValueError(f"{where} lack {len(absent)} photographs of the {split} split, such as {absent[0]}")
         if wrong := [name for name, label in samples if not 0 <= label < collection.num_classes]:
-            raise ValueError(f"{where} put {wrong[0]} into no class; classes are 1 to {collection.num_classes}")
+            raise ValueError(f"{where} give {wrong[0]} no valid class; classes are 1 to {collection.num_classes}")
 
 
 class _Unfinished:
-    """A conversion on the way: arrays of their final size, and which of their rows are done.
+    """A conversion in progress: arrays of their final size, and which of their rows are done.
 
     Args:
-        collection: what is converted.
+        collection: the data set.
         listing: of its samples.
-        folder: that holds the arrays; where an earlier conversion of the same has left it, it is gone on with.
+        folder: of the arrays; an earlier conversion of the same listing is resumed.
     """
 
-    notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # of how far it has come
+    notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
 
     def __init__(self, collection: Collection, listing: Listing, folder: Path):
         self.collection = collection
@@ -250,8 +251,8 @@ class _Unfinished:
             self._digest_path.write_text(self._digest())
 
     def write(self, files: Iterable[Files]) -> None:
-        """Convert what is not done yet, in the order of the archives."""
-        rows = defaultdict(list)  # of each file: it may be listed more than once
+        """Convert what is left, in the order of the archives."""
+        rows = defaultdict(list)  # per file, which may be listed more than once
         for split in SPLITS:
             for row in (~self._arrays[split]["done"]).nonzero()[0].tolist():
                 rows[self.listing.samples[split][row][0]].append((split, row))
@@ -274,19 +275,19 @@ class _Unfinished:
         for arrays in self._arrays.values():
             arrays["images"].flush()
             arrays["aspects"].flush()
-        for _, _, split, row in chunk:  # only now: a row that is said to be done is on disk
+        for _, _, split, row in chunk:  # after the flush: what is marked as done is on disk
             self._arrays[split]["done"][row] = True
 
     def _array(self, name: str, mode: str, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
         return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode, dtype, shape)
 
     def _check_space(self) -> None:
-        """Memory-mapped files take up their space when they are written, and a full disk would then end the process."""
+        """A disk that fills up while a memory-mapped file is written would kill the process."""
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
         free = shutil.disk_usage(self.folder.parent).free
         if free < needed:
             raise OSError(
-                f"{self.collection.name} takes {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has "
+                f"{self.collection.name} needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has "
                 f"{free / 1e9:.1f} GB left"
             )
 
@@ -299,15 +300,15 @@ class _Unfinished:
 
 
 def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
-    """Decode a photograph and scale it to a square, each axis on its own.
+    """Decode a photograph and resize it to a square.
 
     Args:
         content: of an image file.
-        source: names it in the error.
+        source: its name, for the error.
         side: S, of the square.
 
     Returns:
-        (S, S, 3) uint8, and the width over the height that it had before.
+        Pixels (S, S, 3) uint8, and the original's width over height.
 
     Raises:
         ValueError: it cannot be decoded.
@@ -316,8 +317,8 @@ def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            # bicubic: of what Pillow offers it comes nearest to crops out of the original
+            # bicubic: of Pillow's filters the one that comes closest to crops of the original
             pixels = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
             return np.asarray(pixels), image.width / image.height
     except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{source} is no photograph that can be decoded: {error}") from error
+        raise ValueError(f"{source} cannot be decoded as an image: {error}") from error

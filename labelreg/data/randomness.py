@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for and on nothing drawn before."""
+"""Random generators that depend on their purpose, and not on what was drawn before."""
 
 from enum import IntEnum
 
@@ -7,7 +7,7 @@ import torch
 
 
 class Stream(IntEnum):
-    """What random numbers are for. Each use has its own, so that drawing for one changes no other."""
+    """The purposes of random numbers. Each has its own stream, so that drawing from one changes no other."""
 
     HOLD_OUT = 0
     LABEL_NOISE = 1
@@ -16,7 +16,7 @@ class Stream(IntEnum):
     PARTNER = 4
     PARTNER_AUGMENTATION = 5
     DATASET = 6
-    # from 16 on: what methods draw
+    # from 16 on: streams of methods
     VIRTUAL_SCHEDULE = 16
     VIRTUAL_LAYER = 17
     VIRTUAL_POINTS = 18
@@ -26,7 +26,7 @@ class Stream(IntEnum):
 def generator(
     seed: int, stream: Stream, epoch: int = 0, position: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A generator on ``device`` that is a function of the arguments alone; seeding it does not wait for the device.
+    """Return a generator that is determined by the arguments; seeding it does not wait for the device.
 
     Raises:
         ValueError: a number is negative.

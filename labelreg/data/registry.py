@@ -1,4 +1,4 @@
-"""Data sets by name, and the folder their files lie in."""
+"""Data sets by name."""
 
 import os
 import re
@@ -6,24 +6,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from labelreg import paths
-from labelreg.checks import unknown
 from labelreg.data.dataset import Dataset, balanced_subset
+from labelreg.names import unknown
+from labelreg.paths import data_root
 
 _datasets: dict[str, Callable[[Path], Dataset]] = {}
 
 
 def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path], Dataset]]:
-    """Make a function from the data folder to a ``Dataset`` loadable under ``name``.
+    """Register the decorated function, from the data folder to a :class:`Dataset`, under a name.
 
     Raises:
-        ValueError: a function of another module already has that name, or it could not be part of a file's.
+        ValueError: a function of another module has that name, or the name could not be part of a file name.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"the name of a data set is made of letters, digits, '_', '.' and '-', not {name!r}")
 
     def decorate(function: Callable[[Path], Dataset]) -> Callable[[Path], Dataset]:
-        # running a module again, as autoreload does, is no clash
+        # a module that runs again, as with autoreload, may register its data sets again
         if name in _datasets and _datasets[name].__module__ != function.__module__:
             raise ValueError(f"data set {name!r} is registered twice: by {_datasets[name]} and by {function}")
         _datasets[name] = function
@@ -33,36 +33,25 @@ def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path]
 
 
 def names() -> tuple[str, ...]:
-    """The names that ``load`` knows, sorted."""
+    """Return the names of all data sets, in alphabetical order."""
     return tuple(sorted(_datasets))
 
 
-def data_root(root: str | os.PathLike | None = None) -> Path:
-    """The folder that holds the raw data.
-
-    Args:
-        root: the folder; where it is None, the environment variable LABELREG_DATA names it, else it is ``data/raw`` in
-            the checkout this package is imported from, else (an installed package) ``data/raw`` in the current folder.
-    """
-    return paths.data_root() if root is None else Path(root)
-
-
 def load(name: str, root: str | os.PathLike | None = None, subset: int | None = None) -> Dataset:
-    """Load a data set, whole, as tensors on the CPU.
+    """Load a data set as tensors on the CPU.
 
     Args:
-        name: one of ``names()``.
-        root: the folder of raw data, see ``data_root``; a data set that is embedded in the package does not look there.
-        subset: keep only that many training samples, as balanced over the classes as can be (``balanced_subset``). The
-            test split stays whole.
+        name: one of :func:`names`.
+        root: folder of the raw data, see :func:`data_root`.
+        subset: number of training samples to keep, see :func:`balanced_subset`. The test split stays whole.
 
     Raises:
-        ValueError: the name is unknown, the subset is larger than the training split or asked of a task that is no
+        ValueError: the name is unknown, the subset is larger than the training split or the task is not a
             classification, or a file is damaged.
-        FileNotFoundError: the files are not under the root and cannot be downloaded.
+        FileNotFoundError: files are missing and cannot be downloaded.
     """
     if name not in _datasets:
-        raise unknown("data set", name, names())
+        raise unknown("data set", name, _datasets)
     dataset = _datasets[name](data_root(root))
     if subset is None:
         return dataset

@@ -1,4 +1,4 @@
-"""Batches from a text: consecutive words, for truncated back-propagation through time."""
+"""Batches of a text: consecutive words, for truncated back-propagation through time."""
 
 from collections.abc import Iterator
 
@@ -9,23 +9,22 @@ from labelreg.data.loader import Batch
 
 
 class SequenceLoader:
-    """Goes through a text in steps of T words, at B places of it at once, as Zaremba et al. (2014) do.
+    """Batches of T consecutive words of B columns of a text (Zaremba et al., 2014).
 
-    The text is cut into B columns of equal length, and a batch is the next T rows of them: each column of a batch goes
-    on where it stopped in the batch before, so that a network can carry its state along. Nothing is drawn, every epoch
-    is the same. The words that fill no row, fewer than B at the end of the text, are left out; the last batch may have
-    fewer rows.
+    The text is cut into B columns of equal length, and a batch is their next T rows, so that a network can carry its
+    state from batch to batch. Nothing is random. Up to B - 1 words at the end of the text are left out; the last batch
+    may have fewer rows.
 
     Args:
         split: a text of N words: inputs (N,) int64 and targets (N,).
-        batch_size: B, the number of columns.
-        length: T, the number of rows.
+        batch_size: B, number of columns.
+        length: T, number of rows.
 
     Attributes:
-        split: the words that an epoch goes over.
+        split: the words of an epoch.
 
     Raises:
-        ValueError: the split is no text, an argument is below 1, or the text is shorter than a row.
+        ValueError: the split is not a text, an argument is below 1, or the text has fewer than B words.
     """
 
     def __init__(self, split: Split, batch_size: int, length: int):
@@ -47,11 +46,11 @@ class SequenceLoader:
         return -(-len(self._inputs) // self.length)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch.
+        """Return the batches of one epoch, which are the same in all.
 
         Args:
-            epoch: which, from 0; they are all the same.
-            start: position of the first batch to yield.
+            epoch: its number.
+            start: position of the first batch.
 
         Raises:
             ValueError: the start is not a position in the epoch.

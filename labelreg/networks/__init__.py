@@ -1,12 +1,12 @@
 """Networks by name.
 
-`build("resnet32", num_classes=100)` returns a network, `names()` lists all of them. To add networks, add a module to
-this package with a builder under `@register("name")`: every module of the package is imported here, so nothing else
-needs to change (see `labelreg.networks.registry` for what a builder must accept).
+``build("resnet32", num_classes=100)`` returns a network, ``names()`` lists them. Every module of this package is
+imported here, so a new network takes one new file: a builder under ``@register("name")`` (see
+``labelreg.networks.registry``).
 
-Whatever the network, its last layer is an `nn.Linear`, the classifier: `classifier(network)` returns it and
-`features(network, inputs)` returns the logits together with what went into it. `injectable(network, inputs)` lists the
-layers whose activations `inject` can replace by more of them, for a loss on virtual samples.
+The last layer of every network is an ``nn.Linear``, the classifier: ``classifier(network)`` finds it, and
+``features(network, inputs)`` returns the logits together with its input. ``injectable(network, inputs)`` lists the
+layers whose activations ``inject`` can replace by a larger batch, for a loss on virtual samples.
 """
 
 import importlib
@@ -15,16 +15,18 @@ import pkgutil
 from labelreg.networks.features import classifier, count_parameters, features
 from labelreg.networks.injection import check_injectable, inject, injectable, tail
 from labelreg.networks.language_model import reset_state
-from labelreg.networks.registry import build, names, options, register
+from labelreg.networks.registry import build, complete_options, input_shape, names, options, register
 
 __all__ = [
     "build",
     "check_injectable",
     "classifier",
+    "complete_options",
     "count_parameters",
     "features",
     "inject",
     "injectable",
+    "input_shape",
     "names",
     "options",
     "register",

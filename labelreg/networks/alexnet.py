@@ -4,28 +4,29 @@ from torch import nn
 
 from labelreg.networks.layers import assemble
 from labelreg.networks.registry import register
+from labelreg.options import FractionBelowOne, Widths
 
 
 @register("alexnet", smallest_image=13)
 def alexnet(
     num_classes: int,
     input_shape: tuple[int, int, int] = (3, 32, 32),
-    hidden: tuple[int, ...] = (512, 512),
-    dropout: float = 0.5,
+    hidden: Widths = (512, 512),
+    dropout: FractionBelowOne = 0.5,
 ) -> nn.Module:
-    """AlexNet for 32 px: five convolutions without batch normalisation, three fully connected layers.
+    """AlexNet for 32 px: five convolutions without batch normalisation and three fully connected layers.
 
-    2.92 M parameters on CIFAR-100. The filters are the original's; paddings and poolings are those of
-    bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with hidden=(). The
-    first convolution, 11x11 with stride 4, leaves only 8x8 pixels of a 32 px image. The learning rate must be small
-    (0.01), and the loss stays where it started for a few hundred steps.
+    2.92 M parameters on CIFAR-100. The filters are the original's; padding and pooling are those of
+    bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with ``hidden=()``.
+    The first convolution, 11x11 with stride 4, leaves 8x8 pixels of a 32 px image. Use a small learning rate (0.01);
+    the loss stays at its initial value for a few hundred steps.
 
     Args:
-        num_classes: the number of outputs K.
-        input_shape: (C, H, W). The last max-pooling takes whatever remains to one pixel, at 32 px the usual 2x2.
-        hidden: the widths of the hidden fully connected layers; () leaves a single linear layer (2.50 M),
-            (4096, 4096) are the original's (20.71 M).
-        dropout: the probability that a hidden unit is dropped.
+        num_classes: K.
+        input_shape: (C, H, W). The last max-pooling reduces any size to one pixel.
+        hidden: widths of the hidden fully connected layers. () is a single linear layer (2.50 M); the original has
+            (4096, 4096) (20.71 M).
+        dropout: probability that a hidden unit is dropped.
     """
     features = {
         "stage1": nn.Sequential(

@@ -10,12 +10,12 @@ from labelreg.networks.registry import register
 def densenet121(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
     """DenseNet-121 for 32 px: torchvision's, growth rate 32, with a 3x3 convolution of stride 1 as its whole stem.
 
-    7.05 M parameters on CIFAR-100, 6.96 M on CIFAR-10. As CS-KD (Section 3.1) describes it for 32 px.
+    7.05 M parameters on CIFAR-100, 6.96 M on CIFAR-10. As CS-KD (Section 3.1) describes it.
     """
-    from torchvision.models import DenseNet  # torchvision is slow to import and few networks need it
+    from torchvision.models import DenseNet  # slow to import
 
     network = DenseNet(growth_rate=32, block_config=(6, 12, 24, 16), num_init_features=64, num_classes=num_classes)
     network.features.conv0 = convolution(input_shape[0], 64, 3)
-    # The first dense block normalises what it takes, so the stem needs no normalisation of its own.
+    # The first dense block normalises its input, so the stem needs no normalisation.
     del network.features.norm0, network.features.relu0, network.features.pool0
     return initialise(network)

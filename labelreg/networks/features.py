@@ -1,18 +1,18 @@
-"""Looking into any network: its classifier, the features that go into it, its size.
+"""Find a network's classifier and features, and count its parameters.
 
-Every network ends in an `nn.Linear` that is both the last one registered and the last module called. In the networks
-written here it is `network.classifier`; torchvision's call it `fc` (ResNet), `classifier` (DenseNet) or `classifier.6`
-(VGG, AlexNet). The functions below find it in all of them.
+The classifier is an ``nn.Linear``, the last one registered and the last module called. It is ``network.classifier`` in
+the networks written here, and ``fc``, ``classifier`` or ``classifier.6`` in torchvision's; these functions find it in
+all of them.
 """
 
 from torch import Tensor, nn
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """The layer that turns features (B, D) into logits (B, K): the last `nn.Linear` registered in the network.
+    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network.
 
     Raises:
-        ValueError: if the network has no `nn.Linear`.
+        ValueError: the network has no ``nn.Linear``.
     """
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linears:
@@ -21,20 +21,19 @@ def classifier(network: nn.Module) -> nn.Linear:
 
 
 def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """One forward pass that also returns the penultimate features.
+    """Return the logits and the penultimate features of one forward pass.
 
     Args:
-        network: any network whose last layer is an `nn.Linear`.
-        inputs: (B, ...), whatever the network takes.
+        network: any network whose last layer is an ``nn.Linear``.
+        inputs: (B, ...).
 
     Returns:
-        The logits (B, K) and the features (B, D) that the classifier turned into them. Both carry gradient, and both
-        have the dtype of the forward pass (bfloat16 under autocast). While a network with dropout is being trained, its
-        features are those after dropout.
+        Logits (B, K) and features (B, D), both with gradient and in the dtype of the forward pass (bfloat16 under
+        autocast). In training mode, dropout has been applied to the features.
 
     Raises:
-        ValueError: if the network has no `nn.Linear`.
-        RuntimeError: if the forward pass does not call the last one.
+        ValueError: the network has no ``nn.Linear``.
+        RuntimeError: the forward pass does not call the last one.
     """
     captured = []
     hook = classifier(network).register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))
@@ -48,5 +47,5 @@ def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of learnable scalars; batch-normalisation statistics are not among them."""
+    """Return the number of trainable scalars, without the statistics of batch normalisation."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,8 +1,8 @@
-"""Changing the activations of one layer in the middle of a forward pass, whatever the network.
+"""Change the activations of a layer in the middle of a forward pass, in any network.
 
-A layer goes by its name in ``network.named_modules()``, and its activations are what it returns. The empty name stands
-for the input of the classifier's MLP: of the first of the fully connected layers that the network ends in. In networks
-written here that is the output of `features`; in torchvision's it is often no module's output.
+A layer is named as in ``network.named_modules()``, and its activations are its output. The empty name stands for the
+input of the network's final MLP, that is of the first of the fully connected layers at its end: the output of
+``features`` in the networks written here, often no module's output in torchvision's.
 """
 
 import copy
@@ -11,25 +11,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from labelreg.checks import unknown
+from labelreg.names import unknown
 from labelreg.networks.features import classifier
 from labelreg.networks.language_model import reset_state
 
-# what may lie between the fully connected layers of an MLP: it treats every unit by itself
+# what may lie between the fully connected layers of an MLP: layers that act on each unit separately
 _UNITWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Identity, nn.Dropout)
 
 
 def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """One forward pass in which the activations of a layer are changed on their way.
+    """Return the network's output when the activations of a layer are changed.
 
     Args:
         network: any network.
-        inputs: whatever the network takes.
-        layer: which activations; empty for the input of the classifier's MLP.
-        change: takes the activations and returns what the rest of the network shall work on, a new tensor.
-
-    Returns:
-        What the network returns.
+        inputs: of the network.
+        layer: its name; empty for the input of the final MLP.
+        change: maps the activations to those that the rest of the network gets, a new tensor.
 
     Raises:
         AttributeError: the network has no such layer.
@@ -58,19 +55,16 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
 
 
 def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) -> Tensor:
-    """The end of a forward pass, from given activations of a layer on.
+    """Return the network's output (B', K) for given activations of a layer.
 
-    Networks are opaque, so what comes before the layer runs too, on a single sample, in evaluation mode and for
-    nothing. A network that carries a state from one call to the next is changed by that.
+    The layers before it run too, on a single sample in evaluation mode, and their result is discarded. This changes the
+    state of a network that carries one from call to call.
 
     Args:
-        network: any network; the modules behind the layer run in the modes they are in.
+        network: any network; the layers after the given one run in the modes they are in.
         inputs: (B, ...), the first of which is that sample.
-        layer: which activations; empty for the input of the classifier's MLP.
-        activations: (B', ...) in their place, for any number of rows.
-
-    Returns:
-        What the network returns for the activations, (B', K).
+        layer: its name; empty for the input of the final MLP.
+        activations: (B', ...), with any B'.
     """
     modes = [(module, module.training) for module in network.modules()]
 
@@ -88,18 +82,18 @@ def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) ->
 
 
 def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Find the layers whose activations can be given more rows than the network has inputs.
+    """Find the layers whose activations can be replaced by a larger batch.
 
-    Each is tried: twice the activations must give twice the logits. That fails inside a branch whose output is joined
-    to that of another, and where a layer is called several times or not at all.
+    Each layer is tried: doubling the batch of its activations must double the logits. This fails in a branch whose
+    output is joined to another's, and for a layer that is not called exactly once.
 
     Args:
         network: any network; a copy is tried, in evaluation mode.
-        inputs: (B, ...), of which two samples are taken.
+        inputs: (B, ...), of which two samples are used.
 
     Returns:
-        Name to the shape of one sample's activations, in the order in which the layers are registered. A container and
-        its last layer have the same activations, under two names.
+        Layer name to the shape of its activations per sample, in order of registration. A container and its last layer
+        are both listed.
     """
     shape_if_doubled = _trial(network, inputs)
     shapes = {name: shape_if_doubled(name) for name, _ in network.named_modules() if name}
@@ -107,10 +101,10 @@ def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]
 
 
 def check_injectable(network: nn.Module, inputs: Tensor, layer: str) -> None:
-    """Check that the activations of a layer can be given more rows, see :func:`injectable`.
+    """Check that a layer is one of :func:`injectable`.
 
     Raises:
-        ValueError: they cannot, or there is no such layer; the message says which can.
+        ValueError: it is not; the message lists those that are.
     """
     exists = layer in dict(network.named_modules())
     if exists and _trial(network, inputs)(layer) is not None:
@@ -119,18 +113,15 @@ def check_injectable(network: nn.Module, inputs: Tensor, layer: str) -> None:
     if not exists:
         raise unknown("layer of the network", layer, possible)
     raise ValueError(
-        f"layer {layer!r} cannot be given more rows: it lies in a branch that is joined to another, or is not called "
-        f"exactly once in a forward pass; possible are {', '.join(possible)}"
+        f"the activations of layer {layer!r} cannot be replaced by a larger batch: it lies in a branch that is joined "
+        f"to another, or is not called exactly once; choose one of {', '.join(possible)}"
     )
 
 
 def _trial(network: nn.Module, inputs: Tensor) -> Callable[[str], tuple[int, ...] | None]:
-    """Make a function that doubles the activations of a layer, and returns a sample's shape if that doubles the logits.
-
-    Two samples, since the activations of a single one would be broadcast where branches are joined.
-    """
+    """Return a function that doubles the activations of a layer, and returns their shape if that doubles the logits."""
     network = copy.deepcopy(network).eval()
-    inputs = torch.cat((inputs, inputs))[:2]
+    inputs = torch.cat((inputs, inputs))[:2]  # two samples: a single one would be broadcast where branches are joined
 
     def run(layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
         reset_state(network)
@@ -149,7 +140,7 @@ def _trial(network: nn.Module, inputs: Tensor) -> Callable[[str], tuple[int, ...
 
         try:
             doubled = run(layer, double)
-        except Exception:  # networks may refuse in any way they like
+        except Exception:  # networks may fail in any way
             return None
         expected = plain.repeat(2, 1)
         fits = doubled.shape == expected.shape and torch.allclose(doubled, expected, rtol=0, atol=tolerance)
@@ -159,7 +150,7 @@ def _trial(network: nn.Module, inputs: Tensor) -> Callable[[str], tuple[int, ...
 
 
 def _first_fully_connected(network: nn.Module) -> nn.Linear:
-    """The first layer of the MLP that the network ends in, which is the classifier itself where there is no more."""
+    """The first layer of the final MLP, which may be the classifier itself."""
     leaves = [module for module in network.modules() if not list(module.children())]
     first = classifier(network)
     for module in reversed(leaves[: leaves.index(first)]):

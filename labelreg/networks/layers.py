@@ -1,12 +1,10 @@
-"""What the networks are put together from.
+"""The parts of networks.
 
-Every network written here is an `nn.Sequential` of three parts:
+Every network written here is an ``nn.Sequential`` of three parts:
 
-    features    the convolutions, pooling and flattening: inputs (B, C, H, W) to vectors
+    features    convolutions, pooling and flattening: inputs (B, C, H, W) to vectors
     head        hidden fully connected layers; empty in most networks
-    classifier  the last `nn.Linear`: penultimate features (B, D) to logits (B, K)
-
-so that a tail of the network is a slice of it: `network[1:]` takes the vectors that `network[0]` returns.
+    classifier  the last ``nn.Linear``: penultimate features (B, D) to logits (B, K)
 """
 
 from collections import OrderedDict
@@ -16,24 +14,21 @@ from torch import nn
 
 
 def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias, padded so that only its stride shrinks the image."""
+    """Return a convolution without bias, padded so that only its stride shrinks the image."""
     return nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
 def residual_stages(
     block: type[nn.Module], inputs: int, widths: Sequence[int], depth: int, **options
 ) -> dict[str, nn.Module]:
-    """Stages of residual blocks; each stage after the first halves height and width in its first block.
+    """Return ``stage1``, ``stage2``, ...; each stage after the first halves height and width in its first block.
 
     Args:
-        block: called as `block(inputs, width, stride, **options)`; returns `width * block.expansion` channels.
-        inputs: the number of channels that enter the first stage.
-        widths: the width of each stage.
-        depth: the number of blocks in each stage.
-        **options: handed to every block.
-
-    Returns:
-        The stages by name: `stage1`, `stage2`, ...
+        block: called as ``block(inputs, width, stride, **options)``, with ``width * block.expansion`` output channels.
+        inputs: number of input channels of the first stage.
+        widths: one per stage.
+        depth: number of blocks per stage.
+        **options: of every block.
     """
     stages = {}
     for number, width in enumerate(widths, start=1):
@@ -47,7 +42,7 @@ def residual_stages(
 
 
 def global_average_pool() -> dict[str, nn.Module]:
-    """The mean over all pixels: (B, C, H, W) to (B, C), whatever H and W."""
+    """Return the layers that average over all pixels: (B, C, H, W) to (B, C)."""
     return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
 
 
@@ -61,14 +56,14 @@ def assemble(
     """Join features, hidden fully connected layers and the classifier.
 
     Args:
-        features: the layers before the fully connected ones, by name; together they return (B, num_features).
-        num_features: the length of those vectors.
-        num_classes: the number of outputs K.
-        hidden: the widths of the hidden layers, each followed by ReLU.
-        dropout: the probability that a hidden unit is dropped in training; there is no dropout layer where it is 0.
+        features: name to layer; together they return (B, num_features).
+        num_features: number of inputs of the first fully connected layer.
+        num_classes: K.
+        hidden: widths of the hidden layers, each followed by ReLU.
+        dropout: probability that a hidden unit is dropped; 0 adds no dropout layer.
 
     Returns:
-        The network, its weights drawn by `initialise`.
+        The network, with weights drawn by :func:`initialise`.
     """
     head = []
     for width in hidden:
@@ -88,11 +83,10 @@ def assemble(
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """Draw the weights of every convolution anew and return the network.
+    """Draw the weights of every convolution and return the network.
 
-    Convolutions follow He et al. (2015), "Delving deep into rectifiers": normal with variance 2 / fan_out, biases zero.
-    Batch normalisation (weight 1, bias 0) and fully connected layers (uniform within 1 / sqrt(fan_in)) keep PyTorch's
-    defaults.
+    The weights are normal with variance 2 / fan_out, the biases zero: He et al. (2015), "Delving deep into rectifiers".
+    Other layers keep PyTorch's initialisation.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

@@ -18,10 +18,10 @@ class PreActBlock(nn.Module):
     """Two 3x3 convolutions; where the shape changes, a 1x1 convolution of the activated input is the shortcut.
 
     Args:
-        inputs: the number of channels of the input.
-        width: the number of channels of both convolutions and of the output.
-        stride: the stride of the first convolution.
-        dropout: the probability that an entry is dropped between the convolutions.
+        inputs: number of input channels.
+        width: number of channels of both convolutions.
+        stride: of the first convolution.
+        dropout: probability that an activation is dropped between the convolutions.
     """
 
     expansion = 1
@@ -36,7 +36,7 @@ class PreActBlock(nn.Module):
         self.shortcut = None if same_shape else convolution(inputs, width, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
         activated = self.activate(x)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         return self.residual(activated) + shortcut
@@ -46,9 +46,9 @@ class PreActBottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions; where the shape changes, a 1x1 convolution of the input itself is the shortcut.
 
     Args:
-        inputs: the number of channels of the input.
-        width: the number of channels of the first two convolutions; the output has four times as many.
-        stride: the stride of the 3x3 convolution.
+        inputs: number of input channels.
+        width: number of channels of the first two convolutions; the output has four times as many.
+        stride: of the 3x3 convolution.
     """
 
     expansion = 4
@@ -68,7 +68,7 @@ class PreActBottleneck(nn.Module):
         self.shortcut = nn.Identity() if same_shape else convolution(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, 4 * width, H/stride, W/stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, 4 * width, H/stride, W/stride), rounded up."""
         return self.residual(x) + self.shortcut(x)
 
 
@@ -76,9 +76,9 @@ class PreActBottleneck(nn.Module):
 def preresnet110(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
     """The bottleneck network known as "PreResNet-110" in Network as Regularization (Table 1).
 
-    16, 32, 64 filters, times 4 at the end of a block. 1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. As in
-    bearpaw/pytorch-classification, whose blocks the paper's code shares, a stage has 18 bottlenecks. That is the number
-    that makes 110 layers of basic blocks; of bottlenecks it makes 164, as deep and wide as He et al.'s PreResNet-164.
+    16, 32, 64 filters, times 4 at the end of a block. 1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has
+    18 bottlenecks, as in bearpaw/pytorch-classification, whose blocks the paper's code shares. With 18 basic blocks it
+    would have 110 layers; with bottlenecks it has 164, like He et al.'s PreResNet-164.
     """
     features = {
         "stem": convolution(input_shape[0], 16, 3),
@@ -93,15 +93,15 @@ def preresnet110(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 3
 def preact_resnet18(
     num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), final_norm: bool = True
 ) -> nn.Module:
-    """ResNet-18 with pre-activation for 32 px: a 3x3 stem, 64, 128, 256, 512 filters, 2 blocks a stage.
+    """ResNet-18 with pre-activation for 32 px: a 3x3 stem, 64, 128, 256, 512 filters, 2 blocks per stage.
 
     11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
     Args:
-        num_classes: the number of outputs K.
+        num_classes: K.
         input_shape: (C, H, W).
-        final_norm: whether batch normalisation and ReLU follow the last block, as He et al. have it. The code published
-            with CS-KD has them after the stem instead, and pools the last block's sum as it is: False.
+        final_norm: whether batch normalisation and ReLU follow the last block, as in He et al. The code published with
+            CS-KD has them after the stem instead: False.
     """
     stem = convolution(input_shape[0], 64, 3)
     features = {

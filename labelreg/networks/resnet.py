@@ -1,5 +1,7 @@
 """Residual networks with post-activation: He et al. (2016), "Deep residual learning for image recognition"."""
 
+import functools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -8,7 +10,7 @@ from labelreg.networks.registry import register
 
 
 class PaddedShortcut(nn.Module):
-    """He et al.'s option A, free of parameters: every stride-th pixel, with zeros for the channels that are missing."""
+    """He et al.'s option A, without parameters: every stride-th pixel, and zeros for the missing channels."""
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
@@ -16,7 +18,7 @@ class PaddedShortcut(nn.Module):
         self.missing = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H/stride, W/stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, outputs, H/stride, W/stride), rounded up."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
 
 
@@ -28,13 +30,13 @@ class ProjectedShortcut(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions; the ReLU comes after the addition.
+    """Two 3x3 convolutions, with the ReLU after the addition.
 
     Args:
-        inputs: the number of channels of the input.
-        width: the number of channels of both convolutions and of the output.
-        stride: the stride of the first convolution.
-        shortcut: what stands in for the identity where the shape changes.
+        inputs: number of input channels.
+        width: number of channels of both convolutions.
+        stride: of the first convolution.
+        shortcut: replaces the identity where the shape changes.
     """
 
     expansion = 1
@@ -49,7 +51,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same_shape else shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
+        """Map (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
         residual = F.relu(self.norm1(self.conv1(x)))
         residual = self.norm2(self.conv2(residual))
         return F.relu(residual + self.shortcut(x))
@@ -65,61 +67,35 @@ def _resnet(num_classes, channels, widths, depth, shortcut):
     return assemble(features, widths[-1], num_classes)
 
 
-def _thin_resnet(num_classes, channels, depth):
-    return _resnet(num_classes, channels, (16, 32, 64), depth, PaddedShortcut)
+def thin_resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+    """ResNet-8, 20, 32 and 44 (He et al., Section 4.2): 16, 32, 64 filters, option-A shortcuts.
 
+    0.08 M, 0.28 M, 0.47 M and 0.66 M parameters on CIFAR-100. The code published with Network as Regularization has
+    option-B shortcuts, which add less than 3 k parameters.
 
-@register("resnet8", smallest_image=1)
-def resnet8(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-8 in the manner of He et al., Section 4.2: 16, 32, 64 filters, 1 block a stage, option-A shortcuts.
-
-    0.08 M parameters on CIFAR-100.
+    Args:
+        depth: number of blocks per stage.
+        num_classes: K.
+        input_shape: (C, H, W).
     """
-    return _thin_resnet(num_classes, input_shape[0], depth=1)
+    return _resnet(num_classes, input_shape[0], (16, 32, 64), depth, PaddedShortcut)
 
 
-@register("resnet20", smallest_image=1)
-def resnet20(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-20 (He et al., Section 4.2): 16, 32, 64 filters, 3 blocks a stage, option-A shortcuts.
+def resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+    """ResNet-10 and 18 for 32 px: He et al., Table 1, with a 3x3 stem of stride 1 and no max-pooling.
 
-    0.28 M parameters on CIFAR-100.
-    """
-    return _thin_resnet(num_classes, input_shape[0], depth=3)
-
-
-@register("resnet32", smallest_image=1)
-def resnet32(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-32 (He et al., Section 4.2): 16, 32, 64 filters, 5 blocks a stage, option-A shortcuts.
-
-    0.47 M parameters on CIFAR-100. The code published with Network as Regularization has option-B shortcuts, which add
-    under 3 k parameters.
-    """
-    return _thin_resnet(num_classes, input_shape[0], depth=5)
-
-
-@register("resnet44", smallest_image=1)
-def resnet44(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-44 (He et al., Section 4.2): 16, 32, 64 filters, 7 blocks a stage, option-A shortcuts.
-
-    0.66 M parameters on CIFAR-100.
-    """
-    return _thin_resnet(num_classes, input_shape[0], depth=7)
-
-
-@register("resnet10", smallest_image=1)
-def resnet10(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-10: `resnet18` with 1 block a stage.
-
-    4.95 M parameters on CIFAR-100.
-    """
-    return _resnet(num_classes, input_shape[0], (64, 128, 256, 512), 1, ProjectedShortcut)
-
-
-@register("resnet18", smallest_image=1)
-def resnet18(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-18 for 32 px: He et al., Table 1, with a 3x3 stem of stride 1 and no max-pooling.
-
-    64, 128, 256, 512 filters, 2 blocks a stage, option-B shortcuts. 11.22 M parameters on CIFAR-100, 11.17 M on
+    64, 128, 256, 512 filters, option-B shortcuts. 4.95 M and 11.22 M parameters on CIFAR-100; ResNet-18 has 11.17 M on
     CIFAR-10.
+
+    Args:
+        depth: number of blocks per stage.
+        num_classes: K.
+        input_shape: (C, H, W).
     """
-    return _resnet(num_classes, input_shape[0], (64, 128, 256, 512), 2, ProjectedShortcut)
+    return _resnet(num_classes, input_shape[0], (64, 128, 256, 512), depth, ProjectedShortcut)
+
+
+for _depth in (1, 3, 5, 7):
+    register(f"resnet{6 * _depth + 2}", smallest_image=1)(functools.partial(thin_resnet, _depth))
+for _depth in (1, 2):
+    register(f"resnet{8 * _depth + 2}", smallest_image=1)(functools.partial(resnet, _depth))

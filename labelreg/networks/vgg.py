@@ -4,6 +4,7 @@ from torch import nn
 
 from labelreg.networks.layers import assemble
 from labelreg.networks.registry import register
+from labelreg.options import FractionBelowOne, Widths
 
 
 @register("vgg16", smallest_image=16)
@@ -11,22 +12,22 @@ def vgg16(
     num_classes: int,
     input_shape: tuple[int, int, int] = (3, 32, 32),
     batch_norm: bool = True,
-    hidden: tuple[int, ...] = (512, 512),
-    dropout: float = 0.5,
+    hidden: Widths = (512, 512),
+    dropout: FractionBelowOne = 0.5,
 ) -> nn.Module:
     """VGG-16 (configuration D) for 32 px: thirteen 3x3 convolutions and three fully connected layers.
 
-    15.29 M parameters on CIFAR-100. At 32 px the convolutions leave 512 features of one pixel each, for which hidden
-    layers 4096 wide would be out of proportion; the default is 512.
+    15.29 M parameters on CIFAR-100.
 
     Args:
-        num_classes: the number of outputs K.
-        input_shape: (C, H, W). The last max-pooling takes whatever remains to one pixel, at 32 px the usual 2x2.
-        batch_norm: whether batch normalisation follows each convolution, instead of a bias. Without it the learning
-            rate must be small (0.02), and the loss stays where it started for a few hundred steps.
-        hidden: the widths of the hidden fully connected layers. () leaves the single linear layer of many CIFAR
-            versions (14.77 M); (4096, 4096) are the original's, which the code of Batch Augmentation keeps (34.01 M).
-        dropout: the probability that a hidden unit is dropped.
+        num_classes: K.
+        input_shape: (C, H, W). The last max-pooling reduces any size to one pixel.
+        batch_norm: whether batch normalisation follows each convolution, instead of a bias. Without it, use a small
+            learning rate (0.02); the loss stays at its initial value for a few hundred steps.
+        hidden: widths of the hidden fully connected layers. () is the single linear layer of many CIFAR versions
+            (14.77 M). (4096, 4096) are the original's (34.01 M), which the code of Batch Augmentation keeps and which
+            are out of proportion to the 512 features that the convolutions leave of 32 px.
+        dropout: probability that a hidden unit is dropped.
     """
     channels = input_shape[0]
     features = {}

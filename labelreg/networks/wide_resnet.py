@@ -5,19 +5,22 @@ from torch import nn
 from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
 from labelreg.networks.preresnet import PreActBlock, norm_relu
 from labelreg.networks.registry import register
+from labelreg.options import FractionBelowOne
 
 
 @register("wrn28_10", smallest_image=1)
-def wrn28_10(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), dropout: float = 0.0) -> nn.Module:
-    """WRN-28-10: pre-activation blocks ten times as wide as ResNet-32's, 4 of them a stage.
+def wrn28_10(
+    num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), dropout: FractionBelowOne = 0.0
+) -> nn.Module:
+    """WRN-28-10: pre-activation blocks ten times as wide as ResNet-32's, 4 per stage.
 
     36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10.
 
     Args:
-        num_classes: the number of outputs K.
+        num_classes: K.
         input_shape: (C, H, W).
-        dropout: the probability that an entry is dropped between the two convolutions of a block; the paper has 0.3
-            where it uses dropout at all.
+        dropout: probability that an activation is dropped between the two convolutions of a block; the paper uses 0 or
+            0.3.
     """
     features = {
         "stem": convolution(input_shape[0], 16, 3),

@@ -11,8 +11,8 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 
 from labelreg import networks
 from labelreg.data import Batch, load
-from labelreg.evaluation import expected_calibration_error, top_k_error
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
+from labelreg.metrics import expected_calibration_error, top_k_error
 from labelreg.training import Recipe, Trainer
 
 K, B = 5, 13

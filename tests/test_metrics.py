@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 from torchmetrics.classification import MulticlassCalibrationError
 
-from labelreg.evaluation import (
+from labelreg.metrics import (
     detection_auroc,
     expected_calibration_error,
     fit_temperature,

@@ -1,7 +1,11 @@
 r"""The metrics, as Python floats.
 
-Every function reduces ``N`` samples on the device they are on, brings one small tensor back, and finishes in float64.
-Rates and errors are fractions in [0, 1]. An empty input raises ``ValueError``.
+Every function reduces N samples on their device, copies one small tensor to the CPU and finishes in float64. Rates and
+errors are fractions in [0, 1]. Targets are (N,) int64 class indices. Shapes and values that do not fit, and empty
+inputs, raise ``ValueError``; dtypes that do not fit, ``TypeError``.
+
+TorchMetrics serves as the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as
+[lo, hi) and takes seconds to import.
 """
 
 import math
@@ -9,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from labelreg.losses import check_floating, check_indices, soft_cross_entropy
@@ -31,17 +33,17 @@ __all__ = [
     "variance_ratio",
 ]
 
-TEMPERATURES = (1e-3, 1e3)  # between which one is looked for
+TEMPERATURES = (1e-3, 1e3)  # bounds of the search
 
 
 @dataclass(frozen=True)
 class ReliabilityDiagram:
-    """Confidence against accuracy, one entry a bin from low to high confidence; NaN for the mean of an empty bin.
+    """Confidence against accuracy, one entry per bin in order of confidence.
 
     Attributes:
-        confidence: the mean confidence of the samples in the bin.
-        accuracy: the fraction of them that is predicted correctly.
-        count: how many they are.
+        confidence: mean confidence of the samples in the bin; NaN if it is empty.
+        accuracy: fraction of them that is predicted correctly; NaN if it is empty.
+        count: number of samples.
     """
 
     confidence: tuple[float, ...]
@@ -51,17 +53,14 @@ class ReliabilityDiagram:
 
 @torch.no_grad()
 def top_k_error(logits: Tensor, targets: Tensor, k: int = 1) -> float:
-    """The fraction of samples whose true class is not among the k largest logits.
+    """Return the fraction of samples whose true class is not among the k largest logits.
 
-    Of equal logits the class with the lower index comes first; NaN never counts as right.
+    Of equal logits, the one with the lower index counts as larger; NaN never counts as right.
 
     Args:
         logits: (N, K).
-        targets: (N,) class indices.
+        targets: (N,).
         k: from 1 to K.
-
-    Returns:
-        The error in [0, 1].
     """
     _check_scores("logits", logits, targets)
     if not 1 <= k <= logits.shape[1]:
@@ -71,34 +70,21 @@ def top_k_error(logits: Tensor, targets: Tensor, k: int = 1) -> float:
 
 @torch.no_grad()
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
-    """The mean of -log p of the true class, in nats.
-
-    Args:
-        logits: (N, K).
-        targets: (N,) class indices.
-
-    Returns:
-        The mean in nats, not negative.
-    """
+    """Return the mean of -log p of the true class, in nats, for logits (N, K)."""
     _check_scores("logits", logits, targets)
     return _mean(soft_cross_entropy(logits, targets, reduction="none"))
 
 
 def perplexity(logits: Tensor, targets: Tensor) -> float:
-    """The exponential of the negative log-likelihood: K for a uniform prediction, 1 for a perfect one.
+    """Return the exponential of the negative log-likelihood, for logits (N, K).
 
-    Args:
-        logits: (N, K).
-        targets: (N,) class indices.
-
-    Returns:
-        The perplexity, at least 1; infinite where it exceeds the largest float.
+    It is 1 for a perfect prediction, K for a uniform one, and infinite where it exceeds the largest float.
     """
     return perplexity_from_nll(negative_log_likelihood(logits, targets))
 
 
 def perplexity_from_nll(nll: float) -> float:
-    """``perplexity``, of a negative log-likelihood in nats that is at hand."""
+    """Return the perplexity that belongs to a negative log-likelihood in nats."""
     try:
         return math.exp(nll)
     except OverflowError:
@@ -107,34 +93,22 @@ def perplexity_from_nll(nll: float) -> float:
 
 @torch.no_grad()
 def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int = 20) -> float:
-    """The distance between confidence and accuracy, a mean over bins weighted by their samples (CS-KD section 3.1).
+    """Return the mean distance between confidence and accuracy over bins, weighted by count (CS-KD section 3.1).
 
-    The confidence is the largest probability; bins are equally wide and hold their upper edge, (lo, hi]. A confidence
-    of 0 falls into the first.
+    The confidence is the largest probability. Bins are equally wide and include their upper edge, (lo, hi]; a
+    confidence of 0 is in the first.
 
     Args:
         probabilities: (N, K), in [0, 1].
-        targets: (N,) class indices.
-        bins: the number of bins.
-
-    Returns:
-        The error in [0, 1].
+        targets: (N,).
+        bins: their number.
     """
     return _calibration_error(*_bin_sums(*_top_prediction(probabilities, targets), bins))
 
 
 @torch.no_grad()
 def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) -> ReliabilityDiagram:
-    """Confidence and accuracy by bins of confidence, the parts of the expected calibration error.
-
-    Args:
-        probabilities: (N, K), in [0, 1].
-        targets: (N,) class indices.
-        bins: the number of bins, equally wide, (lo, hi].
-
-    Returns:
-        Mean confidence, accuracy and count of each bin.
-    """
+    """Return confidence, accuracy and count per bin, see :func:`expected_calibration_error`."""
     count, confidence, correct = _bin_sums(*_top_prediction(probabilities, targets), bins)
     return ReliabilityDiagram(
         confidence=tuple((confidence / count).tolist()),
@@ -145,24 +119,19 @@ def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) 
 
 @torch.no_grad()
 def recall_at_1(features: Tensor, targets: Tensor) -> float:
-    """The fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
+    """Return the fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
 
-    The distance is Euclidean, in float64, so that close neighbours keep their order; of neighbours at the same distance
-    the one stored first counts. Comparing 1024 samples at a time with all bounds the memory. The only sample of a class
-    counts as missed.
+    The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
 
     Args:
         features: (N, D), finite, with at least 2 samples.
-        targets: (N,) class indices.
-
-    Returns:
-        The recall in [0, 1].
+        targets: (N,).
     """
     _check_features(features, targets)
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
     nearest = []
-    for chunk in samples.split(1024):
+    for chunk in samples.split(1024):  # bounds the memory
         distances = torch.cdist(features[chunk], features, compute_mode="use_mm_for_euclid_dist")
         distances[samples[: len(chunk)], chunk] = math.inf
         nearest.append(distances.argmin(1))
@@ -171,19 +140,18 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def variance_ratio(features: Tensor, targets: Tensor) -> float:
-    r"""The variation within classes over the variation between them, tr(S_W) / tr(S_B).
+    """Return the variation within classes over the variation between them, tr(S_W) / tr(S_B).
 
-    With m_k the mean of the N_k samples of class k and m that of all N samples, the scatter within classes is S_W =
-    1/N sum_i (x_i - m_{y_i}) (x_i - m_{y_i})^T and between them S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T: their sum is
-    the covariance of the features. The ratio of the traces is the same for features in other units, or turned.
+    With m_k the mean of the N_k samples of class k and m that of all N samples, S_W = 1/N sum_i (x_i - m_{y_i}) (x_i -
+    m_{y_i})^T and S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T. Their sum is the covariance of the features. The ratio is
+    invariant to scaling and rotation of the features.
 
     Args:
         features: (N, D), finite, with at least 2 samples.
-        targets: (N,) class indices.
+        targets: (N,).
 
     Returns:
-        The ratio, not negative: 0 where every class is one point, infinite where all class means are one point, NaN
-        where all samples are.
+        The ratio: 0 if every class is one point, infinite if all class means coincide, NaN if all samples do.
     """
     _check_features(features, targets)
     features = features.double()
@@ -197,20 +165,21 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
-    """The temperature T at which softmax(logits / T) has the least negative log-likelihood (Guo et al., 2017).
+    """Return the temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 2017).
 
-    To be fitted on other samples than those that are reported on. The likelihood is convex in 1 / T, since the logits
-    are scaled by it and logarithms of sums of exponentials are convex; so over log T it has one valley, which bounded
-    minimisation finds.
+    Fit it on other samples than those reported on. The likelihood is convex in 1 / T, so that over log T it has one
+    minimum, which bounded minimisation finds.
 
     Args:
         logits: (N, K).
-        targets: (N,) class indices.
+        targets: (N,).
 
     Returns:
-        T, between 1e-3 and 1e3: close to the lower bound where all samples are predicted correctly, for then no
-        prediction is certain enough; close to the upper one where the logits tell less than nothing.
+        T, between 1e-3 and 1e3: near the lower bound if all predictions are correct, near the upper one if the logits
+        are worse than uniform.
     """
+    from scipy.optimize import minimize_scalar  # slow to import
+
     _check_scores("logits", logits, targets)
     logits = logits.double()
     low, high = (math.log(temperature) for temperature in TEMPERATURES)
@@ -221,18 +190,17 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
-    """How well confidence tells samples from what should be none: the area under the ROC curve.
+    """Return the area under the ROC curve of detecting out-of-distribution samples by their confidence.
 
-    The probability that a sample has a higher confidence than something foreign, ties counting half. The confidence is
-    the largest softmax probability in the baseline of Hendrycks and Gimpel (2017).
+    It is the probability that an in-distribution sample has the higher confidence, with ties counting half. Hendrycks
+    and Gimpel (2017) use the largest softmax probability as confidence.
 
     Args:
-        confidences_in: (N,), of samples of the distribution trained on, at least 1.
-        confidences_out: (M,), of what is foreign to it, at least 1.
-
-    Returns:
-        The area in [0, 1]: 1 where confidence tells them apart, 0.5 where it says nothing.
+        confidences_in: (N,), of in-distribution samples, at least 1.
+        confidences_out: (M,), of out-of-distribution samples, at least 1.
     """
+    from sklearn.metrics import roc_auc_score  # slow to import
+
     groups = {"confidences_in": confidences_in, "confidences_out": confidences_out}
     for name, confidences in groups.items():
         check_floating(name, confidences, "N")
@@ -243,28 +211,21 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """What is recorded after every epoch, for one wait on the device.
+    """Return what is recorded after every epoch, with one wait for the device.
 
     Args:
         logits: (N, K).
-        targets: (N,) class indices.
+        targets: (N,).
 
     Returns:
-        A dictionary of "error" and, with more than 5 classes, "top5_error", in [0, 1], "nll" in nats, "ece" in 20 bins.
+        ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
     """
     return summarise_batches([(logits, targets)])
 
 
 @torch.no_grad()
 def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """``summarise``, of logits and targets that come in batches and need not all be in memory at once.
-
-    Args:
-        predictions: pairs of logits (B, K) and targets (B,), with B as it comes.
-
-    Returns:
-        The dictionary of ``summarise``.
-    """
+    """Return :func:`summarise` of batches of logits (B, K) and targets (B,), without holding them all in memory."""
     reduced = []
     for logits, targets in predictions:
         _check_scores("logits", logits, targets)
@@ -281,16 +242,16 @@ def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str,
 
 
 def _rank(scores: Tensor, targets: Tensor) -> Tensor:
-    """How many classes come before the true one, (N,)."""
+    """The number of classes that come before the true one, (N,)."""
     true = scores.gather(1, targets[:, None])
     classes = torch.arange(scores.shape[1], device=scores.device)
-    # stated as what does not come before, so that NaN, which compares false with everything, does
+    # negated, so that NaN, which compares false with everything, comes before
     not_before = (scores < true) | ((scores == true) & (classes >= targets[:, None]))
     return (~not_before).sum(1)
 
 
 def _top_prediction(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """The confidence of each sample and whether it is right, both (N,) on the CPU."""
+    """Confidence and correctness per sample, both (N,) on the CPU."""
     _check_scores("probabilities", probabilities, targets)
     rank = _rank(probabilities, targets).to(probabilities.dtype)
     lowest, confidence, rank = torch.stack([probabilities.amin(1), probabilities.amax(1), rank]).cpu()
@@ -301,7 +262,7 @@ def _top_prediction(probabilities: Tensor, targets: Tensor) -> tuple[Tensor, Ten
 
 
 def _bin_sums(confidence: Tensor, correct: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The samples of each bin, the sum of their confidences, and how many are right: three (bins,) in float64."""
+    """Count, sum of confidences and number of correct predictions per bin: (3, bins) float64."""
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     # rounded like the confidences, so that a confidence of 0.15 in float32 is at the edge 0.15
