@@ -71,7 +71,7 @@ def method_map() -> Figure:
         source, time = method.place
         if source:
             cells.setdefault(source, {}).setdefault(time, []).append(method)
-    known = sum(SOURCES.values(), [])
+    known = [source for sources in SOURCES.values() for source in sources]
     kinds = SOURCES | {("other", "#F4EDF6"): [source for source in cells if source not in known]}
     right, top = LEFT + COLUMN * len(TIMES), 0.0
     figure = Figure(layout="constrained")
