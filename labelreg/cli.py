@@ -84,7 +84,7 @@ def reproduce(
 
     The same command resumes where it was stopped; what is recorded is never run again.
     """
-    from labelreg.papers.plan import overview, plan, printed_methods
+    from labelreg.reports import overview, plan, printed_methods
     from labelreg.results import Recorded, Store
     from labelreg.running import Runtimes, resolve_device
 
@@ -114,7 +114,7 @@ def reproduce(
 @app.command()
 def status() -> None:
     """Show how much of the papers' tables and figures is recorded, and how far it is from what they print."""
-    from labelreg.papers.plan import coverage
+    from labelreg.reports import coverage
     from labelreg.results import Store
 
     store = list(Store())

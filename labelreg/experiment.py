@@ -173,7 +173,9 @@ class Experiment(Recipe):
 
     def changes(self) -> dict[str, Any]:
         """Return the settings and options that differ from their defaults, as plain data."""
-        plain = type(self)(network=self.network, method=self.method, teacher=self.teacher, dataset=self.dataset)
+        learns = any(is_teacher(role) for role in _roles(self.method, {}))
+        teacher = self.teacher if learns else None
+        plain = type(self)(dataset=self.dataset, network=self.network, method=self.method, teacher=teacher)
         defaults = {
             "network_options": plain.network_options,
             "options": plain.options,

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
 from labelreg.data import Split
+from labelreg.losses import class_means, js_divergence, soft_cross_entropy
+from labelreg.methods.alr import residual_probabilities
 from labelreg.metrics import (
     detection_auroc,
     expected_calibration_error,
@@ -22,8 +24,6 @@ from labelreg.metrics import (
     top_k_error,
     variance_ratio,
 )
-from labelreg.losses import class_means, js_divergence, soft_cross_entropy
-from labelreg.methods.alr import residual_probabilities
 from labelreg.networks import reset_state
 from labelreg.training import Observer, Trainer
 

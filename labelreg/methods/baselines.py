@@ -122,6 +122,7 @@ class DisturbLabel(Criterion):
     title = "DisturbLabel"
     colour = "#88DDBB"
     place = ("the uniform distribution", "anew at every step")
+    benchmark: ClassVar = {"DisturbLabel": {}}
     on_text = True
 
     @checked

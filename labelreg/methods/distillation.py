@@ -97,7 +97,7 @@ class BornAgain(Distillation):
     """
 
     title = "born again"
-    aliases = ("BAN-2", "BAN-3")
+    aliases = ("BAN",)
     colour = "#AA3300"
     place = ("a finished network", "before training")
     benchmark: ClassVar = {"BAN-2": {}}

@@ -8,26 +8,43 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
 
-from labelreg.papers.compare import COLUMNS, compare, is_runnable, recorded_runs, reported
+from labelreg import paths
+from labelreg.names import unknown
 from labelreg.papers.paper import Item, Paper, Row
 from labelreg.papers.shared import BENCHMARK
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 # the benchmark of all methods is planned and recorded like a paper, and prints nothing to compare with
 COLLECTIONS: dict[str, Paper] = {BENCHMARK.key: BENCHMARK, **papers}
 
-__all__ = [
-    "BENCHMARK",
-    "COLLECTIONS",
-    "COLUMNS",
-    "Item",
-    "Paper",
-    "Row",
-    "compare",
-    "is_runnable",
-    "papers",
-    "recorded_runs",
-    "reported",
-]
+
+def reported(paper: str) -> pd.DataFrame:
+    """Return the numbers that a paper prints, one row per number.
+
+    Args:
+        paper: key of a paper, such as ``"kr"``.
+
+    Returns:
+        The columns ``item, dataset, network, method, metric, value, std``; ``value`` as printed, ``std`` NaN where none
+        is printed.
+
+    Raises:
+        ValueError: there is no such paper.
+    """
+    import pandas as pd
+
+    path = paths.reported_root() / f"{paper}.csv"
+    if not path.exists():
+        raise unknown("paper with reported numbers", paper, [each.stem for each in path.parent.glob("*.csv")])
+    return pd.read_csv(path)
+
+
+__all__ = ["BENCHMARK", "COLLECTIONS", "COLUMNS", "Item", "Paper", "Row", "papers", "reported"]

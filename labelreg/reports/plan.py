@@ -12,9 +12,8 @@ from labelreg.data import names as dataset_names
 from labelreg.experiment import PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.networks import names as network_names
-from labelreg.papers import COLLECTIONS, compare, is_runnable, papers
-from labelreg.papers.compare import runs_of
-from labelreg.papers.paper import Row
+from labelreg.papers import COLLECTIONS, Row, papers
+from labelreg.reports.compare import compare, is_runnable, runs_of
 from labelreg.results import Recorded, Result, Store
 from labelreg.running import Runtimes
 

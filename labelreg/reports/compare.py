@@ -7,35 +7,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from labelreg import data, networks, paths
+from labelreg import data, networks
 from labelreg.assignments import command
 from labelreg.experiment import PROFILES
 from labelreg.names import unknown
-from labelreg.papers.measures import measured, paired
-from labelreg.papers.paper import Row
+from labelreg.papers import Row, papers, reported
+from labelreg.reports.measures import measured, paired
 from labelreg.results import Recorded, Result, Store
 
-COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
-
-
-def reported(paper: str) -> pd.DataFrame:
-    """Return the numbers that a paper prints, one row per number.
-
-    Args:
-        paper: key of a paper, such as ``"kr"``.
-
-    Returns:
-        The columns ``item, dataset, network, method, metric, value, std``; ``value`` as printed, ``std`` NaN where none
-        is printed.
-
-    Raises:
-        ValueError: there is no such paper.
-    """
-    path = paths.reported_root() / f"{paper}.csv"
-    if not path.exists():
-        raise unknown("paper with reported numbers", paper, [each.stem for each in path.parent.glob("*.csv")])
-    return pd.read_csv(path)
 
 
 def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
@@ -64,8 +44,6 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
     Raises:
         ValueError: there is no such paper or table.
     """
-    from labelreg.papers import papers
-
     if paper not in papers:
         raise unknown("paper", paper, papers)
     if item not in papers[paper].tables:
