@@ -70,7 +70,7 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
     """Draw a quantity of recorded runs over their epochs, one panel per data set and network.
 
     Args:
-        runs: rows to their recorded runs, at least one, see :func:`labelreg.papers.recorded_runs`.
+        runs: rows to their recorded runs, at least one, see :func:`labelreg.reports.recorded_runs`.
         quantity: a name of the history; errors are drawn in percent.
     """
     groups: dict[str, dict[str, Sequence[Result]]] = {}
