@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from labelreg import functional
+from labelreg import losses
 from labelreg.experiments import Experiment
 from labelreg.notebook import Session, show_source
 from labelreg.paths import project_root
@@ -114,7 +114,7 @@ class TestSession:
 
 
 def test_source_is_shown_without_its_docstring():
-    shown = show_source(functional.js_divergence).data
+    shown = show_source(losses.js_divergence).data
     assert shown.startswith("```python\ndef js_divergence(")
     assert "Symmetric" not in shown
     assert "return reduce(" in shown

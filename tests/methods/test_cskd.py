@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
 from labelreg.data import Batch, Loader, Split, load
@@ -250,23 +249,6 @@ class TestPartnersInTheBatch:
         assert _others_of_the_class(torch.empty(B, dtype=torch.int64, device="meta")).shape == (B,)
 
 
-def test_cost():
-    """A pass without gradient is a third of a step."""
-
-    def count(method):
-        inputs, partner, source = torch.randn(3, 16, 3, 32, 32)
-        batch = Batch(inputs, torch.arange(16) % K, torch.arange(16), partner, source)
-        with FlopCounterMode(display=False) as counter:
-            method.step(networks.build("resnet8", K), batch).loss.backward()
-        return counter.get_total_flops()
-
-    plain = count(CrossEntropy())
-    assert count(ClassWiseSelfDistillation()) / plain == pytest.approx(4 / 3, rel=0.02)
-    assert count(ClassWiseSelfDistillation(sample_weight=1.0)) / plain == pytest.approx(5 / 3, rel=0.02)
-    assert count(ClassWiseSelfDistillation(partners="batch")) == plain
-    assert count(ClassWiseSelfDistillation(class_weight=0.0)) == plain
-
-
 class TestCombinations:
     def test_mixup_mixes_the_partners_alike(self, batch):
         network, reference = make_network(), make_network()
@@ -347,23 +329,8 @@ class TestErrors:
     def test_a_text_has_no_class_a_sample(self, partners):
         words, following = torch.zeros(3, 4, dtype=torch.int64), torch.zeros(12, dtype=torch.int64)
         network = networks.build("lstm", K, hidden=4)
-        with pytest.raises(ValueError, match=r"one class a sample, not one a word: got inputs \(3, 4\)"):
+        with pytest.raises(ValueError, match=r"one class per sample, not one per word: got inputs \(3, 4\)"):
             ClassWiseSelfDistillation(partners=partners).step(network, Batch(words, following, following))
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"temperature": 0.0}, "temperature must be positive, not 0.0"),
-            ({"temperature": float("nan")}, "temperature must be positive, not nan"),
-            ({"class_weight": -1.0}, "class_weight must not be negative, not -1.0"),
-            ({"sample_weight": -1.0}, "sample_weight must not be negative, not -1.0"),
-            ({"partners": "class"}, "partners must be 'loader' or 'batch', not 'class'"),
-            ({"bn": "none"}, "bn must be 'both' or 'anchor_only', not 'none'"),
-        ],
-    )
-    def test_a_wrong_option_is_named(self, options, message):
-        with pytest.raises(ValueError, match=message):
-            ClassWiseSelfDistillation(**options)
 
 
 @pytest.mark.parametrize("options", [{"sample_weight": 1.0, "bn": "anchor_only"}, {"partners": "batch"}], ids=str)

@@ -7,7 +7,6 @@ import torch
 from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
 from labelreg.data import Batch, load
@@ -94,7 +93,7 @@ class TestWrapper:
     @both
     def test_refuses_inputs_that_cannot_be_changed_a_little(self, wrap, batch):
         tokens = Batch(torch.ones(B, 3, dtype=torch.int64), batch.targets, batch.indices)
-        with pytest.raises(TypeError, match=r"must be floating-point, not torch\.int64"):
+        with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
             wrap(CrossEntropy()).step(make_network(), tokens)
 
     @both
@@ -207,11 +206,6 @@ class TestMixup:
         with pytest.raises(TypeError, match="targets must be class indices"):
             Mixup(inner(K), K).step(make_network(), batch)
 
-    @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan")])
-    def test_refuses_what_shapes_no_beta_distribution(self, alpha):
-        with pytest.raises(ValueError, match="alpha shapes a Beta distribution and must be positive"):
-            Mixup(CrossEntropy(), K, alpha)
-
 
 class TestAdversarialTraining:
     @pytest.mark.parametrize("inner", [CrossEntropy(), LabelSmoothing(0.3)])
@@ -294,33 +288,14 @@ class TestAdversarialTraining:
         AdversarialTraining(spy).share({})
         assert spy.calls == []
 
-    @pytest.mark.parametrize("epsilon", [-0.1, float("nan")])
-    def test_refuses_what_is_no_step(self, epsilon):
-        with pytest.raises(ValueError, match="epsilon is the size of a step"):
-            AdversarialTraining(CrossEntropy(), epsilon=epsilon)
-
     @pytest.mark.parametrize("std", [torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)])
     def test_refuses_what_is_no_deviation(self, std):
-        with pytest.raises(ValueError, match="pixel_std must be one positive number a channel"):
+        with pytest.raises(ValueError, match="pixel_std must be one positive number per channel"):
             AdversarialTraining(CrossEntropy(), std)
 
     def test_refuses_deviations_of_other_channels(self, batch):
         with pytest.raises(ValueError, match="pixel_std has 2 channels, the inputs have 3"):
             AdversarialTraining(CrossEntropy(), torch.ones(2)).step(make_network(), batch)
-
-
-def test_cost():
-    """Mixing is free. The attack adds a backward pass to the inputs and the copy a whole step: 1 + 1/3 + 1."""
-
-    def count(method):
-        batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8) % K, torch.arange(8))
-        with FlopCounterMode(display=False) as counter:
-            method.step(networks.build("resnet8", K), batch).loss.backward()
-        return counter.get_total_flops()
-
-    plain = count(CrossEntropy())
-    assert count(Mixup(CrossEntropy(), K)) == plain
-    assert count(AdversarialTraining(CrossEntropy())) / plain == pytest.approx(7 / 3, rel=0.02)
 
 
 @pytest.mark.parametrize("wrap", [lambda method: Mixup(method, 10), AdversarialTraining], ids=["mixup", "adversarial"])

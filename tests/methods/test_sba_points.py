@@ -96,5 +96,5 @@ class TestVirtualPoints:
             list(method.virtual_points(torch.randn(2, 4097), draws(), 2))
 
     def test_of_integers_are_refused(self):
-        with pytest.raises(TypeError, match=r"must be floating-point, not torch\.int64"):
+        with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
             list(make_method(2).virtual_points(torch.ones(2, 3, dtype=torch.int64), draws(), 2))
