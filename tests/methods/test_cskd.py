@@ -15,7 +15,6 @@ from labelreg.data import Batch, Loader, Split, load
 from labelreg.experiments import Experiment, train
 from labelreg.methods import (
     AdaCos,
-    AdversarialTraining,
     ClassWiseSelfDistillation,
     CrossEntropy,
     KnowledgeDistillation,
@@ -77,15 +76,6 @@ class TestTerms:
         assert step.terms.keys() == {"smooth", "class_wise"}
         torch.testing.assert_close(step.terms["smooth"], inner.loss)
 
-    def test_send_no_gradient_to_the_views(self, batch):
-        views = [batch.inputs, batch.partner, batch.source]
-        for view in views:
-            view.requires_grad_()
-        ClassWiseSelfDistillation(sample_weight=1.0).step(make_network(), batch).loss.backward()
-        assert batch.inputs.grad.any()
-        assert batch.partner.grad is None
-        assert batch.source.grad is None
-
     def test_keep_nothing_of_the_views_for_a_gradient(self, batch):
         network, recorded = make_network(), []
         network.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
@@ -107,17 +97,6 @@ class TestTerms:
         assert step.loss.isfinite()
         assert step.loss > 1e3
         assert network.weight.grad.isfinite().all()
-
-    def test_under_autocast(self, batch):
-        network = make_network()
-        with torch.autocast("cpu", torch.bfloat16):
-            step = ClassWiseSelfDistillation(sample_weight=1.0).step(network, batch)
-        step.loss.backward()
-        assert step.logits.dtype == torch.bfloat16
-        assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
-        torch.testing.assert_close(
-            step.loss, ClassWiseSelfDistillation(sample_weight=1.0).step(make_network(), batch).loss, rtol=0.05, atol=0
-        )
 
 
 @pytest.mark.parametrize(
@@ -301,21 +280,6 @@ class TestCombinations:
         expected = train(teacher, device="cpu").network.state_dict()
         torch.testing.assert_close(trained.method.method.teacher.state_dict(), expected, rtol=0, atol=0)
         assert {"loss_hard", "loss_soft", "loss_class_wise"} <= trained.result.history.keys()
-
-    def test_adversarial_training_attacks_the_whole_loss(self, batch):
-        network, spied = make_network(), []
-        method = ClassWiseSelfDistillation(class_weight=5.0)
-        network.register_forward_hook(lambda module, arguments, output: spied.append(arguments[0].detach()))
-        step = AdversarialTraining(method, epsilon=0.1).step(network, batch)
-        step.loss.backward()
-        inputs, partner, copied, partner_again = spied
-        assert torch.equal(partner, batch.partner)
-        assert torch.equal(partner_again, batch.partner)
-
-        shifted = batch.inputs.clone().requires_grad_()
-        moved = Batch(shifted, batch.targets, batch.indices, batch.partner)
-        (gradient,) = torch.autograd.grad(method.step(make_network(), moved).loss, shifted)
-        torch.testing.assert_close(copied, inputs + 0.1 * gradient.sign())
 
 
 class TestErrors:
