@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from labelreg import functional, methods
+from labelreg import losses, methods
 from labelreg.data import Dataset, Loader, Split
 from labelreg.methods import CrossEntropy, KnowledgeRefinery, Method, Step
 from labelreg.training import Diverged, Interrupted, Recipe, Trainer
@@ -451,7 +451,7 @@ class TestNoSynchronisation:
     @pytest.mark.parametrize("method", [name for name in methods.names() if name != "forest_as_regularization"])
     def test_the_reads_of_an_epoch_do_not_grow_with_its_steps(self, method, monkeypatch):
         # what accelerators leave out, and what is drawn on the CPU whatever the device: here every step is augmented
-        monkeypatch.setattr(functional.checks, "_check_range", lambda *arguments: None)
+        monkeypatch.setattr(losses, "_check_range", lambda *arguments: None)
         monkeypatch.setattr(methods.StochasticBatchAugmentation, "augmented_layer", lambda self, step: "")
         assert self.reads_of_an_epoch(method, 4) == self.reads_of_an_epoch(method, 23)
 

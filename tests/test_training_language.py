@@ -8,7 +8,6 @@ import signal
 
 import pytest
 import torch
-from labelreg.functional import nar_targets
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import experiments, methods, networks, observers
@@ -17,6 +16,7 @@ from labelreg.data.language import make_dataset
 from labelreg.experiments import Experiment
 from labelreg.methods import CrossEntropy, LabelSmoothing
 from labelreg.metrics import recall_at_1
+from labelreg.methods.nar import nar_targets
 from labelreg.results import Result
 from labelreg.training import Interrupted, Recipe, Trainer
 

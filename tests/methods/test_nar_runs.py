@@ -302,16 +302,3 @@ class TestSnapshots:
         other.prepare(lambda network, inner: fit(inner, digits, network, epochs=3))
         assert len(one.snapshots) == 3
         assert equal(one, other)
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"lam": -0.1}, "lam is a weight"),
-            ({"alpha": 1.0}, "alpha is a weight"),
-            ({"interval": 0}, "interval is a number of epochs, at least 1, not 0"),
-            ({"direction": "post"}, "direction must be 'pre' or 'pos', not 'post'"),
-        ],
-    )
-    def test_refuses_what_is_no_snapshot_regularization(self, options, message):
-        with pytest.raises(ValueError, match=message):
-            SnapshotRegularization(make_network(1), **options)

@@ -101,8 +101,3 @@ class TestBatchAugmentation:
         )
         fitted(lambda: BatchAugmentation(CrossEntropy(), 3), 1, network)
         assert rows == [24, 24, 12]
-
-    @pytest.mark.parametrize("copies", [0, -1])
-    def test_refuses_no_copies(self, copies):
-        with pytest.raises(ValueError, match=f"copies must be at least 1, not {copies}"):
-            BatchAugmentation(CrossEntropy(), copies)
