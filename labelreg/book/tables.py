@@ -123,7 +123,7 @@ def recorded_against_baseline(
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs: the mean ``value`` of the metric over seeds and its ``deviation``; the
+        One row per method that has runs, with the mean ``value`` of the metric over seeds and its ``deviation``; the
         ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
         are none; the mean at the ``best`` epoch on the test set, and at the one ``chosen`` on the validation split,
         NaN where there is none; ``ece`` in percent, ``nll`` in nats; the number of ``seeds`` and ``minutes`` per run.
