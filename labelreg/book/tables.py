@@ -178,7 +178,8 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     for row in item.rows:
         if row.method not in table.index:
             shown.loc[row.method, heading] = _folded(command(row.experiment.at(profile), PROFILES["fast"].seeds))
-    return _aligned(shown.loc[[row.method for row in item.rows]].fillna(""), "left")
+    shown = shown.loc[[row.method for row in item.rows]].rename_axis(None)
+    return _aligned(shown.fillna(""), "left")
 
 
 def _plus_minus(
