@@ -166,7 +166,7 @@ class Experiment(Recipe):
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
-            if cause in changes and changes[cause] != settings[cause]:
+            if cause in changes and changes[cause] != getattr(self, cause):
                 for name in follows:
                     settings.pop(name, None)
         return type(self)(**settings | changes)
@@ -235,11 +235,11 @@ class Experiment(Recipe):
         """
         if count:
             self.but(seed=self.seed + count - 1)  # the others lie between
-        return [self._shifted(offset) for offset in range(count)]
-
-    def _shifted(self, offset: int) -> Self:
-        teacher = self.teacher and self.teacher._shifted(offset)
-        return self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+        teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
+        return [
+            self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+            for offset, teacher in enumerate(teachers)
+        ]
 
 
 # what starts over where a setting changes

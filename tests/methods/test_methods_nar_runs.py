@@ -13,7 +13,8 @@ from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
 from labelreg.methods.nar import Trajectory
-from labelreg.training import Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 K = 5
 
@@ -306,10 +307,10 @@ class TestSnapshots:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"lam": -0.1}, "lam is a weight"),
-            ({"alpha": 1.0}, "alpha is a weight"),
-            ({"interval": 0}, "interval is a number of epochs, at least 1, not 0"),
-            ({"direction": "post"}, "direction must be 'pre' or 'pos', not 'post'"),
+            ({"lam": -0.1}, "lam should be greater than or equal to 0, got -0.1"),
+            ({"alpha": 1.0}, "alpha should be less than 1, got 1.0"),
+            ({"interval": 0}, "interval should be greater than 0, got 0"),
+            ({"direction": "post"}, "direction should be 'pre' or 'pos', got 'post'"),
         ],
     )
     def test_refuses_what_is_no_snapshot_regularization(self, options, message):
