@@ -13,7 +13,8 @@ from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
 from labelreg.methods.nar import Trajectory
-from labelreg.training import Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 K = 5
 
