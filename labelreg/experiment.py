@@ -166,7 +166,7 @@ class Experiment(Recipe):
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
-            if cause in changes and changes[cause] != settings[cause]:
+            if cause in changes and changes[cause] != getattr(self, cause):
                 for name in follows:
                     settings.pop(name, None)
         return type(self)(**settings | changes)
