@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -43,9 +42,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             settings.setdefault(group, {})[member] = _value(text)
         else:
             # none is the name of an augmentation too
-            value = None if _DEFAULTS[name] is None and text.lower() == "none" else _value(text)
-            is_list = isinstance(_DEFAULTS[name], tuple)
-            settings[name] = (value,) if is_list and not isinstance(value, tuple) else value
+            settings[name] = None if _DEFAULTS[name] is None and text.lower() == "none" else _value(text)
     if teacher:
         settings["teacher"] = parse(teacher)
     return settings
@@ -58,9 +55,7 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             # a teacher with no setting of its own has to be named all the same
             yield from render(value or {"method": _DEFAULTS["method"]}, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
-            # the comma that makes one value a list can be left out where only a list can stand
-            comma = "," if len(value) == 1 and name not in _DEFAULTS else ""
-            yield f"{prefix}{name}={','.join(map(str, value))}{comma}" if value else f"{prefix}{name}=()"
+            yield f"{prefix}{name}={','.join(map(str, value)) or '()'}"
         else:
             yield f"{prefix}{name}={value}"
 
@@ -71,13 +66,14 @@ def command(experiment: Experiment, seeds: int = 1) -> str:
 
 
 def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "()": ()}
     if "," in text:
         return tuple(_value(part) for part in text.split(",") if part)
+    words = {"true": True, "false": False, "()": ()}
     if text.lower() in words:
         return words[text.lower()]
-    try:
-        number = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-    return number if isinstance(number, int | float) else text
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -122,28 +122,6 @@ def status() -> None:
     typer.echo(f"{len(store)} recorded runs in {paths.results_root()}")
 
 
-@app.command(name="throughput")
-def show_throughput(
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Settings of the experiment, as for run.")
-    ] = None,
-    profile: _Profile = "fast",
-    steps: Annotated[int, typer.Option(min=1, help="How many training steps to time.")] = 50,
-    device: _Device = "auto",
-) -> None:
-    """Measure how many samples per second an experiment trains on, beside a bare loop of cross-entropy."""
-    experiment = _experiment(profile, settings)
-    from labelreg.costs import throughput
-    from labelreg.results import provenance
-    from labelreg.running import resolve_device
-
-    measured = throughput(experiment, steps=steps, device=device)
-    for loop, speed in measured.items():
-        typer.echo(f"{loop:9}{speed:10,.0f} samples/s")
-    name = provenance(resolve_device(device))["device"]
-    typer.echo(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {name}")
-
-
 @app.command(name="data")
 def show_data(
     name: Annotated[str, typer.Argument(help="A data set; without one, say where data is looked for.")] = "",

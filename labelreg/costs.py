@@ -1,19 +1,16 @@
-"""The cost of training: counted floating-point operations, which do not depend on the machine, and samples per second.
+"""The cost of training in counted floating-point operations, which, unlike time, do not depend on the machine.
 
-Counted are matrix products and convolutions, which make up nearly all operations.
+Counted are matrix products and convolutions, which make up nearly all of it.
 """
 
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Iterable
-from itertools import chain, count, islice
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
@@ -23,10 +20,8 @@ from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.networks import inject
 from labelreg.options import Options
-from labelreg.training import Trainer
 
 COUNTED_STEPS = 4
-WARM_UP = 5  # steps that are not timed: kernels are chosen and memory is allocated in them
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
@@ -113,62 +108,3 @@ def training_operations(experiment: Experiment) -> float:
     samples = sum(len(batch.targets) for batch in batches)
     per_epoch = trainer.method.copies * len(trainer.loader.split)
     return experiment.epochs * per_epoch * counter.get_total_flops() / samples
-
-
-def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto") -> dict[str, float]:
-    """Measure the samples per second of an experiment's training, and of the bare loop that bounds it.
-
-    Args:
-        experiment: what to train, on images or digits; nothing is recorded.
-        steps: how many to time.
-        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
-
-    Returns:
-        ``training``: batches are drawn, augmented and trained on with the experiment's method. ``bare``: forward,
-        backward and update of cross-entropy, repeated on one batch.
-
-    Raises:
-        ValueError: what :func:`labelreg.running.run` raises, or a text, whose batches are no samples.
-    """
-    # long enough for the schedule to last
-    trainer = prepare_training(experiment.but(epochs=max(experiment.epochs, WARM_UP + steps)), device)
-    if trainer.dataset.task != "classification":
-        raise ValueError(f"throughput is measured on samples of classes, and {experiment.dataset} is a text")
-    trainer.network.train()
-    trainer.method.train()
-    batches = chain.from_iterable(trainer.loader.epoch(epoch) for epoch in count())
-    ready = next(iter(trainer.loader.epoch(0)))
-    return {
-        "training": _samples_per_second(trainer.step, islice(batches, WARM_UP + steps), trainer.device),
-        "bare": _samples_per_second(_bare_step(trainer), (ready for _ in range(WARM_UP + steps)), trainer.device),
-    }
-
-
-def _bare_step(trainer: Trainer) -> Callable[[Batch], None]:
-    optimizer = torch.optim.SGD(trainer.network.parameters(), 1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
-
-    def step(batch: Batch) -> None:
-        with trainer.autocast():
-            loss = functional.cross_entropy(trainer.network(batch.inputs), batch.targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return step
-
-
-def _samples_per_second(step: Callable[[Batch], object], batches: Iterable[Batch], device: torch.device) -> float:
-    samples, began = 0, 0.0
-    for position, batch in enumerate(batches):
-        if position == WARM_UP:
-            _synchronize(device)
-            samples, began = 0, time.perf_counter()
-        step(batch)
-        samples += len(batch.targets)
-    _synchronize(device)
-    return samples / (time.perf_counter() - began)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

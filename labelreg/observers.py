@@ -1,6 +1,6 @@
 """What can be watched in training, beyond the metrics: small functions of a trainer, called after every epoch.
 
-The costly ones among them are called after the last epoch alone.
+The costly ones are called after the last epoch only.
 """
 
 from __future__ import annotations
@@ -35,35 +35,33 @@ NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
 
 
-def at_end(observer: Observer) -> Observer:
-    """Mark an observer to be called after the last epoch only."""
-    observer.at_end = True
-    return observer
+OBSERVERS: dict[str, Observer] = {}
 
 
-def checked_by(check: Callable[[Trainer], None]) -> Callable[[Observer], Observer]:
-    """Give an observer what is to be called before training, to refuse what it could not look at."""
+def observer(check: Callable[[Trainer], None] | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
+    """Register an observer under its function's name.
 
-    def mark(observer: Observer) -> Observer:
-        observer.check = check
-        return observer
+    Args:
+        check: called before training, to refuse what the observer does not apply to.
+        at_end: call it after the last epoch only.
+    """
 
-    return mark
+    def register(function: Observer) -> Observer:
+        function.at_end = at_end
+        if check is not None:
+            function.check = check
+        OBSERVERS[function.__name__] = function
+        return function
 
-
-def _learns_residual_labels(trainer: Trainer) -> None:
-    if not hasattr(trainer.method, "residual_labels"):
-        raise ValueError(f"{_name(trainer)} learns no residual labels that could be observed")
-
-
-def _disturbs_labels(trainer: Trainer) -> None:
-    if not hasattr(trainer.method, "labels"):
-        raise ValueError(f"{_name(trainer)} disturbs no labels that could be observed")
+    return register
 
 
-def _takes_votes(trainer: Trainer) -> None:
-    if not hasattr(trainer.method, "vote_logits"):
-        raise ValueError(f"{_name(trainer)} takes no vote that could be observed")
+def _method_has(attribute: str, otherwise: str) -> Callable[[Trainer], None]:
+    def check(trainer: Trainer) -> None:
+        if not hasattr(trainer.method, attribute):
+            raise ValueError(f"{type(trainer.method).__name__} {otherwise} that could be observed")
+
+    return check
 
 
 def _looks_at_images(trainer: Trainer) -> None:
@@ -75,13 +73,14 @@ def _looks_at_images(trainer: Trainer) -> None:
 def _can_be_attacked(trainer: Trainer) -> None:
     _looks_at_images(trainer)
     if getattr(trainer.method, "vote", False):
-        raise ValueError(f"an attack follows the gradient of the prediction, and the vote of {_name(trainer)} has none")
+        name = type(trainer.method).__name__
+        raise ValueError(f"an attack follows the gradient of the prediction, and the vote of {name} has none")
 
 
-def _name(trainer: Trainer) -> str:
-    return type(trainer.method).__name__
+_learns_residual_labels = _method_has("residual_labels", "learns no residual labels")
 
 
+@observer()
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
     """Soft and residual label of every class: the class means of what the network predicts (KR figure 2).
 
@@ -97,13 +96,13 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-@checked_by(_learns_residual_labels)
+@observer(_learns_residual_labels)
 def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
     """The learned residual labels (K, K), zeros on the diagonal (ALR figure 3)."""
     return {"residual_labels": trainer.method.residual_labels()}
 
 
-@checked_by(_learns_residual_labels)
+@observer(_learns_residual_labels)
 def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
     logits, targets = _train_logits(trainer)
@@ -111,7 +110,7 @@ def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     return {"residual_divergence": js_divergence(residual_probabilities(logits, targets), learned)}
 
 
-@checked_by(_disturbs_labels)
+@observer(_method_has("labels", "disturbs no labels"))
 def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     """Labels that the method disturbs, as they stand after the epoch (NaR figure 1 and eq. 4).
 
@@ -131,6 +130,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
+@observer()
 def reliability(trainer: Trainer) -> dict[str, Tensor]:
     """Accuracy by confidence on the test split, in the 20 bins of the expected calibration error.
 
@@ -148,7 +148,7 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-@at_end
+@observer(at_end=True)
 def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
 
@@ -175,8 +175,7 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in seen.items()}
 
 
-@at_end
-@checked_by(_can_be_attacked)
+@observer(_can_be_attacked, at_end=True)
 def robustness(trainer: Trainer) -> dict[str, Tensor]:
     """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
 
@@ -207,6 +206,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
     return {"noisy_error": noisy, "fgsm_error": attacked}
 
 
+@observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
     """How the penultimate features of the test split lie, scalars (CS-KD section 3.3).
 
@@ -223,7 +223,7 @@ def embedding(trainer: Trainer) -> dict[str, Tensor]:
     }
 
 
-@checked_by(_takes_votes)
+@observer(_method_has("vote_logits", "takes no vote"))
 def vote(trainer: Trainer) -> dict[str, Tensor]:
     """The error of the majority vote on the test split, beside that of the plain prediction (SBA section 3.4).
 
@@ -236,8 +236,7 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
     return {"vote_error": torch.tensor(top_k_error(logits, targets))}
 
 
-@at_end
-@checked_by(_looks_at_images)
+@observer(_looks_at_images, at_end=True)
 def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     """How well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
 
@@ -268,20 +267,3 @@ def _first_samples(trainer: Trainer) -> Split:
 
 def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
     return trainer.predict(_first_samples(trainer))
-
-
-OBSERVERS: dict[str, Observer] = {
-    observer.__name__: observer
-    for observer in (
-        class_distributions,
-        residual_labels,
-        residual_divergence,
-        disturbed_labels,
-        reliability,
-        temperature_scaling,
-        robustness,
-        embedding,
-        vote,
-        noise_detection,
-    )
-}

@@ -47,12 +47,7 @@ SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
 
 @dataclass(frozen=True)
 class Trained:
-    """A result together with what it was measured with.
-
-    Attributes:
-        result: the outcome.
-        trainer: the trainer, with the network at the end of training.
-    """
+    """A result, and the trainer at the end of training, with network, method and data set on its device."""
 
     result: Result
     trainer: Trainer
@@ -69,19 +64,15 @@ class Trained:
 
     @property
     def dataset(self) -> Dataset:
-        """The data set, on the device of the network."""
+        """The data set that was trained on."""
         return self.trainer.dataset
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
-        """Predict a split in evaluation mode.
+        """Return the method's logits (N, K), the network's penultimate features (N, D) and the targets (N,) of a split.
 
         Args:
-            split: of this data set or another one whose inputs have the same shape and units; it is normalised by the
-                mean and standard deviation of the training data.
-
-        Returns:
-            The logits (N, K) by which the method is judged and the penultimate features (N, D) of the network, both
-            float32, and the targets (N,); all on the CPU.
+            split: of this data set or one with inputs of the same shape and units; it is normalised like the training
+                data.
         """
         split = split.to(self.trainer.device)
         logits, targets = self.trainer.predict(split)
@@ -137,11 +128,9 @@ def train(
 
     Args:
         experiment: what to train.
-        device: see :func:`run`.
-        progress: see :func:`run`.
-        shared: what runs have in common that differ in nothing but their method's ``shareable_options``: the same
-            dictionary, empty at first, for all of them.
-        stop: see :func:`run`.
+        device, progress, stop: see :func:`run`.
+        shared: one dictionary, empty at first, for runs that differ in nothing but their method's
+            ``shareable_options``; see :meth:`labelreg.methods.Method.share`.
 
     Raises:
         ValueError: see :func:`run`.
@@ -163,18 +152,10 @@ def trained(
 ) -> Trained:
     """Return the result of :func:`run` with the network, from its stored weights; where there are none, train again.
 
-    Weights stay on the machine that trained. A result from another machine comes without: the network is then trained
-    anew, and may differ in the last digits from the one that the result is of.
+    Weights stay on the machine that trained. A network that is trained again for a result from another machine may
+    differ from the original in the last digits.
 
-    Args:
-        experiment: what to run.
-        results: see :func:`run`.
-        device: see :func:`run`.
-        progress: see :func:`run`.
-        stop: see :func:`run`.
-
-    Raises:
-        ValueError: see :func:`run`.
+    Args and errors are those of :func:`run`.
     """
     store = Store(results)
     with _at_work(experiment, store) as folder:
@@ -284,7 +265,7 @@ def _progress_line(experiment: Experiment, row: dict[str, float]) -> str:
 
 
 class Runtimes:
-    """Estimates of how long runs take, from recorded runs on the same kind of device.
+    """Expected durations of runs: the median of those recorded with the same network on the same kind of device.
 
     Args:
         results: recorded runs.
@@ -292,32 +273,23 @@ class Runtimes:
     """
 
     def __init__(self, results: Iterable[Result], device: torch.device):
-        self._device = provenance(device)["device"]
-        self._rates: dict[tuple[str, ...], list[float]] = {}
+        here = provenance(device)["device"]
+        self._per_epoch: dict[tuple[str, ...], list[float]] = {}
         for result in results:
-            self.add(result)
-
-    def add(self, result: Result) -> None:
-        """Take a run into account, if it was made on such a device."""
-        seconds, made_on = (result.provenance.get(name) for name in ("seconds", "device"))
-        if made_on == self._device and isinstance(seconds, int | float):
-            for kind in self._kinds(result.experiment):
-                self._rates.setdefault(kind, []).append(seconds / self._samples(result.experiment))
+            seconds, where = result.provenance.get("seconds"), result.provenance.get("device")
+            if where == here and isinstance(seconds, int | float):
+                for kind in _kinds(result.experiment):
+                    self._per_epoch.setdefault(kind, []).append(seconds / result.experiment.epochs)
 
     def seconds(self, experiment: Experiment) -> float:
-        """Return the expected duration: at the median speed of the same method, else of the same network, else NaN."""
-        rates = next((self._rates[kind] for kind in self._kinds(experiment) if kind in self._rates), [math.nan])
-        return statistics.median(rates) * self._samples(experiment)
+        """Return the expected duration of a run: from runs of the same method where there are any; NaN without any."""
+        known = next((self._per_epoch[kind] for kind in _kinds(experiment) if kind in self._per_epoch), [math.nan])
+        return experiment.epochs * statistics.median(known)
 
-    @staticmethod
-    def _kinds(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
-        network = (experiment.dataset, experiment.network)
-        return (*network, experiment.method), network
 
-    @staticmethod
-    def _samples(experiment: Experiment) -> float:
-        """Epochs times samples, in units of the whole data set, or of one sample where there is a subset."""
-        return experiment.epochs * (1 - experiment.holdout) * (experiment.subset or 1)
+def _kinds(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
+    network = (experiment.dataset, str(experiment.subset), experiment.network)
+    return (*network, experiment.method), network
 
 
 def run_all(
@@ -361,8 +333,7 @@ def run_all(
         raise ValueError(f"jobs is a number of processes, 0 for as many as there are cores, not {jobs}")
     target = resolve_device(device)
     todo = list(dict.fromkeys(experiments))
-    store = Store(results)
-    known = list(store) if record and todo else []
+    known = list(Store(results)) if record else []
     recorded, runtimes = Recorded(known), Runtimes(known, target)
     finished = {each: found for each in todo if record and (found := recorded.find(each))}
     # what is recorded may be resumed, and then the runs that it shares something with are gone
@@ -415,15 +386,9 @@ def run_all(
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Whether runs should stop: a function for processes that are told by nothing but the clock and a file.
+    """Whether runs should stop: known to every process by the clock, a file, and the process that waits for them."""
 
-    Attributes:
-        deadline: seconds since the epoch.
-        flag: file that is made to request a stop.
-        parent: process that waits for the runs.
-    """
-
-    deadline: float
+    deadline: float  # seconds since the epoch
     flag: Path
     parent: int
 

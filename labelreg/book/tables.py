@@ -13,8 +13,9 @@ from pandas.io.formats.style import Styler
 from labelreg.assignments import command
 from labelreg.experiment import PROFILES
 from labelreg.names import unknown
-from labelreg.papers import Item, Row, compare
-from labelreg.papers.measures import measured, paired
+from labelreg.papers import Item, Row
+from labelreg.reports import compare
+from labelreg.reports.measures import measured, paired
 from labelreg.results import Result, Store, paired_difference
 
 
@@ -87,7 +88,7 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     Args:
         paper: key of a paper.
         item: name of one of its tables.
-        store: see :func:`labelreg.papers.compare`.
+        store: see :func:`labelreg.reports.compare`.
     """
     cells = compare(paper, item, store)
     done, compared = cells.seeds > 0, cells.difference.notna()
@@ -117,7 +118,7 @@ def recorded_against_baseline(
     """Compare recorded runs with those of a baseline on the seeds that both have, at the last epoch.
 
     Args:
-        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.papers.recorded_runs`.
+        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.reports.recorded_runs`.
         baseline: the method of one of the rows.
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
