@@ -54,7 +54,9 @@ class TestNames:
         )
         script = "from labelreg import methods; print(methods.complete_options('new_idea', {}), methods.NewIdea)"
         printed = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True)
-        assert printed.stdout.split("\n")[0] == "{'strength': 2.0} <class 'labelreg.methods.new.NewIdea'>", printed.stderr
+        assert printed.stdout.split("\n")[0] == "{'strength': 2.0} <class 'labelreg.methods.new.NewIdea'>", (
+            printed.stderr
+        )
 
     def test_are_imported_without_what_is_slow(self):
         script = "import sys, labelreg.methods; print(*{'sklearn', 'scipy', 'pandas', 'matplotlib'} & set(sys.modules))"
@@ -89,7 +91,14 @@ class TestFacts:
         assert len(rows) == 17
         assert rows["KR-LS"] == "knowledge_refinery"
         on_text = {methods.find(name).title for name in methods.names() if methods.find(name).on_text}
-        assert on_text == {"cross entropy", "label smoothing", "confidence penalty", "NaR", "born again", "DisturbLabel"}
+        assert on_text == {
+            "cross entropy",
+            "label smoothing",
+            "confidence penalty",
+            "NaR",
+            "born again",
+            "DisturbLabel",
+        }
 
 
 class TestCompleteOptions:

@@ -109,9 +109,7 @@ class TestBenchmark:
 
     VARIED = {"method": "cross_entropy", "options": {}, "teacher": None, "auxiliary_options": {}}  # noqa: RUF012
     ROWS = {  # noqa: RUF012
-        label: (name, options)
-        for name in methods.names()
-        for label, options in methods.find(name).benchmark.items()
+        label: (name, options) for name in methods.names() for label, options in methods.find(name).benchmark.items()
     }
 
     @pytest.mark.parametrize("name", ["resnet8", "resnet18", "resnet32", "plaincnn6"])
