@@ -11,24 +11,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from labelreg.networks import build, count_parameters
+from labelreg.networks import build, count_parameters, names
 from labelreg.networks.preresnet import PreActBlock, PreActBottleneck
 from labelreg.networks.resnet import BasicBlock, PaddedShortcut, ProjectedShortcut
 
-SMALLEST = {
-    **dict.fromkeys(["resnet8", "resnet10", "resnet18", "resnet20", "resnet32", "resnet44"], 1),
-    **dict.fromkeys(["preresnet110", "preact_resnet18", "wrn28_10"], 1),
-    "plaincnn6": 8,
-    "densenet121": 8,
-    "vgg16": 16,
-    "alexnet": 13,
-    "imagenet_resnet10": 1,
-    "imagenet_resnet18": 1,
-    "imagenet_densenet121": 29,
-    "imagenet_vgg16": 32,
-    "imagenet_alexnet": 63,
-}
-CIFAR = [name for name in SMALLEST if not name.startswith("imagenet_")]
+SMALLEST = {"plaincnn6": 8, "densenet121": 8, "vgg16": 16, "alexnet": 13}
+SMALLEST |= {"imagenet_densenet121": 29, "imagenet_vgg16": 32, "imagenet_alexnet": 63}
+CIFAR = [name for name in names() if not name.startswith("imagenet_") and name not in ("mlp", "lstm")]
 FAMILIES = ["plaincnn6", "resnet8", "resnet18", "preact_resnet18", "wrn28_10", "densenet121", "vgg16", "alexnet"]
 
 
@@ -40,7 +29,7 @@ def on_meta(name, *arguments, **options):
 
 
 def image_size(name):
-    return max(SMALLEST[name], 8)
+    return max(SMALLEST.get(name, 1), 8)
 
 
 # Parameter counts ----------------------------------------------------------------------------------------------------
@@ -145,14 +134,14 @@ def test_wide_resnet_counts_its_shortcuts_among_the_28():
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64)])
 def test_cifar_networks_take_other_sizes(name, shape):
-    if shape[1] < SMALLEST[name]:
+    if shape[1] < SMALLEST.get(name, 1):
         with pytest.raises(ValueError, match=f"at least {SMALLEST[name]} pixels"):
             on_meta(name, 10, shape)
     else:
         assert on_meta(name, 10, shape)(torch.empty(2, *shape, device="meta")).shape == (2, 10)
 
 
-@pytest.mark.parametrize(("name", "smallest"), [item for item in SMALLEST.items() if item[1] > 1])
+@pytest.mark.parametrize(("name", "smallest"), SMALLEST.items())
 def test_the_smallest_size_is_the_smallest(name, smallest):
     network = on_meta(name, 10, (3, smallest, smallest)).eval()
     assert network(torch.empty(2, 3, smallest, smallest, device="meta")).shape == (2, 10)
