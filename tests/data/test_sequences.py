@@ -53,7 +53,7 @@ def test_an_epoch_can_be_begun_in_its_midst_and_is_always_the_same():
     whole = [batch.inputs.tolist() for batch in loader.epoch(0)]
     for start in range(len(loader) + 1):
         assert [batch.inputs.tolist() for batch in loader.epoch(3, start)] == whole[start:]
-    with pytest.raises(ValueError, match="start=6 is no position in an epoch of 5 batches"):
+    with pytest.raises(ValueError, match="start=6 is not a position in an epoch of 5 batches"):
         loader.epoch(0, start=6)
 
 

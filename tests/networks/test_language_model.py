@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, classifier, count_parameters, features, reset_state
+from labelreg.networks import build, count_parameters, features, reset_state
 
 V, H, T, B = 7, 5, 6, 3
 WORDS = torch.randint(V, (4 * T, B), generator=torch.Generator().manual_seed(0))
@@ -183,9 +183,8 @@ class TestBuild:
         assert -init_range <= values.min() < -0.99 * init_range
         assert values.std().item() == pytest.approx(init_range / 3**0.5, rel=0.02)
 
-    def test_has_a_classifier_and_features(self):
+    def test_has_features(self):
         network = make_network()
-        assert classifier(network) is network.classifier
         logits, penultimate = features(network, WORDS)
         assert penultimate.shape == (4 * T * B, H)
         torch.testing.assert_close(logits, network.classifier(penultimate))
