@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelreg.data import Dataset, Split, balanced_subset, data_root, hold_out, load, redraw_labels
+from labelreg.data import dataset as module
 
 labels_of_classes = st.integers(1, 6).flatmap(
     lambda classes: st.tuples(st.just(classes), st.lists(st.integers(0, classes - 1), min_size=2, max_size=60))
@@ -87,11 +88,19 @@ class TestStatistics:
         for value in torch.linspace(0.1, 1, 20):
             assert dataset_of(value.expand(3001, 1)).std.item() == pytest.approx(0, abs=1e-7)
 
-    def test_no_float_copy_of_the_inputs_is_made(self):
+    @pytest.mark.parametrize("samples", [2, 1024])
+    def test_no_float_copy_of_the_inputs_is_made(self, samples, monkeypatch):
         inputs = images(5000)
+        monkeypatch.setattr(module, "MOMENTS_CHUNK", samples * inputs[0].numel())
         with LargestFloat() as largest:
-            _ = dataset_of(inputs).mean
-        assert 0 < largest.numel <= 1024 * inputs[0].numel()
+            mean = dataset_of(inputs).mean
+        assert largest.numel == samples * inputs[0].numel()
+        np.testing.assert_allclose(mean, inputs.double().mean((0, 2, 3)), rtol=1e-6)
+
+    def test_of_very_many_are_those_of_evenly_spaced_ones(self, monkeypatch):
+        inputs = images(20)
+        monkeypatch.setattr(module, "MOMENTS_BYTES", inputs.nbytes // 4)
+        np.testing.assert_allclose(dataset_of(inputs).mean, inputs[::4].double().mean((0, 2, 3)), rtol=1e-6)
 
     def test_are_computed_once(self):
         dataset = dataset_of(images(10))

@@ -92,15 +92,13 @@ def test_plaincnn_splits_its_parameters_as_its_docstring_says():
 
 @pytest.mark.parametrize(
     ("name", "hidden", "expected"),
-    [("alexnet", (), 2_472_266), ("vgg16", (), 14_724_042), ("mlp", (), 650), ("mlp", (50, 20), 3250 + 1020 + 210)],
+    [
+        *(("alexnet", (), 2_472_266), ("vgg16", (), 14_724_042), ("mlp", (), 650)),
+        *(("mlp", (50, 20), 3250 + 1020 + 210), ("mlp", (256, 256), 64 * 256 + 256 + 256 * 256 + 256 + 2570)),
+    ],
 )
 def test_hidden_layers_are_an_option(name, hidden, expected):
     assert count_parameters(on_meta(name, 10, hidden=hidden)) == expected
-
-
-def test_mlp_by_default_is_64_256_256_10():
-    linears = [module for module in build("mlp", 10).modules() if isinstance(module, nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in linears] == [(64, 256), (256, 256), (256, 10)]
 
 
 # Depth ---------------------------------------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class TestOptions:
     def test_are_the_builders_own_with_their_defaults(self):
         defaults = {name: option.default for name, option in options("vgg16").items()}
         assert defaults == complete_options("vgg16", {}) == {"batch_norm": True, "hidden": (512, 512), "dropout": 0.5}
+        assert complete_options("mlp", {}) == {"hidden": (256, 256)}
         assert options("resnet8") == complete_options("imagenet_resnet18", {}) == {}
 
     @pytest.mark.parametrize(
