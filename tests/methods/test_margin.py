@@ -15,8 +15,8 @@ from torch.nn.functional import cosine_similarity, cross_entropy
 from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
-from labelreg.metrics import expected_calibration_error, top_k_error
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
+from labelreg.metrics import expected_calibration_error, top_k_error
 from labelreg.training import Recipe, Trainer
 
 B, D, K = 13, 4, 5
