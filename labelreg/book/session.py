@@ -22,7 +22,7 @@ from labelreg.experiment import PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.options import explain, options_model
 from labelreg.results import Result, provenance
-from labelreg.run import Trained, resolve_device, run_all, train, trained
+from labelreg.running import Trained, resolve_device, run_all, train, trained
 
 COMMON = ("profile", "dataset", "network", "subset", "epochs", "seeds", "jobs", "device")
 _INJECTED = "# Parameters\n"  # how papermill begins the cell in which it sets parameters

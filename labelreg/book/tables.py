@@ -13,8 +13,9 @@ from pandas.io.formats.style import Styler
 from labelreg.assignments import command
 from labelreg.experiment import PROFILES
 from labelreg.names import unknown
-from labelreg.papers import Item, Row, compare
-from labelreg.papers.measures import measured, paired
+from labelreg.papers import Item, Row
+from labelreg.reports import compare
+from labelreg.reports.measures import measured, paired
 from labelreg.results import Result, Store, paired_difference
 
 
@@ -87,7 +88,7 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     Args:
         paper: key of a paper.
         item: name of one of its tables.
-        store: see :func:`labelreg.papers.compare`.
+        store: see :func:`labelreg.reports.compare`.
     """
     cells = compare(paper, item, store)
     done, compared = cells.seeds > 0, cells.difference.notna()
@@ -117,12 +118,12 @@ def recorded_against_baseline(
     """Compare recorded runs with those of a baseline on the seeds that both have, at the last epoch.
 
     Args:
-        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.papers.recorded_runs`.
+        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.reports.recorded_runs`.
         baseline: the method of one of the rows.
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs: the mean ``value`` of the metric over seeds and its ``deviation``; the
+        One row per method that has runs, with the mean ``value`` of the metric over seeds and its ``deviation``; the
         ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
         are none; the mean at the ``best`` epoch on the test set, and at the one ``chosen`` on the validation split,
         NaN where there is none; ``ece`` in percent, ``nll`` in nats; the number of ``seeds`` and ``minutes`` per run.
@@ -177,7 +178,8 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     for row in item.rows:
         if row.method not in table.index:
             shown.loc[row.method, heading] = _folded(command(row.experiment.at(profile), PROFILES["fast"].seeds))
-    return _aligned(shown.loc[[row.method for row in item.rows]].fillna(""), "left")
+    shown = shown.loc[[row.method for row in item.rows]].rename_axis(None)
+    return _aligned(shown.fillna(""), "left")
 
 
 def _plus_minus(

@@ -2,14 +2,13 @@
 
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from labelreg.data.archives import Files
 from labelreg.data.dataset import Dataset
-from labelreg.data.photographs import Collection, Listing, Original, list_by_folder, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, load_photographs
 from labelreg.data.registry import register
 
 
@@ -109,9 +108,8 @@ STANFORD_DOGS = Collection(
 
 def _list_mit67(files: Mapping[str, Files]) -> Listing:
     lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
-    names = {split: map(str.strip, files[file].text(file)) for split, file in lists.items()}
-    listing = list_by_folder(names, top="Images/")
-    return replace(listing, classes=tuple(folder.replace("_", " ") for folder in listing.classes))
+    names = {split: [name.strip() for name in files[file].text(file)] for split, file in lists.items()}
+    return Listing.by_folder(names, prefix="Images/")
 
 
 MIT67_URL = "https://web.mit.edu/torralba/www"

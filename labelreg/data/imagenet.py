@@ -6,7 +6,7 @@ from pathlib import Path
 from labelreg.data.archives import Files
 from labelreg.data.dataset import Dataset
 from labelreg.data.framing import Framing
-from labelreg.data.photographs import Collection, Listing, Original, list_by_folder, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, load_photographs
 from labelreg.data.registry import register
 
 
@@ -63,11 +63,9 @@ TINYIMAGENET = Collection(
 
 
 def _list_imagenet(files: Mapping[str, Files]) -> Listing:
-    """Each split has one folder per class."""
     folders = {"train": files["train"], "test": files["val"]}
-    return list_by_folder(
-        {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
-    )
+    names = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
+    return Listing.by_folder(names)
 
 
 IMAGENET = Collection(

@@ -108,7 +108,7 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is cut short, or no zip file")
+                raise ValueError("it is cut short or not a zip file")
             archive = np.load(file)
             missing = layout.keys() - archive.keys()
             arrays = {key: archive[key] for key in layout.keys() - missing}

@@ -1,6 +1,6 @@
 """Batches of a split: shuffled, augmented, normalised, and determined by the seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 
@@ -105,8 +105,7 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of one epoch, which is numbered from 0, from position ``start`` on."""
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        check_start(start, self)
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)
@@ -147,7 +146,7 @@ class Loader:
 
 
 class Normalisation:
-    """(inputs - mean) / std per channel, in float32, for inputs like those given: in shape, memory format and device."""
+    """(inputs - mean) / std per channel, in float32, for inputs of the shape, memory format and device of these."""
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
         for name, value in (("mean", mean), ("std", std)):
@@ -179,6 +178,12 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
     parts = (slice(first, first + batch_size) for first in range(0, len(split), batch_size))
     rows = ((split.select(part), indices[part]) for part in parts)
     return (Batch(normalise(samples.clean()), samples.targets, positions) for samples, positions in rows)
+
+
+def check_start(start: int, loader: Sized) -> None:
+    """Check the position of the first batch of an epoch."""
+    if not 0 <= start <= len(loader):
+        raise ValueError(f"start={start} is not a position in an epoch of {len(loader)} batches")
 
 
 def _check_batching(split: Split, batch_size: int) -> None:

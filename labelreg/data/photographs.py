@@ -51,14 +51,16 @@ class Listing:
     samples: Mapping[str, list[tuple[str, int]]]
     classes: tuple[str, ...]
 
-
-def list_by_folder(files: Mapping[str, Iterable[str]], top: str = "") -> Listing:
-    """List the files of each split, in the folder ``top``, where each class has one folder; classes are sorted."""
-    folders = {split: [(name, name.partition("/")[0]) for name in names] for split, names in files.items()}
-    classes = sorted({folder for pairs in folders.values() for _, folder in pairs})
-    index = {folder: position for position, folder in enumerate(classes)}
-    samples = {split: [(top + name, index[folder]) for name, folder in pairs] for split, pairs in folders.items()}
-    return Listing(samples, tuple(classes))
+    @classmethod
+    def by_folder(cls, names: Mapping[str, Iterable[str]], prefix: str = "") -> "Listing":
+        """List files, per split, whose classes are their folders, numbered in alphabetical order."""
+        folders = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
+        index = {folder: position for position, folder in enumerate(folders)}
+        samples = {
+            split: [(f"{prefix}{name}", index[name.partition("/")[0]]) for name in listed]
+            for split, listed in names.items()
+        }
+        return cls(samples, tuple(folder.replace("_", " ") for folder in folders))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from labelreg.data.dataset import Split
-from labelreg.data.loader import Batch
+from labelreg.data.loader import Batch, check_start
 
 
 class SequenceLoader:
@@ -41,8 +41,7 @@ class SequenceLoader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of one epoch from position ``start`` on; all epochs are the same."""
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        check_start(start, self)
         return (self._batch(position) for position in range(start, len(self)))
 
     def _batch(self, position: int) -> Batch:

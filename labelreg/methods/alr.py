@@ -186,8 +186,8 @@ class ResidualCriterion(Criterion):
 
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The hard, the residual and the update loss, scalars that are not weighted yet."""
-        hard = smooth_cross_entropy(logits, targets, self.smoothing, "others")
-        return hard, *residual_losses(logits, targets, self.matrix, self.kind, self.direction)
+        residual, update = residual_losses(logits, targets, self.matrix, self.kind, self.direction)
+        return smooth_cross_entropy(logits, targets, self.smoothing, "others"), residual, update
 
 
 class AdaptiveLabelRegularization(ResidualCriterion):

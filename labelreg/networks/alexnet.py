@@ -36,7 +36,7 @@ def alexnet(
             nn.ReLU(),
             nn.Conv2d(256, 256, 3, padding=1),
             nn.ReLU(),
-            nn.AdaptiveMaxPool2d(1),
+            nn.AdaptiveMaxPool2d(1),  # 2x2 at 32 px
         ),
         "flatten": nn.Flatten(),
     }

@@ -37,7 +37,7 @@ def vgg16(
                 layers.append(nn.BatchNorm2d(filters))
             layers.append(nn.ReLU())
             channels = filters
-        layers.append(nn.AdaptiveMaxPool2d(1) if number == 5 else nn.MaxPool2d(2))
+        layers.append(nn.AdaptiveMaxPool2d(1) if number == 5 else nn.MaxPool2d(2))  # the same at 32 px
         features[f"stage{number}"] = nn.Sequential(*layers)
     features["flatten"] = nn.Flatten()
     return assemble(features, channels, num_classes, hidden, dropout)

@@ -1,152 +1,215 @@
-"""Plots: that they show what they are given."""
+"""Figures: what is drawn, read back from the axes, equals what was given."""
+
+import itertools
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from labelreg import figures, methods
-from labelreg.data import Split
-from labelreg.experiments import Experiment
+from labelreg import methods
+from labelreg.book import figures
+from labelreg.book.tables import against_baseline
+from labelreg.book.toy_regression import DisturbedRegression
+from labelreg.data import Split, load
+from labelreg.experiment import Experiment
+from labelreg.methods import Method
 from labelreg.papers import Row
 from labelreg.results import Result
-from labelreg.tables import against_baseline
 
 
 def result(errors, **observations) -> Result:
     history = {"test_error": errors, "test_ece": [0.1] * len(errors), "test_nll": [1.0] * len(errors)}
-    return Result("k", {}, history, {}, {name: np.array(values) for name, values in observations.items()})
+    return Result(Experiment(), history, {}, {name: np.array(values) for name, values in observations.items()})
 
 
-def test_every_method_has_a_colour_of_its_own():
-    assert set(methods.names()) <= set(figures.METHOD_COLOURS)
-    assert len(set(figures.METHOD_COLOURS.values())) == len(figures.METHOD_COLOURS)
+def texts(items) -> list[str]:
+    return [each.get_text() for each in items]
 
 
-def test_smoothing_is_dashed_in_the_colour_of_its_method():
-    plain = figures.method_style(Experiment(method="knowledge_refinery"))
-    smoothed = figures.method_style(Experiment(method="knowledge_refinery", options={"smoothing": 0.1}))
-    assert plain["color"] == smoothed["color"]
-    assert (plain["linestyle"], smoothed["linestyle"]) == ("-", "--")
-    for outer, inner in (("mixup", "network_as_regularization"), ("network_as_regularization", "cross_entropy")):
-        style = figures.method_style(Experiment(method=outer, options={"method": inner} if outer == "mixup" else {}))
-        assert style["color"] == figures.METHOD_COLOURS["network_as_regularization"]
-        assert style["linestyle"] == ("-." if outer == "mixup" else "-")
-    within = Experiment(method="class_wise_self_distillation", options={"method": "knowledge_distillation"})
-    assert figures.method_style(within)["color"] == figures.METHOD_COLOURS["class_wise_self_distillation"]
+# red-green blindness in linear RGB (Machado et al., 2009)
+SIGHT = {
+    "full": np.eye(3),
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+}
 
 
-def test_recorded_curves_have_a_panel_a_network_and_one_legend():
-    rows = [Row("digits", network, label, Experiment(network=network)) for network in "ab" for label in ("x", "y")]
-    figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
-    first, second = figure.axes
-    assert [axes.get_title() for axes in (first, second)] == ["digits, a", "digits, b"]
-    assert (len(first.lines), len(second.lines)) == (2, 1)
-    np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["x", "y"]
-    assert first.get_ylabel() == "test error, %"
-    assert [line.get_linestyle() for line in first.lines] == ["-", "--"]  # of one method, yet to be told apart
+class TestMethods:
+    @pytest.mark.parametrize("sight", SIGHT)
+    def test_colours_are_told_apart(self, sight):
+        """A distance of 2 in CIELAB can just be noticed side by side."""
+        seen = {name: self.lab(methods.find(name).colour, SIGHT[sight]) for name in methods.names()}
+        for one, other in itertools.combinations(seen, 2):
+            assert np.linalg.norm(seen[one] - seen[other]) > 10, (one, other)
+
+    @staticmethod
+    def lab(colour, sight):
+        rgb = np.array(to_rgb(colour))
+        linear = np.clip(sight @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+        xyz = np.array([[0.434, 0.376, 0.190], [0.213, 0.715, 0.072], [0.018, 0.109, 0.873]]) @ linear
+        f = np.where(xyz > 0.00886, np.cbrt(xyz), 7.787 * xyz + 0.138)
+        return np.array([116 * f[1], 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+    @pytest.mark.parametrize(
+        ("method", "options", "coloured", "line"),
+        [
+            ("knowledge_refinery", {}, "knowledge_refinery", "-"),
+            ("knowledge_refinery", {"smoothing": 0.1}, "knowledge_refinery", "--"),
+            ("network_as_regularization", {}, "network_as_regularization", "-"),
+            ("mixup", {}, "mixup", "-"),
+            ("mixup", {"method": "network_as_regularization"}, "network_as_regularization", "-."),
+            ("class_wise_self_distillation", {"method": "mixup"}, "class_wise_self_distillation", "-."),
+        ],
+    )
+    def test_style_tells_smoothing_and_methods_inside_methods(self, method, options, coloured, line):
+        style = figures.method_style(Experiment(method=method, options=options))
+        assert style == {"color": methods.find(coloured).colour, "linestyle": line}
+
+    def test_map_holds_every_method_that_has_a_place(self):
+        axes = figures.method_map().axes[0]
+        placed = [methods.find(name) for name in methods.names() if methods.find(name).place[0]]
+        assert {method.title for method in placed} <= set(texts(axes.texts))
+        assert figures.method_name("knowledge_refinery") == "KR"
+
+    def test_map_grows_with_a_new_method(self, monkeypatch):
+        class Guess(Method):
+            title, colour, place = "guess", "#123456", ("a coin", "anew at every step")
+
+        assert len(figures.method_map().axes[0].patches) == 3
+        monkeypatch.setitem(methods._CLASSES, "guess", Guess)
+        axes = figures.method_map().axes[0]
+        assert {"guess", "a coin", "other"} <= set(texts(axes.texts))
+        assert len(axes.patches) == 4
 
 
-def test_curves_are_means_in_a_band_of_one_deviation():
-    axes = Figure().subplots()
-    group = [result([0.5, 0.2], seen=[1.0, 3.0]), result([0.3, 0.2], seen=[2.0, 3.0])]
-    figures.training_curves(axes, {"a": group}, "test_error", {"a": {"color": "C1"}}, scale=-100, offset=100)
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 60], [2, 80]])
-    bounds = axes.collections[0].get_paths()[0].vertices
-    assert bounds[:, 1].min() == pytest.approx(50)
-    figures.training_curves(axes, {"a": group}, "seen", {"a": {}})
-    np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.5, 3.0])
+class TestCurves:
+    def test_mean_in_a_band_of_one_standard_deviation(self):
+        axes = Figure().subplots()
+        group = [result([0.5, 0.2], seen=[1.0, 3.0]), result([0.3, 0.2], seen=[2.0, 3.0])]
+        figures.training_curves(axes, {"a": group}, "test_error", {"a": {"color": "C1"}}, scale=-100, offset=100)
+        np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 60], [2, 80]])
+        band = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert (band.min(), band.max()) == pytest.approx((60 - 200**0.5, 80))
+        figures.training_curves(axes, {"a": group}, "seen", {"a": {}})
+        np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.5, 3.0])
+
+    def test_recorded_runs_have_one_panel_per_network_and_one_legend(self):
+        rows = [Row("digits", network, label, Experiment()) for network in ("mlp", "resnet8") for label in "xy"]
+        figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
+        first, second = figure.axes
+        assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
+        assert (len(first.lines), len(second.lines)) == (2, 1)
+        np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
+        assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        assert figure.get_supylabel() == "test error, %"
+        assert [line.get_linestyle() for line in first.lines] == ["-", "--"]  # of one method, yet told apart
+
+    def test_parameter_curves_draw_the_baseline_as_a_line(self):
+        errors = {"base": (0.1, 0.2), "1": (0.05, 0.1), "2": (0.3, 0.3)}
+        table = against_baseline({label: [result([each]) for each in pair] for label, pair in errors.items()}, "base")
+        axes = Figure().subplots()
+        figures.parameter_curves(axes, {"net": table}, "base", {"net": "C1"})
+        curve, *_, line = axes.lines
+        np.testing.assert_allclose(curve.get_xydata(), [[0, 7.5], [1, 30]])
+        np.testing.assert_allclose(line.get_ydata(), 15)
+        assert texts(axes.get_xticklabels()) == ["1", "2"]
+
+    def test_sensitivity_shows_means_as_numbers_and_as_curves(self):
+        runs = pd.DataFrame(itertools.product((0.1, 0.5), (0.2, 0.3), (4.0, 6.0)), columns=["a", "b", "error"])
+        runs.error += 10 * runs.a + 100 * runs.b
+        left, right, *_ = figures.sensitivity(runs, 30.0).axes
+        assert texts(left.texts) == ["26.0", "36.0", "30.0", "40.0"]
+        np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.1, 26], [0.5, 30]])
+        assert texts(right.get_legend().get_texts()) == ["0.2", "0.3", "baseline"]
 
 
-def test_heatmaps_have_titles_one_scale_a_row_and_class_names():
-    rows = {"soft": [np.eye(3), np.eye(3) / 2], "residual": [np.full((3, 3), 0.1), np.full((3, 3), 0.4)]}
-    figure = figures.label_heatmaps(rows, ["first", "last"], ["cat", "dog", "ship"])
-    grid = figure.axes[:4]
-    assert [axes.get_title() for axes in grid] == ["first", "last", "", ""]
-    assert [axes.images[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.4), (0, 0.4)]
-    assert [label.get_text() for label in grid[2].get_xticklabels()] == ["cat", "dog", "ship"]
+class TestComparisons:
+    def test_differences_leave_the_baseline_out_and_mark_conditions(self):
+        groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
+        table = against_baseline(groups, "base")
+        colours = {"base": "#000000", "new": "#0072B2"}
+        axes = figures.paired_differences({"clean": table, "noisy": table}, colours, "base").axes[0]
+        assert texts(axes.get_yticklabels()) == ["new"]
+        assert texts(axes.get_legend().get_texts()) == ["clean", "noisy"]
+        drawn = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_marker() == "o"]
+        assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
+        (low, _), (high, _) = axes.collections[0].get_segments()[0]
+        assert (high - low) / 2 == pytest.approx(table.half_width["new"])
+
+    def test_reliability_averages_bins_by_their_samples(self):
+        bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}
+        empty = {"bin_confidence": [[np.nan, 0.55]], "bin_accuracy": [[np.nan, 0.4]], "bin_share": [[0.0, 1.0]]}
+        figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]}, {"a": "C0"})
+        dots = figure.axes[0].collections[0]
+        np.testing.assert_allclose(dots.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
+        assert dots.get_sizes()[1] == pytest.approx(3 * dots.get_sizes()[0])
+        assert figure.axes[0].get_title() == "a\nECE 10.0 ± 0.0 %"
+
+    def test_embeddings_draw_every_sample_in_the_colour_of_its_group(self):
+        features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)]).numpy()
+        figure = figures.embeddings({"a": features, "b": features}, [0] * 40 + [1] * 40, "xy", {"a": "1", "b": "2"})
+        cloud = figure.axes[0].collections[0]
+        points, colours = np.array(cloud.get_offsets()), cloud.get_facecolors()
+        assert len(points) == 80
+        assert (colours[:40] == colours[0]).all()
+        assert (colours[40:] == colours[-1]).all()
+        assert not (colours[0] == colours[-1]).all()
+        # two clouds that lie far apart stay apart
+        assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
+        assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
+        assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+
+    def test_embeddings_refuse_more_groups_than_colours(self):
+        with pytest.raises(ValueError, match="at most 20 groups"):
+            figures.embeddings({"a": np.zeros((50, 2))}, range(50), [str(k) for k in range(21)], {"a": ""})
 
 
-def test_heatmaps_of_many_classes_leave_the_names_out():
-    figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [str(k) for k in range(100)])
-    assert not figure.axes[0].get_xticks().size
+class TestLabels:
+    def test_heatmaps_have_titles_one_scale_per_row_and_class_names(self):
+        rows = {"soft": [np.eye(3), np.eye(3) / 2], "residual": [np.full((3, 3), 0.1), np.full((3, 3), 0.4)]}
+        grid = figures.label_heatmaps(rows, ["first", "last"], ["cat", "dog", "ship"]).axes[:4]
+        assert [axes.get_title() for axes in grid] == ["first", "last", "", ""]
+        assert [axes.collections[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.4), (0, 0.4)]
+        np.testing.assert_array_equal(grid[1].collections[0].get_array(), np.eye(3) / 2)
+        assert texts(grid[2].get_xticklabels()) == texts(grid[0].get_yticklabels()) == ["cat", "dog", "ship"]
+
+    def test_heatmaps_of_many_classes_leave_the_names_out(self):
+        figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [str(k) for k in range(100)])
+        assert not figure.axes[0].get_xticks().size
+
+    def test_bars_draw_every_distribution(self):
+        label = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
+        figure = figures.label_bars([np.zeros((2, 2))] * 2, [0, 2], {"soft": label}, {"soft": "C0"}, ["a", "b", "c"])
+        heights = [[bar.get_height() for bar in axes.patches] for axes in (figure.axes[1], figure.axes[3])]
+        np.testing.assert_allclose(heights, label)
+        assert figure.axes[2].get_title() == "c"
+
+    def test_histories_draw_the_largest_classes_in_colour(self):
+        history = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]])
+        axes = figures.label_histories([np.zeros((2, 2))], [history], ["a", "b", "c"], shown=1).axes[1]
+        assert texts(axes.get_legend().get_texts()) == ["b"]
+        np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:3]], history.T[[2, 0, 1]])
+
+    def test_samples_stand_in_the_column_of_their_class(self):
+        inputs = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+        figure = figures.sample_grid(Split(inputs, torch.tensor([1, 0, 1, 0])), ["zero", "one"], rows=3)
+        assert [axes.images[0].get_array()[0, 0] for axes in figure.axes[:4]] == [1, 0, 3, 2]
+        assert [axes.get_title() for axes in figure.axes[:2]] == ["zero", "one"]
+
+    def test_colour_images_keep_their_channels(self):
+        grey, colour = torch.zeros(1, 1, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
+        assert [figures.as_images(each)[0].shape for each in (grey, colour)] == [(4, 5), (4, 5, 3)]
 
 
-def test_differences_leave_the_baseline_out_and_mark_conditions():
-    groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
-    tables = {"clean": against_baseline(groups, "base"), "noisy": against_baseline(groups, "base")}
-    figure = figures.paired_differences(tables, {"base": "#000000", "new": "#0072B2"}, "base")
-    axes = figure.axes[0]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["new"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["clean", "noisy"]
-    drawn = [line for line in axes.lines if to_rgb(line.get_color()) == to_rgb("#0072B2") and line.get_marker() == "o"]
-    assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
-
-
-def test_samples_stand_in_the_column_of_their_class():
-    inputs = torch.arange(4.0).view(4, 1, 1, 1).expand(4, 1, 2, 2)
-    figure = figures.sample_grid(Split(inputs, torch.tensor([1, 0, 1, 0])), ["zero", "one"], rows=3)
-    first_row = [axes.images[0].get_array()[0, 0] for axes in figure.axes[:2]]
-    assert first_row == [1.0, 0.0]
-    assert not figure.axes[4].images  # a class with fewer samples leaves its place empty
-
-
-def test_colour_images_keep_their_channels():
-    grey, colour = torch.zeros(1, 1, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
-    assert figures.as_images(grey)[0].shape == (4, 5)
-    assert figures.as_images(colour)[0].shape == (4, 5, 3)
-
-
-def test_label_bars_draw_every_distribution():
-    label = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    figure = figures.label_bars([np.zeros((2, 2))] * 2, [0, 2], {"soft": label}, {"soft": "C0"}, ["a", "b", "c"])
-    heights = [[bar.get_height() for bar in axes.patches] for axes in (figure.axes[1], figure.axes[3])]
-    np.testing.assert_allclose(heights, label)
-    assert figure.axes[2].get_title() == "c"
-
-
-def test_method_map_names_every_method():
-    texts = {text.get_text() for text in figures.method_map().axes[0].texts}
-    for name in set(figures.METHOD_COLOURS) - {"forest_as_regularization"}:  # no method of its own, but a kind of NaR
-        assert figures.method_name(name) in texts
-
-
-def test_reliability_averages_bins_by_their_samples():
-    bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}
-    empty = {"bin_confidence": [[np.nan, 0.55]], "bin_accuracy": [[np.nan, 0.4]], "bin_share": [[0.0, 1.0]]}
-    figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]}, {"a": "C0"})
-    drawn = figure.axes[0].collections[0]
-    np.testing.assert_allclose(drawn.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
-    assert drawn.get_sizes()[1] == pytest.approx(3 * drawn.get_sizes()[0])
-    assert figure.axes[0].get_title() == "a\nECE 10.0 %"
-
-
-def test_parameter_curves_leave_the_baseline_out_and_draw_it_as_a_line():
-    groups = {"base": [result([0.1]), result([0.2])], "1": [result([0.05]), result([0.1])], "2": [result([0.3])] * 2}
-    axes = Figure().subplots()
-    figures.parameter_curves(axes, {"net": against_baseline(groups, "base")}, "base", {"net": "C1"})
-    curve, *_, line = axes.lines
-    np.testing.assert_allclose(curve.get_xydata(), [[0, 7.5], [1, 30]])
-    np.testing.assert_allclose(line.get_ydata(), 15)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2"]
-
-
-def test_embeddings_draw_every_sample_in_the_colour_of_its_group():
-    features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)]).numpy()
-    groups = [0] * 40 + [1] * 40
-    figure = figures.embeddings({"a": features, "b": features}, groups, ["x", "y"], {"a": "1", "b": "2"})
-    first, second = figure.axes[0].collections
-    assert len(first.get_offsets()) == len(second.get_offsets()) == 40
-    # two clouds that lie far apart stay apart
-    centres = [np.mean(cloud.get_offsets(), 0) for cloud in (first, second)]
-    spread = max(np.std(cloud.get_offsets(), 0).max() for cloud in (first, second))
-    assert np.linalg.norm(centres[0] - centres[1]) > 2 * spread
-    assert figure.axes[0].get_title() == "a\n1"
-    assert not figure.axes[2].axison
-
-
-def test_embeddings_refuse_more_groups_than_colours():
-    with pytest.raises(ValueError, match="at most 20 groups"):
-        figures.embeddings({"a": np.zeros((50, 2))}, range(50), [str(k) for k in range(21)], {"a": ""})
+def test_disturbed_regression_draws_three_standard_deviations():
+    toy = load("toy")
+    targets = torch.stack([toy.train.targets.squeeze(1) + shift for shift in (-1.0, 2.0)])[None]
+    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2, len(toy.test)), torch.zeros(1, 2))
+    top, bottom = figures.disturbed_regression(toy, runs, panels=[0]).axes
+    assert top.get_title() == "epoch 50"
+    bars = np.array(bottom.collections[0].get_segments())[:, :, 1]
+    np.testing.assert_allclose(bars.mean(1), 0.5, atol=1e-4)
+    np.testing.assert_allclose(bars[:, 1] - bars[:, 0], 2 * 3 * 4.5**0.5, rtol=1e-4)

@@ -3,23 +3,22 @@
 import ast
 import json
 import statistics
-from types import SimpleNamespace
 
 import pytest
 
-from labelreg import functional
-from labelreg.experiments import Experiment
-from labelreg.notebook import Session, show_source
+from labelreg.book import Session, show_source
+from labelreg.book.session import COMMON
+from labelreg.experiment import Experiment
+from labelreg.losses import js_divergence
 from labelreg.paths import project_root
 from labelreg.results import Store
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
-COMMON = {"profile": str, "dataset": str, "network": str, "subset": int, "epochs": int, "seeds": int, "jobs": int}
 PARAMETERS = """profile = "quick"
 dataset = ""
 network = ""
 subset = 0
-epochs = 2
+epochs: int = 1 * 2
 seeds = 2
 jobs = 1
 device = "cpu"
@@ -27,12 +26,21 @@ label_noise = 0.3
 """
 
 
-def shell(injected: str = "") -> SimpleNamespace:
-    """A notebook whose parameters cell, and perhaps papermill's, have been executed."""
-    names: dict = {}
-    exec(PARAMETERS + injected, names)
-    cells = ["", PARAMETERS, *([injected] if injected else []), "session = Session(get_ipython())"]
-    return SimpleNamespace(user_ns=names | {"In": cells})
+class Notebook:
+    """A notebook whose cells have been run, the parameters cell first, papermill's perhaps second."""
+
+    def __init__(self, *cells: str):
+        self.user_ns = {"In": [""]}
+        for cell in (PARAMETERS, *cells):
+            self.run(cell)
+
+    def run(self, cell: str) -> None:
+        self.user_ns["In"].append(cell)
+        exec(cell, self.user_ns)
+
+
+def injected(**values) -> str:
+    return "# Parameters\n" + "".join(f"{name} = {value!r}\n" for name, value in values.items())
 
 
 def code_cells(path) -> list[dict]:
@@ -43,53 +51,60 @@ def source(cell: dict) -> str:
     return "".join(cell["source"])
 
 
-class TestSession:
-    def test_takes_the_defaults(self):
-        session = Session(shell())
-        assert session.parameters.label_noise == 0.3
-        assert session.seeds == 2
+class TestParameters:
+    def test_are_those_of_their_cell(self):
+        session = Session(Notebook())
+        assert vars(session.parameters).keys() == set(COMMON) | {"label_noise"}
+        assert (session.parameters.label_noise, session.parameters.epochs, session.seeds) == (0.3, 2, 2)
         assert session.live
 
-    def test_takes_what_papermill_sets(self):
-        session = Session(shell('# Parameters\nseeds = 3\nprofile = "fast"\nlabel_noise = 1\n'))
+    def test_are_what_papermill_sets(self):
+        session = Session(Notebook(injected(seeds=3, profile="fast", label_noise=1)))
         assert session.seeds == 3
         assert not session.live
 
-    def test_unknown_name_is_an_error_with_the_nearest(self):
-        with pytest.raises(ValueError, match="no parameter is called 'seed'; did you mean seeds"):
-            Session(shell("# Parameters\nseed = 3\n"))
+    def test_are_read_again_after_other_cells(self):
+        notebook = Notebook(injected(seeds=3))
+        for cell in ("import math", "epochs = 7", "seeds: int = 5"):
+            notebook.run(cell)
+        notebook.user_ns["In"].append("not a line of Python")
+        assert Session(notebook).parameters.epochs == 7
+        assert Session(notebook).seeds == 5
+
+    def test_are_missed_where_their_cell_has_not_been_run(self):
+        notebook = Notebook()
+        notebook.user_ns["In"] = ["", "x = 3", "not a line of Python"]
+        with pytest.raises(ValueError, match="the parameters cell must be run first: it sets profile, dataset"):
+            Session(notebook)
 
     @pytest.mark.parametrize(
-        ("injected", "message"),
+        ("values", "message"),
         [
-            ('seeds = "3"', "parameter seeds must be a whole number, not '3'"),
-            ("seeds = 2.5", "parameter seeds must be a whole number, not 2.5"),
-            ("seeds = True", "parameter seeds must be a whole number, not True"),
-            ("dataset = 3", "parameter dataset must be a text, not 3"),
+            ({"seed": 3}, "no parameter is called 'seed'; did you mean seeds"),
+            ({"seeds": "3"}, "parameter seeds should be a valid integer, got '3'"),
+            ({"seeds": 2.5}, "parameter seeds should be a valid integer, got 2.5"),
+            ({"seeds": True}, "parameter seeds should be a valid integer, got True"),
+            ({"epochs": "3"}, "parameter epochs should be a valid integer, got '3'"),
+            ({"dataset": 3}, "parameter dataset should be a valid string, got 3"),
+            ({"profile": "quik"}, "no profile is called 'quik'; did you mean quick"),
         ],
     )
-    def test_ill_typed_value_is_an_error(self, injected, message):
+    def test_with_another_name_or_type_are_an_error(self, values, message):
         with pytest.raises(ValueError, match=message):
-            Session(shell(f"# Parameters\n{injected}\n"))
+            Session(Notebook(injected(**values)))
 
-    def test_unknown_profile_is_an_error(self):
-        with pytest.raises(ValueError, match="no profile is called 'quik'; did you mean quick"):
-            Session(shell('# Parameters\nprofile = "quik"\n'))
 
+class TestSession:
     def test_experiment_follows_profile_parameters_and_settings_in_that_order(self):
-        session = Session(shell('# Parameters\nnetwork = "resnet8"\nsubset = 50\n'))
+        session = Session(Notebook(injected(network="resnet8", subset=50)))
         experiment = session.experiment(Experiment(dataset="cifar100", epochs=300), epochs=7)
-        assert (experiment.dataset, experiment.network, experiment.subset, experiment.epochs) == (
-            "digits",
-            "resnet8",
-            50,
-            7,
-        )
+        names = (experiment.dataset, experiment.network, experiment.subset, experiment.epochs)
+        assert names == ("digits", "resnet8", 50, 7)
 
     def test_runs_every_seed_and_says_where_numbers_come_from(self):
-        session = Session(shell())
+        session = Session(Notebook())
         results = session.run({"one": session.experiment(Experiment(), subset=20)})
-        assert [result.experiment["seed"] for result in results["one"]] == [0, 1]
+        assert [result.experiment.seed for result in results["one"]] == [0, 1]
         facts = session.provenance()
         assert facts["runs"] == "2 live"
         assert facts["seeds"] == "2, but where the page names another number"
@@ -97,7 +112,7 @@ class TestSession:
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
 
     def test_trained_networks_are_live_and_counted(self, tmp_path):
-        session = Session(shell())
+        session = Session(Notebook())
         found = session.trained({"one": session.experiment(Experiment(), subset=20)})
         logits, _, targets = found["one"].predict(found["one"].dataset.test)
         assert logits.shape == (len(targets), 10)
@@ -105,18 +120,18 @@ class TestSession:
         assert list(tmp_path.rglob("*")) == []
 
     def test_trained_networks_are_recorded_at_the_other_profiles(self, tmp_path):
-        session = Session(shell('# Parameters\nprofile = "fast"\n'))
+        session = Session(Notebook(injected(profile="fast")))
         small = {"dataset": "digits", "network": "mlp", "subset": 20, "precision": "float32"}
         experiment = session.experiment(Experiment(), **small)
         found = session.trained({"one": experiment})
-        assert found["one"].result == Store().find(experiment.key)
+        assert found["one"].result == Store().find(experiment)
         assert len(list(tmp_path.rglob("weights.pt"))) == 1
 
 
 def test_source_is_shown_without_its_docstring():
-    shown = show_source(functional.js_divergence).data
+    shown = show_source(js_divergence).data
     assert shown.startswith("```python\ndef js_divergence(")
-    assert "Symmetric" not in shown
+    assert "Args:" not in shown
     assert "return reduce(" in shown
 
 
@@ -130,7 +145,7 @@ class TestForm:
         values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source(cells[0])).body}
         assert len(values) == len(lines)
         assert all(type(value) in (bool, int, float, str) for value in values.values())
-        assert COMMON.items() <= {name: type(value) for name, value in values.items()}.items()
+        assert set(COMMON) <= values.keys()
         assert values["profile"] == "quick"
 
     def test_parameters_are_checked_in_the_next_cell(self, path):

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from labelreg.benchmark import BENCHMARK
-from labelreg.papers import Item, papers
-from labelreg.results import Result, Store
-from labelreg.tables import (
+from labelreg.book.tables import (
     against_baseline,
     beside_printed,
     observed,
@@ -15,17 +12,21 @@ from labelreg.tables import (
     show_against_baseline,
     show_recorded,
 )
+from labelreg.experiment import Experiment
+from labelreg.papers import BENCHMARK, Item, papers
+from labelreg.results import Result, Store
 
 
-def results(errors, experiment=None) -> list[Result]:
+def results(errors) -> list[Result]:
+    """One run per seed, from seed to last error, or from a sequence of errors."""
+    errors = errors if isinstance(errors, dict) else dict(enumerate(errors))
     return [
         Result(
-            key=f"k{seed}",
-            experiment={"seed": seed},
-            history={"test_error": [0.9, error], "test_ece": [0.5, 0.1], "test_nll": [2.0, 0.4]},
-            provenance={},
+            Experiment(seed=seed),
+            {"test_error": [error - 0.01, error], "test_ece": [0.5, 0.1], "test_nll": [2.0, 0.4]},
+            {"seconds": 60.0 * (seed + 1)},
         )
-        for seed, error in enumerate(errors)
+        for seed, error in errors.items()
     ]
 
 
@@ -71,7 +72,7 @@ def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
     store = Store(tmp_path)
     for each, error in zip(experiment.with_seeds(2), (0.05, 0.06), strict=True):
         history = {"test_error": [0.04, error], "test_ece": [0.1, 0.1]}
-        store.save(Result(each.key, each.as_dict(), history, {}), each.name)
+        store.save(Result(each, history, {}))
     html = beside_printed("kr", "table1", store).to_html()
     assert "5.50 ± 0.71" in html
     assert "+0.78" in html  # 5.50 against 4.72
@@ -84,7 +85,7 @@ def test_the_epoch_that_validation_chooses_is_shown_where_there_is_one(tmp_path,
     experiment = papers["cskd"].tables["table2"][0]
     history = {"test_error": [0.31, 0.20, 0.25]} | ({"validation_error": [0.1, 0.3, 0.2]} if validated else {})
     store = Store(tmp_path)
-    store.save(Result(experiment.key, experiment.as_dict(), history, {}), experiment.name)
+    store.save(Result(experiment, history, {}))
     html = beside_printed("cskd", "table2", store).to_html()
     assert ("best validation epoch" in html) is validated
     assert ("31.00" in html) is validated
@@ -93,7 +94,7 @@ def test_the_epoch_that_validation_chooses_is_shown_where_there_is_one(tmp_path,
 
 def test_observed_takes_metrics_and_observations_at_the_last_epoch():
     def seen(errors, depths):
-        return Result("k", {}, {"test_error": errors}, {}, {"depth": np.array(depths)})
+        return Result(Experiment(), {"test_error": errors}, {}, {"depth": np.array(depths)})
 
     groups = {("a", "clean"): [seen([0.5, 0.2], [1.0, 3.0]), seen([0.5, 0.4], [1.0, 5.0])], "b": [seen([0.1], [2.0])]}
     frame = observed(groups, {"test_error": "error, %", "depth": "depth"}).data
@@ -102,25 +103,18 @@ def test_observed_takes_metrics_and_observations_at_the_last_epoch():
 
 
 class TestRecordedAgainstBaseline:
-    ITEM = Item("", BENCHMARK.tables["resnet8"].rows[:3])
+    ITEM = Item(
+        "",
+        tuple(
+            BENCHMARK.tables["resnet8"].find("cifar100", "resnet8", label)
+            for label in ("Cross-entropy", "Label smoothing", "Confidence penalty")
+        ),
+    )
     FIRST, SECOND, THIRD = ITEM.rows
-
-    @staticmethod
-    def recorded(errors):
-        """A run a seed: seed to last error."""
-        return [
-            Result(
-                key=f"k{seed}",
-                experiment={"seed": seed},
-                history={"test_error": [error - 0.01, error], "test_ece": [0.5, 0.1], "test_nll": [2.0, 0.4]},
-                provenance={"seconds": 60.0 * (seed + 1)},
-            )
-            for seed, error in errors.items()
-        ]
 
     def test_differences_are_over_common_seeds_and_means_over_all(self):
         errors = {0: 0.10, 1: 0.12, 2: 0.20}, {2: 0.17, 1: 0.11, 5: 0.9}
-        runs = {row: self.recorded(each) for row, each in zip((self.FIRST, self.SECOND), errors, strict=True)}
+        runs = {row: results(each) for row, each in zip((self.FIRST, self.SECOND), errors, strict=True)}
         table = recorded_against_baseline(runs, "Cross-entropy")
         own = table.loc["Label smoothing"]
         interval = stats.ttest_rel([11, 17], [12, 20]).confidence_interval()
@@ -133,7 +127,7 @@ class TestRecordedAgainstBaseline:
         assert table.difference["Cross-entropy"] == 0
 
     def test_without_common_seeds_or_baseline_there_is_no_difference(self):
-        runs = {self.FIRST: self.recorded({0: 0.1}), self.SECOND: self.recorded({1: 0.1})}
+        runs = {self.FIRST: results({0: 0.1}), self.SECOND: results({1: 0.1})}
         assert np.isnan(recorded_against_baseline(runs, "Cross-entropy").difference["Label smoothing"])
         del runs[self.FIRST]
         table = recorded_against_baseline(runs, "Cross-entropy")
@@ -142,7 +136,7 @@ class TestRecordedAgainstBaseline:
         assert "nan" not in show_recorded(table, self.ITEM, "Cross-entropy", "paper").to_html()
 
     def test_shown_in_the_order_of_the_rows_with_commands_for_what_is_missing(self):
-        runs = {self.SECOND: self.recorded({0: 0.3}), self.FIRST: self.recorded({0: 0.25, 1: 0.35})}
+        runs = {self.SECOND: results({0: 0.3}), self.FIRST: results({0: 0.25, 1: 0.35})}
         shown = show_recorded(recorded_against_baseline(runs, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast")
         assert [*shown.data.index] == ["Cross-entropy", "Label smoothing", "Confidence penalty"]
         assert shown.data["error, %"][:2].tolist() == ["30.00 ± 7.07", "30.00"]
@@ -154,7 +148,8 @@ class TestRecordedAgainstBaseline:
 
     def test_of_a_text_the_perplexity_at_the_end_and_where_the_validation_split_has_it_lowest(self):
         item = BENCHMARK.tables["lstm"]
-        runs = {row: self.recorded({0: 0.8, 1: 0.7}) for row in item.rows[:2]}
+        rows = [item.find("ptb", "lstm", label) for label in ("Cross-entropy", "Label smoothing")]
+        runs = {row: results({0: 0.8, 1: 0.7}) for row in rows}
         for factor, group in enumerate(runs.values(), start=1):
             for result in group:
                 result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
@@ -165,8 +160,8 @@ class TestRecordedAgainstBaseline:
         assert table.best.tolist() == [80, 160]
         assert table.chosen.tolist() == [200, 400]
         shown = show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").data
-        assert shown["test perplexity"].iloc[0] == "100.00 ± 0.00"
-        assert shown["best validation epoch"].iloc[1] == "400.00"
+        assert shown["test perplexity"]["Cross-entropy"] == "100.00 ± 0.00"
+        assert shown["best validation epoch"]["Label smoothing"] == "400.00"
         assert "NLL, nats" not in shown
         assert "dataset=ptb" in shown["test perplexity"]["NaR"]
 
@@ -181,7 +176,7 @@ def test_recorded_rows_show_their_difference_to_the_baseline(tmp_path):
     baseline, method = (item.find("cifar100", "wrn28_10", name).experiment for name in ("Baseline", "KR"))
     for experiment, errors in ((baseline, (0.20, 0.22)), (method, (0.19, 0.20))):
         for each, error in zip(experiment.with_seeds(2), errors, strict=True):
-            store.save(Result(each.key, each.as_dict(), {"test_error": [error]}, {}), each.name)
+            store.save(Result(each, {"test_error": [error]}, {}))
     shown = beside_printed("kr", "table1", store).data
     differences = shown["against the baseline"]
     assert differences[differences != ""].tolist() == ["-1.50 ± 6.35"]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from labelreg.book.toy_regression import _Ensemble, disturb_regression
 from labelreg.data import load
 from labelreg.networks import build
-from labelreg.regression import _Ensemble, disturb_regression
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from labelreg import Experiment
 from labelreg.data import Batch, load
 from labelreg.methods import (
     AdaCos,
@@ -46,6 +47,7 @@ from labelreg.methods import (
     VirtualSoftmax,
 )
 from labelreg.networks import build
+from labelreg.running import train
 
 VALUES = Path(__file__).with_name("values.json")
 DIGITS = 12  # significant ones of what is kept: the comparison asks for 9
@@ -218,8 +220,7 @@ def record_shared() -> dict[str, dict]:
 
 def record_run(name: str) -> dict:
     """Record a whole run: its history, what was observed, and ``sha256`` of network and method at the end."""
-    experiment, train = _experiment_and_train()
-    trained = train(experiment(**RUNS[name]), device="cpu")
+    trained = train(Experiment(**RUNS[name]), device="cpu")
     history = {key: list(values) for key, values in trained.result.history.items() if key != "seconds"}
     observations = sorted(trained.result.observations.items())
     observed = {key: _projection([torch.as_tensor(values)]) for key, values in observations}
@@ -418,16 +419,6 @@ def _hash(*modules: nn.Module) -> str:
         for each in _state(module):
             digest.update(each.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
-
-
-def _experiment_and_train() -> tuple:
-    try:
-        from labelreg.run import train
-
-        from labelreg import Experiment
-    except ImportError:
-        from labelreg.experiments import Experiment, train
-    return Experiment, train
 
 
 def _lines(record: dict) -> str:

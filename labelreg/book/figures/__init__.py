@@ -4,6 +4,7 @@ from labelreg.book.figures.comparisons import embeddings, paired_differences, re
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
 from labelreg.book.figures.labels import (
     as_images,
+    disturbed_regression,
     image_grid,
     label_bars,
     label_heatmaps,
@@ -12,7 +13,6 @@ from labelreg.book.figures.labels import (
 )
 from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
-from labelreg.book.figures.toy import disturbed_regression
 
 __all__ = [
     "as_images",

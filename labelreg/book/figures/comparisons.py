@@ -43,9 +43,7 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
     return figure
 
 
-def reliability_diagrams(
-    results: Mapping[str, Sequence[Result]], colours: Mapping[str, str], columns: int = 5
-) -> Figure:
+def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
     """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
 
     Above each panel stands the expected calibration error, with its standard deviation over the results.
@@ -53,9 +51,8 @@ def reliability_diagrams(
     Args:
         results: label to results that observed ``reliability``; bins are averaged over them by their samples.
         colours: label to its colour.
-        columns: panels side by side, at most.
     """
-    figure, grid = panels(len(results), columns, 1.6, 2.1, sharey=True)
+    figure, grid = panels(len(results), 5, 1.6, 2.1, sharey=True)
     for axes, (label, group) in zip(grid, results.items(), strict=True):
         share = np.stack([each.observations["bin_share"][-1] for each in group])
         confidence, accuracy = (
@@ -76,11 +73,7 @@ def reliability_diagrams(
 
 
 def embeddings(
-    features: Mapping[str, np.ndarray],
-    groups: Sequence[int],
-    names: Sequence[str],
-    notes: Mapping[str, str],
-    columns: int = 3,
+    features: Mapping[str, np.ndarray], groups: Sequence[int], names: Sequence[str], notes: Mapping[str, str]
 ) -> Figure:
     """Draw features by t-SNE (van der Maaten and Hinton, 2008), one panel per method and one colour per group.
 
@@ -91,7 +84,6 @@ def embeddings(
         groups: (N,) index of each sample's group.
         names: of the groups, at most 20.
         notes: label to the text beneath it.
-        columns: panels side by side, at most.
 
     Raises:
         ValueError: more than 20 groups, which no palette tells apart.
@@ -99,7 +91,7 @@ def embeddings(
     if len(names) > 20:
         raise ValueError(f"at most 20 groups can be told apart by colour, not {len(names)}: join some, as superclasses")
     legend_columns = max(1, min(len(names), 80 // (5 + max(map(len, names)))))
-    figure, grid = panels(len(features), columns, 2.5, 2.75)
+    figure, grid = panels(len(features), 3, 2.5, 2.75)
     figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-len(names) // legend_columns))
     style = {"palette": "colorblind" if len(names) <= 10 else "tab20", "s": 6, "linewidth": 0}
     for axes, (label, vectors) in zip(grid, features.items(), strict=True):

@@ -42,7 +42,7 @@ def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequen
             **styles[label],
         )
     axes.set_xlabel("epoch" if x is None else "")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=x is None))
+    axes.xaxis.set_major_locator(MaxNLocator(8 if x is None else 6, steps=[1, 2, 5, 10], integer=x is None))
 
 
 def training_curves(
@@ -53,43 +53,38 @@ def training_curves(
     scale: float = 1.0,
     offset: float = 0.0,
 ) -> None:
-    """Draw a recorded quantity over the epochs, see :func:`curves`.
+    """Draw a quantity of the history or of the observations over the epochs, see :func:`curves`.
 
     Args:
         axes: where to draw.
         results: label to the results of one experiment.
-        quantity: a name of the history or of the observations.
+        quantity: its name.
         styles: label to the keywords of its line.
-        scale: factor on the quantity, such as 100 for percent, or -100 for an error drawn as accuracy.
-        offset: added afterwards, such as 100 for an error drawn as accuracy.
+        scale, offset: drawn is ``offset + scale * quantity``, such as 100 - 100 * error for accuracy in percent.
     """
-    runs = {
-        label: offset + scale * np.stack([result.epochs(quantity) for result in group])
-        for label, group in results.items()
-    }
-    curves(axes, runs, styles)
+    runs = {label: np.stack([each.epochs(quantity) for each in group]) for label, group in results.items()}
+    curves(axes, {label: offset + scale * values for label, values in runs.items()}, styles)
 
 
 def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_error") -> Figure:
     """Draw a quantity of recorded runs over their epochs, one panel per data set and network.
 
     Args:
-        runs: rows to their recorded runs, at least one, see :func:`labelreg.papers.recorded_runs`.
-        quantity: a name of the history; errors are in percent.
+        runs: rows to their recorded runs, at least one, see :func:`labelreg.reports.recorded_runs`.
+        quantity: a name of the history; errors are drawn in percent.
     """
-    groups: dict[tuple[str, str], dict[str, Sequence[Result]]] = {}
+    groups: dict[str, dict[str, Sequence[Result]]] = {}
     for row, group in runs.items():
-        groups.setdefault((row.dataset, row.network), {})[row.method] = group
+        groups.setdefault(f"{row.dataset}, {row.network}", {})[row.method] = group
     styles = _distinct({row.method: method_style(row.experiment) for row in runs})
+    scale, unit = (100, ", %") if quantity.endswith("error") else (1, "")
     figure, grid = panels(len(groups), 3, max(3.0, 5.4 / len(groups)), 2.9)
     figure.set_figwidth(figure.get_figwidth() + 1.6)  # for the legend
-    is_error = quantity.endswith("error")
-    lines = {}
-    for axes, (names, group) in zip(grid, groups.items(), strict=True):
-        training_curves(axes, group, quantity, styles, 100.0 if is_error else 1.0)
-        axes.set_title(", ".join(names))
-        lines |= {line.get_label(): line for line in axes.get_lines()}
-    figure.supylabel(quantity.replace("_", " ") + (", %" if is_error else ""))
+    for axes, (title, group) in zip(grid, groups.items(), strict=True):
+        training_curves(axes, group, quantity, styles, scale)
+        axes.set_title(title)
+    figure.supylabel(quantity.replace("_", " ") + unit)
+    lines = {line.get_label(): line for axes in grid for line in axes.get_lines()}
     figure.legend(lines.values(), lines, loc="outside right center")
     return figure
 
@@ -104,26 +99,21 @@ def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
     return found
 
 
-def parameter_curves(
-    axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: str, colours: Mapping[str, str], quantity: str = "error"
-) -> None:
-    """Draw the error, or another quantity, over a parameter's values, which stand at equal distances.
+def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: str, colours: Mapping[str, str]) -> None:
+    """Draw the error over a parameter's values, with the 95 % intervals of its difference to a baseline.
 
     Args:
         axes: where to draw.
         tables: label of a curve to a table of :func:`labelreg.book.tables.against_baseline`, whose index holds the
-            values of the parameter and, drawn as a dotted line, the baseline.
-        baseline: its label in every index.
+            values of the parameter and the baseline.
+        baseline: its label in every index, drawn as a dotted line.
         colours: label to the curve's colour.
-        quantity: a column of the tables; the error comes with the 95 % interval of its difference to the baseline.
     """
     for label, table in tables.items():
-        values = table.drop(index=baseline)
-        places = range(len(values))
-        half_width = values.half_width if quantity == "error" else None
+        values, places = table.drop(index=baseline), range(len(table) - 1)
         style = {"color": colours[label], "markersize": 4, "capsize": 3}
-        axes.errorbar(places, values[quantity], yerr=half_width, fmt="o-", label=label, **style)
-        axes.axhline(table.loc[baseline, quantity], color=colours[label], linewidth=1, linestyle=":")
+        axes.errorbar(places, values.error, yerr=values.half_width, fmt="o-", label=label, **style)
+        axes.axhline(table.error[baseline], color=colours[label], linewidth=1, linestyle=":")
         axes.set_xticks(places, values.index)
 
 
@@ -140,8 +130,10 @@ def sensitivity(runs: pd.DataFrame, reference: float) -> Figure:
     means = runs.pivot_table(index=first, columns=second, values=quantity)
     sns.heatmap(means, ax=left, cmap="viridis_r", annot=True, fmt=".1f", square=True, cbar_kws={"label": quantity})
     left.invert_yaxis()
-    style = {"marker": "o", "markersize": 4, "palette": "plasma", "err_style": "bars", "errorbar": "sd"}
-    sns.lineplot(runs, x=first, y=quantity, hue=runs[second].astype(str), ax=right, **style)
+    bars = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}}
+    sns.lineplot(
+        runs, x=first, y=quantity, hue=runs[second].astype(str), ax=right, palette="plasma", marker="o", **bars
+    )
     right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
     right.legend(title=second, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from labelreg.data import Split
+from labelreg.book.toy_regression import DisturbedRegression
+from labelreg.data import Dataset, Split
 
 
 def as_images(inputs: Tensor) -> list[np.ndarray]:
@@ -32,8 +33,9 @@ def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] |
     columns = max(map(len, rows))
     figure = Figure(figsize=(0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes, image in zip(grid.flat, (image for row in rows for image in [*row, *[None] * (columns - len(row))])):
-        _show(axes, image)
+    for line, images in zip(grid, rows, strict=True):
+        for axes, image in itertools.zip_longest(line, images):
+            _show(axes, image)
     for column, title in (titles or {}).items():
         grid[0, column].set_title(title)
     return figure
@@ -134,4 +136,33 @@ def label_histories(
         bottom.set_xlabel("epoch")
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
     grid[1, 0].set_ylabel("label")
+    return figure
+
+
+def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
+    """Draw the disturbed targets of a regression over training: mean and three standard deviations over runs.
+
+    Above as they are, below as distances from the observations, each panel to its own scale.
+
+    Args:
+        dataset: the regression; its test split is the curve without noise.
+        runs: what was recorded.
+        panels: positions of the recorded epochs to draw.
+    """
+    figure = Figure(figsize=(1.75 * len(panels), 4.2), layout="constrained")
+    grid = figure.subplots(2, len(panels), sharex=True, squeeze=False)
+    inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
+    bars = {"fmt": "o", "color": "grey", "markersize": 2.5, "linewidth": 2.5, "alpha": 0.6}
+    for (top, bottom), panel in zip(grid.T, panels, strict=True):
+        targets = runs.targets[panel].numpy()
+        spread = 3 * targets.std(0, ddof=1)
+        top.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="#0072B2", linewidth=1)
+        top.errorbar(inputs, targets.mean(0), spread, **bars)
+        top.plot(inputs, observed, "o", color="#D55E00", markersize=3)
+        top.set(title=f"epoch {runs.epochs[panel]}", ylim=(1.5 * observed.min(), 1.5 * observed.max()))
+        bottom.errorbar(inputs, (targets - observed).mean(0), spread, **bars)
+        bottom.axhline(0, color="#D55E00", linewidth=1)
+        bottom.set_xlabel("x")
+    grid[0, 0].set_ylabel("y")
+    grid[1, 0].set_ylabel("disturbed minus observed")
     return figure

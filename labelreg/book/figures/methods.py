@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 
 import numpy as np
@@ -31,6 +32,7 @@ SOURCES = {
 }
 # in inches
 LEFT, COLUMN, LINE, PADDING = 2.25, 1.8, 0.47, 0.24
+BOLD = {"ha": "center", "va": "center", "fontsize": 9.5, "weight": "bold"}
 
 
 def method_name(method: str) -> str:
@@ -58,8 +60,8 @@ def method_style(experiment: Experiment) -> dict[str, str]:
 def method_map() -> Figure:
     """Draw every method on one map: whose distribution softens the label, over when that distribution is known.
 
-    Each method that has a place names it: a new source gets a row of its own, and a time that is none of the three columns spans
-    them all. The methods of the five papers stand filled and bold, the baselines outlined.
+    Each method names its own place: a new source gets a row, and a time that is none of the three columns spans them
+    all. The methods of the five papers are filled and bold, the baselines outlined.
 
     Returns:
         A figure 7.65 inches wide, readable at 700 pixels.
@@ -69,7 +71,7 @@ def method_map() -> Figure:
         source, time = method.place
         if source:
             cells.setdefault(source, {}).setdefault(time, []).append(method)
-    known = {source for sources in SOURCES.values() for source in sources}
+    known = [source for sources in SOURCES.values() for source in sources]
     kinds = SOURCES | {("other", "#F4EDF6"): [source for source in cells if source not in known]}
     right, top = LEFT + COLUMN * len(TIMES), 0.0
     figure = Figure(layout="constrained")
@@ -78,14 +80,12 @@ def method_map() -> Figure:
         bottom = top
         for source in sources:
             top = _draw_row(axes, top, source, cells.get(source, {}))
-        axes.add_patch(Rectangle((0, bottom), right, top - bottom, color=tint, linewidth=0, zorder=0))
-        axes.hlines(top, 0, right, color="white", linewidth=6)
         if sources:
-            axes.text(
-                0.18, (bottom + top) / 2, kind, rotation=90, ha="center", va="center", fontsize=9.5, weight="bold"
-            )
+            axes.add_patch(Rectangle((0, bottom), right, top - bottom, color=tint, linewidth=0, zorder=0))
+            axes.hlines(top, 0, right, color="white", linewidth=6)
+            axes.text(0.18, (bottom + top) / 2, kind, rotation=90, **BOLD)
     for column, time in enumerate(TIMES):
-        axes.text(LEFT + (column + 0.5) * COLUMN, top + 0.22, time, ha="center", fontsize=9.5, weight="bold")
+        axes.text(LEFT + (column + 0.5) * COLUMN, top + 0.27, time, **BOLD)
     axes.text((LEFT + right) / 2, top + 0.66, "When is that distribution known?", ha="center", fontsize=10.5)
     axes.text(LEFT - 0.12, top + 0.22, "Whose distribution\nsoftens the label?", ha="right", fontsize=10.5)
     axes.set(xlim=(0, right), ylim=(0, top + 0.95))
@@ -100,7 +100,7 @@ def _draw_row(axes: Axes, bottom: float, source: str, cells: dict[str, list[type
     columns = {time: (LEFT + COLUMN * position, COLUMN) for position, time in enumerate(TIMES)}
     spans = {time: columns.get(time, (LEFT, COLUMN * len(TIMES))) for time in cells}
     lines = {time: _lines(found, spans[time][1]) for time, found in cells.items()}
-    top = bottom + PADDING + LINE * max(label.count("\n") + 1, *map(len, lines.values()))
+    top = bottom + PADDING + LINE * max([label.count("\n") + 1, *map(len, lines.values())])
     middle = (bottom + top) / 2
     axes.text(LEFT - 0.12, middle, label, ha="right", va="center", fontsize=9)
     for time, (start, width) in spans.items():
@@ -117,7 +117,7 @@ def _draw_row(axes: Axes, bottom: float, source: str, cells: dict[str, list[type
 def _lines(found: list[type[Method]], width: float) -> list[np.ndarray]:
     """Spread methods over as many lines as their names need."""
     needed = sum(0.35 + 0.07 * len(method.title) for method in found)
-    return np.array_split(found, np.ceil(needed / width))
+    return np.array_split(found, math.ceil(needed / width))
 
 
 def _draw_method(axes: Axes, method: type[Method], x: float, y: float) -> None:

@@ -1,0 +1,376 @@
+"""AdaCos and Virtual softmax: logits and scale by hand and at their limits, and the methods on any classifier."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import nn
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from labelreg import networks
+from labelreg.data import Batch, load
+from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
+from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
+from labelreg.metrics import expected_calibration_error, top_k_error
+from labelreg.training import Recipe, Trainer
+
+B, D, K = 13, 4, 5
+HALVES = (torch.bfloat16, torch.float16)
+both = pytest.mark.parametrize("make", [lambda: AdaCos(K), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
+
+
+@pytest.fixture
+def layer():
+    """Features, weights and targets, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    features, weight = (torch.randn(n, D, dtype=torch.float64, generator=generator) for n in (6, K))
+    return features, weight, torch.tensor([0, 4, 2, 2, 1, 3])
+
+
+def next_scale(cosines, targets, scale):
+    """AdaCos as printed, one sample after the other."""
+    total = sum(math.exp(scale * row[k]) for row, y in zip(cosines, targets, strict=True) for k in range(K) if k != y)
+    angles = sorted(math.acos(row[y]) for row, y in zip(cosines, targets, strict=True))
+    return math.log(total / len(cosines)) / math.cos(min(math.pi / 4, angles[(len(angles) - 1) // 2]))
+
+
+class TestCosineLogits:
+    def test_are_cosine_similarities(self, layer):
+        features, weight, _ = layer
+        expected = cosine_similarity(features[:, None], weight[None], dim=2)
+        torch.testing.assert_close(cosine_logits(features, weight), expected, rtol=0, atol=1e-12)
+
+    def test_gradients_against_finite_differences(self, layer):
+        features, weight, _ = (x.requires_grad_() if x.is_floating_point() else x for x in layer)
+        assert torch.autograd.gradcheck(cosine_logits, (features, weight))
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        arrays(np.float64, (3, D), elements=st.floats(-10, 10)), st.floats(1e-3, 1e3), st.sampled_from([-1.0, 0.0, 1.0])
+    )
+    def test_know_directions_only(self, values, factor, sign):
+        features, weight = torch.from_numpy(values[:2]), torch.from_numpy(values[1:])
+        features, weight = (torch.where(x.norm(dim=1, keepdim=True) > 1e-6, x, 0) for x in (features, weight))
+        cosines = cosine_logits(features, weight)
+        assert cosines.abs().max() <= 1 + 1e-12
+        stretched = cosine_logits(sign * factor * features, weight / factor)
+        torch.testing.assert_close(stretched, sign * cosines, rtol=0, atol=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+    @pytest.mark.parametrize("size", [0.0, 1e-3, 1e4])
+    def test_are_finite_with_finite_gradients(self, dtype, size):
+        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
+        cosines = cosine_logits(features, weight)
+        assert cosines.dtype == torch.promote_types(dtype, torch.float32)
+        torch.testing.assert_close(cosines, torch.full((2, 3), float(size > 0)), check_dtype=False)
+        (10 * cosines.sum()).backward()
+        for x in (features, weight):
+            assert x.grad.dtype == dtype
+            assert x.grad.isfinite().all()
+
+    def test_without_a_direction_there_is_no_gradient(self, layer):
+        features, weight, _ = layer
+        features = features.index_fill(0, torch.tensor([1]), 0.0).requires_grad_()
+        cosine_logits(features, weight).sum().backward()
+        assert features.grad[1].tolist() == [0.0] * D
+        assert features.grad[0].abs().min() > 1e-6
+
+
+class TestAdaCosScale:
+    @pytest.mark.parametrize("batch", [1, 5, 6])
+    @pytest.mark.parametrize("scale", [0.5, 2.0, 20.0])
+    def test_as_printed(self, layer, batch, scale):
+        features, weight, targets = layer
+        # near the true class's weight or nearer, so that the median angle lies below a quarter of pi, or above
+        for towards in (0.0, 3.0):
+            cosines = cosine_logits(features + towards * weight[targets], weight)[:batch]
+            expected = next_scale(cosines.tolist(), targets[:batch].tolist(), scale)
+            assert adacos_scale(cosines, targets[:batch], scale).item() == pytest.approx(max(expected, 0), rel=1e-12)
+
+    def test_the_angle_counts_up_to_a_quarter_of_pi(self):
+        """With cosines of 0 to the wrong classes B is K - 1, whatever the scale."""
+        targets = torch.zeros(3, dtype=torch.int64)
+        for degrees, counted in ((0, 0), (30, 30), (45, 45), (80, 45), (179, 45)):
+            cosines = torch.zeros(3, K, dtype=torch.float64)
+            cosines[:, 0] = torch.tensor([-1.0, math.cos(math.radians(degrees)), 1.0])
+            expected = math.log(K - 1) / math.cos(math.radians(counted))
+            assert adacos_scale(cosines, targets, 7.0).item() == pytest.approx(expected)
+
+    @pytest.mark.parametrize("classes", [3, 10, 100])
+    def test_the_fixed_scale_is_where_the_dynamic_one_starts(self, classes):
+        """In many dimensions, untrained features are at right angles to all classes."""
+        scale = adacos_fixed_scale(classes)
+        assert scale == pytest.approx(math.sqrt(2) * math.log(classes - 1))
+        updated = adacos_scale(torch.zeros(4, classes), torch.zeros(4, dtype=torch.int64), scale)
+        assert updated.item() == pytest.approx(scale)
+
+    def test_comes_to_rest_where_the_prediction_is_one_half(self):
+        cosines, targets = torch.tensor([[0.9, 0.1, -0.2, 0.0]], dtype=torch.float64), torch.tensor([0])
+        scale = torch.tensor(adacos_fixed_scale(4))
+        for _ in range(50):
+            scale = adacos_scale(cosines, targets, scale)
+        assert (scale * cosines).softmax(1)[0, 0].item() == pytest.approx(0.5)
+
+    def test_does_not_turn_negative(self):
+        cosines = torch.tensor([[1.0, -1.0, -1.0]])
+        assert adacos_scale(cosines, torch.tensor([0]), 5.0).item() == 0
+        # a scale of 0 recovers
+        assert adacos_scale(cosines, torch.tensor([0]), 0.0).item() == pytest.approx(math.log(2))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+    def test_takes_rounded_cosines_and_large_scales(self, dtype):
+        cosines = torch.full((2, K), 1.0, dtype=dtype) * (1 + torch.finfo(dtype).eps)
+        scale = adacos_scale(cosines, torch.tensor([0, 1]), torch.tensor(1e4))
+        assert scale.item() == pytest.approx(1e4 * cosines.max().item() + math.log(K - 1), rel=1e-6)
+        assert scale.dtype == torch.float32
+
+    def test_carries_no_gradient(self, layer):
+        features, weight, targets = layer
+        cosines = cosine_logits(features.requires_grad_(), weight)
+        assert not adacos_scale(cosines, targets, torch.tensor(3.0, requires_grad=True)).requires_grad
+
+
+class TestVirtualSoftmaxLogits:
+    def test_by_hand(self, layer):
+        features, weight, targets = layer
+        naive = [
+            [*(w @ x for w in weight.numpy()), np.linalg.norm(weight[k]) * np.linalg.norm(x)]
+            for x, k in zip(features.numpy(), targets, strict=True)
+        ]
+        logits = virtual_softmax_logits(features, weight, targets)
+        np.testing.assert_allclose(logits.numpy(), np.array(naive), rtol=0, atol=1e-12)
+
+    def test_gradients_against_finite_differences(self, layer):
+        features, weight, targets = layer
+        inputs = (features.requires_grad_(), weight.requires_grad_())
+        assert torch.autograd.gradcheck(lambda x, w: virtual_softmax_logits(x, w, targets), inputs)
+
+    @settings(max_examples=50, deadline=None)
+    @given(arrays(np.float64, (2, D), elements=st.floats(-100, 100)))
+    def test_the_virtual_logit_is_never_below_the_true_one(self, values):
+        features, weight = torch.from_numpy(values[:1]), torch.from_numpy(values[1:])
+        for direction in (features, weight):  # equal where the feature lies along the weight
+            true, virtual = virtual_softmax_logits(direction, weight, torch.tensor([0]))[0].tolist()
+            assert virtual >= true - 1e-12 * abs(true)
+        assert virtual == pytest.approx(true, rel=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+    @pytest.mark.parametrize("size", [0.0, 1e4])
+    def test_are_finite_with_finite_gradients(self, dtype, size):
+        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
+        logits = virtual_softmax_logits(features, weight, torch.tensor([0, 2]))
+        cross_entropy(logits, torch.tensor([0, 2])).backward()
+        assert logits.isfinite().all()
+        for x in (features, weight):
+            assert x.grad.dtype == dtype
+            assert x.grad.isfinite().all()
+
+
+def test_nothing_waits_for_the_device():
+    features, weight, scale = (torch.empty(shape, device="meta") for shape in ((B, D), (K, D), ()))
+    targets = torch.empty(B, dtype=torch.int64, device="meta")
+    cosines = cosine_logits(features, weight)
+    assert cosines.shape == (B, K)
+    assert adacos_scale(cosines, targets, scale).shape == ()
+    assert virtual_softmax_logits(features, weight, targets).shape == (B, K + 1)
+
+
+def make_network(seed=0):
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, K))
+    nn.init.normal_(network[-1].bias, std=10)
+    return network
+
+
+def make_batch(seed=0):
+    torch.manual_seed(seed)
+    return Batch(torch.randn(B, 3), torch.randint(K, (B,)), torch.arange(B))
+
+
+def penultimate(network, inputs):
+    """Features that the classifier gets, without a trace left in the network."""
+    return copy.deepcopy(network)[:-1](inputs)
+
+
+def cosines_of(network, inputs):
+    return cosine_similarity(penultimate(network, inputs)[:, None], network[-1].weight[None], dim=2)
+
+
+class TestBoth:
+    @both
+    def test_leave_the_bias_alone(self, make):
+        network, batch = make_network(), make_batch()
+        bias = network[-1].bias.detach().clone()
+        step = make().step(network, batch)
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.5)
+        step.loss.backward()
+        optimizer.step()
+        assert network[-1].bias.grad is None
+        assert torch.equal(network[-1].bias, bias)
+        assert network[-1].weight.grad.abs().sum(1).min() > 0
+        assert network[0].weight.grad.any()
+
+    @both
+    def test_are_independent_of_the_bias(self, make):
+        batch, network, shifted = make_batch(), make_network(), make_network()
+        nn.init.zeros_(shifted[-1].bias)
+        steps = [make().step(each, batch) for each in (network, shifted)]
+        assert torch.equal(steps[0].logits, steps[1].logits)
+        assert torch.equal(steps[0].loss, steps[1].loss)
+        predictions = [make().predict(each.eval(), batch.inputs) for each in (network, shifted)]
+        assert torch.equal(*predictions)
+
+    @both
+    def test_are_judged_by_what_they_are_trained_by(self, make):
+        method, network, batch = make(), make_network().eval(), make_batch()
+        logits = method.step(network, batch).logits
+        torch.testing.assert_close(method.predict(network, batch.inputs), logits)
+
+    @both
+    def test_compute_in_single_precision_under_autocast(self, make):
+        method, network, batch = make(), make_network(), make_batch()
+        with torch.autocast("cpu", torch.bfloat16):
+            features = penultimate(network, batch.inputs)
+            step = method.step(network, batch)
+        step.loss.backward()
+        assert features.dtype == torch.bfloat16
+        assert step.logits.dtype == torch.float32
+        # of the rounded features, but rounded no further
+        plain = nn.Sequential(nn.Identity(), network[-1])
+        again = make().step(plain, Batch(features.float(), batch.targets, batch.indices))
+        torch.testing.assert_close(step.logits, again.logits, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(step.loss, again.loss, rtol=1e-6, atol=1e-6)
+        assert all(parameter.grad.isfinite().all() for parameter in network[:-1].parameters())
+
+    @both
+    @pytest.mark.parametrize("name", ["imagenet_resnet18", "imagenet_densenet121", "resnet8"])
+    def test_find_the_classifier_of_any_network(self, make, name):
+        torch.manual_seed(0)
+        network = networks.build(name, K, input_shape=(3, 32, 32))
+        inputs = torch.randn(4, 3, 32, 32)
+        method = make()
+        method.step(network, Batch(inputs, torch.arange(4), torch.arange(4))).loss.backward()
+        layer = networks.classifier(network)
+        assert layer.weight.grad.any()
+        assert layer.bias.grad is None
+        logits = method.predict(network.eval(), inputs)
+        assert logits.shape == (4, K)
+        if isinstance(method, VirtualSoftmax):
+            torch.testing.assert_close(logits, network(inputs) - layer.bias)
+
+    @both
+    def test_of_mixed_labels_say_that_they_need_classes(self, make):
+        with pytest.raises(TypeError, match="targets must be class indices"):
+            Mixup(make(), K).step(make_network(), make_batch())
+
+    @both
+    def test_go_on_bit_by_bit_when_interrupted(self, make, assert_resumes):
+        kind = type(make())
+        assert_resumes(lambda: kind(10) if kind is AdaCos else kind())
+
+    @both
+    def test_learn_the_digits(self, make):
+        torch.manual_seed(0)
+        method = AdaCos(10) if isinstance(make(), AdaCos) else make()
+        recipe = Recipe(epochs=15, batch_size=64, schedule="one_cycle")
+        trainer = Trainer(networks.build("mlp", 10, hidden=(32,)), method, load("digits", subset=200), recipe)
+        trainer.fit()
+        assert trainer.history[-1]["test_error"] < 0.15
+
+
+class TestAdaCos:
+    def test_the_scale_follows_from_each_batch_and_the_scale_before_it(self):
+        method, network = AdaCos(K), make_network()
+        scale = math.sqrt(2) * math.log(K - 1)
+        assert method.scale.item() == pytest.approx(scale)
+        for seed in range(4):
+            batch = make_batch(seed)
+            cosines = cosines_of(network, batch.inputs)
+            scale = next_scale(cosines.tolist(), batch.targets.tolist(), scale)
+            step = method.step(network, batch)
+            assert method.scale.item() == pytest.approx(scale, rel=1e-5)
+            torch.testing.assert_close(step.logits, scale * cosines, check_dtype=False)
+            torch.testing.assert_close(step.loss, cross_entropy(step.logits, batch.targets))
+            torch.testing.assert_close(sum(step.terms.values()), step.loss)
+        assert not method.scale.requires_grad
+
+    @pytest.mark.parametrize(("dynamic", "training"), [(True, False), (False, True)])
+    def test_the_scale_rests_in_evaluation_and_where_it_is_fixed(self, dynamic, training):
+        method, network, batch = AdaCos(K, dynamic).train(training), make_network(), make_batch()
+        for _ in range(3):
+            step = method.step(network, batch)
+        assert method.scale.item() == pytest.approx(math.sqrt(2) * math.log(K - 1))
+        torch.testing.assert_close(step.logits, method.scale * cosines_of(network, batch.inputs))
+
+    def test_two_losses_keep_the_scales_they_were_computed_with(self):
+        """The second step must not change what the first needs for its gradient."""
+        method, network = AdaCos(K), make_network().eval()
+        first, second = make_batch(1), make_batch(2)
+        losses = [method.step(network, batch).loss for batch in (first, second)]
+        sum(losses).backward()
+        assert AdversarialTraining(method).step(network, first).loss.isfinite()
+        again, alone = AdaCos(K), make_network().eval()
+        for batch in (first, second):
+            again.step(alone, batch).loss.backward()
+        torch.testing.assert_close(network[0].weight.grad, alone[0].weight.grad)
+
+    def test_bare_cosines_are_never_confident(self):
+        """The error stays, and the calibration error is nearly the accuracy."""
+        data = load("digits", subset=200)
+        torch.manual_seed(0)
+        method = AdaCos(10)
+        recipe = Recipe(epochs=10, batch_size=64, schedule="one_cycle")
+        trainer = Trainer(networks.build("mlp", 10, hidden=(32,)), method, data, recipe)
+        trainer.fit()
+        scaled, targets = trainer.predict(data.test)
+        bare_method = AdaCos(10, scaled_evaluation=False)
+        bare_method.load_state_dict(method.state_dict())
+        trainer.method = bare_method
+        bare, _ = trainer.predict(data.test)
+        torch.testing.assert_close(scaled, method.scale * bare)
+        assert bare.abs().max() <= 1 + 1e-5
+        assert top_k_error(bare, targets) == top_k_error(scaled, targets) < 0.2
+        most = math.e / (math.e + 9 / math.e)
+        assert bare.softmax(1).max() <= most
+        errors = [expected_calibration_error(logits.softmax(1), targets) for logits in (scaled, bare)]
+        assert errors[1] > max(1 - 0.2 - most, errors[0] + 0.1)
+
+
+class TestVirtualSoftmax:
+    def test_by_hand(self):
+        network, batch = make_network(), make_batch()
+        features, weight = penultimate(network, batch.inputs), network[-1].weight
+        step = VirtualSoftmax().step(network, batch)
+        losses = []
+        for x, y in zip(features, batch.targets, strict=True):
+            logits = [w @ x for w in weight] + [weight[y].norm() * x.norm()]
+            losses.append(torch.stack(logits).logsumexp(0) - logits[y])
+        torch.testing.assert_close(step.loss, torch.stack(losses).mean())
+        torch.testing.assert_close(step.logits, features @ weight.T)
+        torch.testing.assert_close(sum(step.terms.values()), step.loss)
+
+
+X, W, Y = torch.ones(B, D), torch.ones(K, D), torch.zeros(B, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: cosine_logits(X, W[:, 1:]), ValueError, r"weight must have shape \(K, 4\), got \(5, 3\)"),
+        (lambda: cosine_logits(X.long(), W), TypeError, "features must be a floating-point tensor"),
+        (lambda: adacos_fixed_scale(2), ValueError, "needs at least 3 classes .* got 2"),
+        (lambda: adacos_scale(X[:, :2], Y, 1.0), ValueError, r"at least 3 classes \(K\), got 2"),
+        (lambda: adacos_scale(X, Y + D, 1.0), ValueError, r"targets must lie in \[0, 3\]"),
+        (lambda: adacos_scale(X, X, 1.0), TypeError, "targets must be class indices"),
+        (lambda: virtual_softmax_logits(X, W[:, 1:], Y), ValueError, r"weight must have shape \(K, 4\)"),
+        (lambda: virtual_softmax_logits(X, W[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

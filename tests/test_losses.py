@@ -1,0 +1,132 @@
+"""What equations are made of: against scipy and PyTorch, at their limits, and what is said to wrong arguments."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.special import softmax, xlogy
+from torch.nn.functional import cross_entropy, one_hot
+
+from labelreg.losses import (
+    check_floating,
+    check_indices,
+    class_means,
+    js_divergence,
+    smooth_cross_entropy,
+    smooth_labels,
+    soft_cross_entropy,
+)
+
+B, K = 6, 5
+HALVES = (torch.bfloat16, torch.float16)
+Y = torch.tensor([0, 4, 2, 2, 1, 3])
+
+
+@pytest.fixture
+def logits():
+    return 2 * torch.randn(2, B, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def test_soft_cross_entropy(logits):
+    p, soft = softmax(logits.numpy(), 2)
+    for labels, targets in ((np.eye(K)[Y], Y), (soft, torch.from_numpy(soft))):
+        losses = soft_cross_entropy(logits[0], targets, "none")
+        np.testing.assert_allclose(losses, -xlogy(labels, p).sum(1), rtol=0, atol=1e-12)
+        torch.testing.assert_close(soft_cross_entropy(logits[0], targets), losses.mean())
+
+
+class TestSmoothing:
+    @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.7])
+    @pytest.mark.parametrize(("convention", "factor"), [("all", 1), ("others", K / (K - 1))])
+    def test_is_pytorchs(self, logits, epsilon, convention, factor):
+        """Whether the labels are laid out or not, and given as indices or as probabilities."""
+        expected = cross_entropy(logits[0], Y, label_smoothing=epsilon * factor)
+        for loss in (
+            soft_cross_entropy(logits[0], smooth_labels(Y, K, epsilon, convention)),
+            smooth_cross_entropy(logits[0], Y, epsilon, convention),
+            smooth_cross_entropy(logits[0], one_hot(Y, K).double(), epsilon, convention),
+        ):
+            torch.testing.assert_close(loss, expected, rtol=0, atol=1e-6)
+
+    def test_labels(self):
+        targets = torch.tensor([2])
+        assert smooth_labels(targets, 5, 0.5, "all")[0].tolist() == pytest.approx([0.1, 0.1, 0.6, 0.1, 0.1])
+        assert smooth_labels(targets, 5, 0.5, "others")[0].tolist() == [0.125, 0.125, 0.5, 0.125, 0.125]
+
+    @settings(max_examples=25, deadline=None)
+    @given(st.floats(0, 1), st.sampled_from(["all", "others"]))
+    def test_labels_are_distributions_and_commute_with_mixing(self, epsilon, convention):
+        smooth = smooth_labels(Y, K, epsilon, convention)
+        assert smooth.min() >= 0
+        torch.testing.assert_close(smooth.sum(1), torch.ones(B))
+        mixed = 0.3 * one_hot(Y, K) + 0.7 * one_hot(Y.flip(0), K)
+        torch.testing.assert_close(smooth_labels(mixed, K, epsilon, convention), 0.3 * smooth + 0.7 * smooth.flip(0))
+
+
+class TestJsDivergence:
+    def test_is_scipys(self, logits):
+        p, q = logits.softmax(2)
+        torch.testing.assert_close(
+            js_divergence(p, q, "none"), torch.from_numpy(jensenshannon(p, q, axis=1) ** 2), rtol=0, atol=1e-12
+        )
+        torch.testing.assert_close(js_divergence(p, q), js_divergence(q, p), rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+    def test_of_zeros(self, dtype):
+        p = torch.tensor([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0]], dtype=dtype, requires_grad=True)
+        q = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0.5, 0.5]], dtype=dtype, requires_grad=True)
+        divergence = js_divergence(p, q, "none")
+        divergence.sum().backward()
+        assert divergence.tolist() == pytest.approx([math.log(2), 0, math.log(2) / 2], abs=1e-6)
+        assert torch.stack([p.grad, q.grad]).isfinite().all()
+        assert p.grad[0, 1] < -10  # giving mass to a class that only q has brings them closer
+
+
+def test_class_means(logits):
+    values = logits[0, :, :3]
+    means = class_means(values, Y, K + 1)
+    expected = [values[k == Y].mean(0).tolist() for k in range(K)]
+    np.testing.assert_allclose(means[:K], expected, rtol=0, atol=1e-12)
+    assert means[K].tolist() == [0, 0, 0]  # a class without samples
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_is_computed_in_single(logits, dtype):
+    p = logits[0].softmax(1).to(dtype)
+    for result in (class_means(p, Y, K), smooth_labels(p, K, 0.1), js_divergence(p, p), soft_cross_entropy(p, Y)):
+        assert result.dtype == torch.float32
+
+
+Z = torch.zeros(B, K)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: soft_cross_entropy(Z.long(), Y), TypeError, "logits must be a floating-point tensor, got .*int64"),
+        (lambda: soft_cross_entropy(Z.tolist(), Y), TypeError, "logits must be a floating-point tensor, got list"),
+        (lambda: soft_cross_entropy(Z[0], Y), ValueError, r"logits must have shape \(B, K\), got \(5,\)"),
+        (lambda: soft_cross_entropy(Z, Y.int()), TypeError, "targets must be class indices in an int64 tensor"),
+        (lambda: soft_cross_entropy(Z, None), TypeError, "targets must be class indices .* got NoneType"),
+        (lambda: soft_cross_entropy(Z, Y[1:]), ValueError, r"targets must have shape \(6,\), got \(5,\)"),
+        (lambda: soft_cross_entropy(Z, Z[:, 1:]), ValueError, r"targets must have shape \(6, 5\), got \(6, 4\)"),
+        (lambda: soft_cross_entropy(Z, Z.long()), TypeError, "targets must be a floating-point tensor"),
+        (lambda: soft_cross_entropy(Z, Y + 1), ValueError, r"targets must lie in \[0, 4\], got 1 to 5"),
+        (lambda: soft_cross_entropy(Z, Y, "sum"), ValueError, "reduction must be one of 'mean', 'none', got 'sum'"),
+        (lambda: smooth_labels(Y, K, math.nan), ValueError, r"epsilon must lie in \[0, 1\], got nan"),
+        (lambda: smooth_labels(Y, K, 0.1, "both"), ValueError, "convention must be one of 'all', 'others'"),
+        (lambda: smooth_labels(Y * 0, 1, 0.1, "others"), ValueError, "'others' needs at least 2 classes .* got 1"),
+        (lambda: smooth_labels(Y[0], K, 0.1), ValueError, r"targets must have shape \(B,\), got \(\)"),
+        (lambda: class_means(Z, Y, 3), ValueError, r"targets must lie in \[0, 2\]"),
+        (lambda: js_divergence(Z, Z[1:]), ValueError, r"q must have shape \(6, 5\), got \(5, 5\)"),
+        (lambda: check_floating("matrix", Z, "K", "K"), ValueError, r"matrix must have shape \(K, K\), got \(6, 5\)"),
+        (lambda: check_indices(Y, "B", 4), ValueError, r"targets must lie in \[0, 3\], got 0 to 4"),
+    ],
+)
+def test_a_wrong_argument_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
