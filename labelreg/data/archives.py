@@ -11,13 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Files:
-    """The files of an archive or a folder.
-
-    Attributes:
-        path: of the archive or folder.
-        names: relative paths of the files, in the order in which they are read fastest.
-        read: function from a name to the file's content.
-    """
+    """The files of an archive or a folder; names are relative paths, in the order in which they are read fastest."""
 
     path: Path
     names: tuple[str, ...]

@@ -64,10 +64,8 @@ def resized_crop_flip(
 ) -> Tensor:
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
-    Args:
-        inputs, generator, mean: as of any augmentation; the mean is not used.
-        aspects: (B,) width over height of photographs that are stored as squares; None for images in their own shape.
-        size: height and width of the result; None for those of the inputs.
+    Photographs that are stored as squares need their ``aspects``, (B,) width over height. ``size`` is the height and
+    width of the result, by default those of the inputs. The mean is not used.
     """
     height, width = inputs.shape[2:]
     if aspects is None:

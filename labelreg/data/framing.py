@@ -92,14 +92,12 @@ def _resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _weights(start: Tensor, extent: Tensor, pixels: int, side: int) -> Tensor:
-    """The weights of pixels in each pixel of the result along one axis: (B, side, pixels), each row sums to 1.
-
-    The filter is a triangle as wide as two pixels of the source or of the result, whichever are wider.
-    """
+    """The weights of pixels in each pixel of the result along one axis: (B, side, pixels), each row sums to 1."""
     start, extent = pixels * start.view(-1, 1, 1), pixels * extent.view(-1, 1, 1)
     at = torch.arange(pixels, device=start.device)
     step = extent / side
     centres = start + (torch.arange(side, device=start.device).view(1, -1, 1) + 0.5) * step
+    # as wide as two pixels of the source or of the result, whichever are wider
     triangle = (1 - (at + 0.5 - centres).abs() / step.clamp(min=1)).clamp(min=0)
     # a hundredth of a pixel is no overlap: fractions give corners on pixels inexactly
     overlaps = (at + 0.99 > start) & (at + 0.01 < start + extent)

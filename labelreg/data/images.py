@@ -79,11 +79,10 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
     """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing."""
     from torchvision import datasets
 
+    original = getattr(datasets, torchvision_name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        train, test = (
-            getattr(datasets, torchvision_name)(path.parent, train=part, download=True) for part in (True, False)
-        )
+        train, test = (original(path.parent, train=part, download=True) for part in (True, False))
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
@@ -135,13 +134,8 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
 
 def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
     """Return the dtype and the shape of one sample per array in an archive of images (H, W, C)."""
-    return {
-        "x_train": (np.uint8, shape),
-        "y_train": (np.int64, ()),
-        "x_test": (np.uint8, shape),
-        "y_test": (np.int64, ()),
-        "classes": (np.str_, ()),
-    }
+    images, labels, names = (np.uint8, shape), (np.int64, ()), (np.str_, ())
+    return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels, "classes": names}
 
 
 def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str:

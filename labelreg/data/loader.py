@@ -26,8 +26,7 @@ class Batch:
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
         partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
-        source: (B, ...) float32, the samples without augmentation, as a network is tested on them; None unless asked
-            for.
+        source: (B, ...) float32, the samples as a network is tested on them, not augmented; None unless asked for.
     """
 
     inputs: Tensor

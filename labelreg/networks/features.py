@@ -1,8 +1,7 @@
 """Find a network's classifier and features, and count its parameters.
 
 The classifier is an ``nn.Linear``, the last one registered and the last module called. It is ``network.classifier`` in
-the networks written here, and ``fc``, ``classifier`` or ``classifier.6`` in torchvision's; these functions find it in
-all of them.
+the networks written here, and ``fc``, ``classifier`` or ``classifier.6`` in torchvision's.
 """
 
 from torch import Tensor, nn

@@ -23,10 +23,7 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
     """Return the network's output when the activations of a layer are changed.
 
     ``change`` maps them to a new tensor, which the rest of the network gets. The layer must be called exactly once in a
-    forward pass.
-
-    Raises:
-        AttributeError: the network has no such layer.
+    forward pass; one that does not exist raises ``AttributeError``.
     """
     calls = 0
 

@@ -51,12 +51,8 @@ def assemble(
 ) -> nn.Sequential:
     """Join features, hidden fully connected layers and the classifier, see :func:`initialise`.
 
-    Args:
-        features: name to layer; together they return (B, num_features).
-        num_features: number of inputs of the first fully connected layer.
-        num_classes: K.
-        hidden: widths of the hidden layers, each followed by ReLU.
-        dropout: probability that a hidden unit is dropped; 0 adds no dropout layer.
+    ``features`` maps names to layers, which together return (B, num_features). Each of the hidden layers is followed by
+    ReLU and, unless its probability is 0, dropout.
     """
     head = []
     for width in hidden:

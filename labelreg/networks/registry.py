@@ -40,14 +40,9 @@ _entries: dict[str, _Entry] = {}
 
 
 def register(name: str, smallest_image: int | None = None) -> Callable:
-    """Register the decorated builder under a new name.
+    """Register the decorated builder under a new name; a wrong signature raises ``TypeError``.
 
-    Args:
-        name: of the network.
-        smallest_image: for networks of images, the smallest height and width in pixels that survive all pooling.
-
-    Raises:
-        TypeError: the builder does not have the signature above.
+    For networks of images, ``smallest_image`` is the smallest height and width in pixels that survive all pooling.
     """
 
     def enter(builder):
@@ -88,17 +83,14 @@ def input_shape(name: str) -> tuple[int, ...]:
 
 
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
-    """Build a network with random weights, drawn from PyTorch's global generator.
+    """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
     Args:
-        name: of the network.
+        name: one of :func:`names`.
         num_classes: K. The network maps inputs ``(B, *input_shape)`` to logits (B, K); a language model maps words
             (T, B) to the logits (T * B, K) of the words that follow.
         input_shape: the shape of one sample; None for the network's default.
         **chosen: options of the network, see its builder.
-
-    Returns:
-        The network, in training mode, on the default device.
     """
     entry = _entry(name)
     settings = complete_options(name, chosen)
