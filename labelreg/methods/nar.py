@@ -377,7 +377,8 @@ def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Ten
 
     Computed from log-probabilities, where the published code clamps probabilities; they agree where it does not clamp.
     """
-    log_p, log_auxiliary = (log_softmax(each) for each in (logits, auxiliary_logits.detach()))
+    dtype = compute_dtype(logits, auxiliary_logits)
+    log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
     log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)
     return ((log_p.exp() - log_xi.exp()) * (log_p - log_xi)).sum(1).mean()
