@@ -16,9 +16,10 @@ env: .venv/installed  ## install the locked environment into .venv (uv comes fro
 test: env lint  ## check style and run the tests
 	$(BIN)/pytest -n 2
 
-lint: env  ## check style
+lint: env  ## check style, and that each room imports only from those below it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 format: env  ## bring code into style and strip notebooks of outputs
 	$(BIN)/ruff check --fix .
@@ -45,7 +46,7 @@ clean:  ## remove what was built; the environment stays
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml uv.lock | $(UV)
-	$(UV) sync --frozen --all-extras
+	$(UV) sync --frozen --all-extras --compile-bytecode
 	@touch $@
 
 .uv/bin/uv:

@@ -163,7 +163,7 @@ class Experiment(Recipe):
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
-            if cause in changes and changes[cause] != settings[cause]:
+            if cause in changes and changes[cause] != getattr(self, cause):
                 for name in follows:
                     settings.pop(name, None)
         return type(self)(**settings | changes)
@@ -225,11 +225,11 @@ class Experiment(Recipe):
         """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along."""
         if count:
             self.but(seed=self.seed + count - 1)  # refuses what is too large
-        return [self._shifted(offset) for offset in range(count)]
-
-    def _shifted(self, offset: int) -> Self:
-        teacher = self.teacher and self.teacher._shifted(offset)
-        return self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+        teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
+        return [
+            self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+            for offset, teacher in enumerate(teachers)
+        ]
 
 
 # what starts over where a setting changes

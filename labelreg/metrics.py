@@ -53,14 +53,9 @@ class ReliabilityDiagram:
 
 @torch.no_grad()
 def top_k_error(logits: Tensor, targets: Tensor, k: int = 1) -> float:
-    """Return the fraction of samples whose true class is not among the k largest logits.
+    """Return the fraction of samples whose true class is not among the k largest logits (N, K).
 
     Of equal logits, the one with the lower index counts as larger; NaN never counts as right.
-
-    Args:
-        logits: (N, K).
-        targets: (N,).
-        k: from 1 to K.
     """
     _check_scores("logits", logits, targets)
     if not 1 <= k <= logits.shape[1]:
@@ -167,16 +162,9 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 2017).
 
-    Fit it on other samples than those reported on. The likelihood is convex in 1 / T, so that over log T it has one
-    minimum, which bounded minimisation finds.
-
-    Args:
-        logits: (N, K).
-        targets: (N,).
-
-    Returns:
-        T, between 1e-3 and 1e3: near the lower bound if all predictions are correct, near the upper one if the logits
-        are worse than uniform.
+    Fit it to the logits (N, K) of other samples than those reported on. T lies between 1e-3 and 1e3: near the lower
+    bound if all predictions are correct, near the upper one if the logits are worse than uniform. The likelihood is
+    convex in 1 / T, so that over log T it has one minimum, which bounded minimisation finds.
     """
     from scipy.optimize import minimize_scalar  # slow to import
 
@@ -211,14 +199,9 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return what is recorded after every epoch, with one wait for the device.
+    """Return what is recorded after every epoch, of logits (N, K), with one wait for the device.
 
-    Args:
-        logits: (N, K).
-        targets: (N,).
-
-    Returns:
-        ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
+    It is ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` in 20 bins.
     """
     return summarise_batches([(logits, targets)])
 

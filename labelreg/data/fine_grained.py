@@ -116,16 +116,9 @@ STANFORD_DOGS = Collection(
 
 
 def _list_mit67(files: Mapping[str, Files]) -> Listing:
-    names = {
-        split: files[file].text(file) for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
-    }
-    classes = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
-    index = {folder: position for position, folder in enumerate(classes)}
-    samples = {
-        split: [(f"Images/{name.strip()}", index[name.partition("/")[0]]) for name in listed]
-        for split, listed in names.items()
-    }
-    return Listing(samples, tuple(folder.replace("_", " ") for folder in classes))
+    lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
+    names = {split: [name.strip() for name in files[file].text(file)] for split, file in lists.items()}
+    return Listing.by_folder(names, prefix="Images/")
 
 
 MIT67 = Collection(

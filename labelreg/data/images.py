@@ -64,7 +64,7 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
     Args:
         name: of the data set.
         root: folder of the raw data.
-        torchvision_name: the class in torchvision.datasets that downloads the data set.
+        torchvision_name: of its class in torchvision.datasets.
         shape: (H, W, C) of an image.
         num_classes: K.
 
@@ -128,7 +128,7 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is cut short, or no zip file")
+                raise ValueError("it is cut short or not a zip file")
             archive = np.load(file)
             missing = layout.keys() - archive.keys()
             arrays = {key: archive[key] for key in layout.keys() - missing}

@@ -70,9 +70,7 @@ def make_dataset(
 
     Args:
         name: of the data set.
-        train: words of the training text.
-        validation: words of the validation text.
-        test: words of the test text.
+        train, validation, test: the words of each text.
         minimum_count: words that occur less often in the training text become ``"<unk>"`` in all three.
 
     Returns:

@@ -1,6 +1,6 @@
 """Batches of a split: shuffled, augmented, normalised, and determined by the seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 
@@ -117,8 +117,7 @@ class Loader:
         Raises:
             ValueError: the epoch or the seed is negative, or the start is not a position in the epoch.
         """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        check_start(start, self)
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)
@@ -205,6 +204,11 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
     parts = (slice(first, first + batch_size) for first in range(0, len(split), batch_size))
     rows = ((split.select(part), indices[part]) for part in parts)
     return (Batch(normalise(samples.clean()), samples.targets, positions) for samples, positions in rows)
+
+
+def check_start(start: int, loader: Sized) -> None:
+    if not 0 <= start <= len(loader):
+        raise ValueError(f"start={start} is not a position in an epoch of {len(loader)} batches")
 
 
 def _check_batching(split: Split, batch_size: int) -> None:

@@ -56,6 +56,17 @@ class Listing:
     samples: Mapping[str, list[tuple[str, int]]]
     classes: tuple[str, ...]
 
+    @classmethod
+    def by_folder(cls, names: Mapping[str, Iterable[str]], prefix: str = "") -> "Listing":
+        """List files, per split, whose classes are their folders, numbered in alphabetical order."""
+        folders = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
+        index = {folder: position for position, folder in enumerate(folders)}
+        samples = {
+            split: [(f"{prefix}{name}", index[name.partition("/")[0]]) for name in listed]
+            for split, listed in names.items()
+        }
+        return cls(samples, tuple(folder.replace("_", " ") for folder in folders))
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -81,11 +92,7 @@ class Collection:
 
 
 def load_photographs(collection: Collection, root: Path) -> Dataset:
-    """Memory-map a data set, and convert it first if that has not been done.
-
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
+    """Memory-map a data set from the folder of the raw data, and convert it first if that has not been done.
 
     Returns:
         The data set; its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and
@@ -133,15 +140,10 @@ def _read_array(
 
 
 def convert(collection: Collection, root: Path, folder: Path) -> None:
-    """Decode every photograph, resize it to a square, and write them as arrays.
+    """Decode the photographs under ``root``, resize them to squares, and write them as arrays to a new folder.
 
     An interrupted conversion resumes where it stopped; the folder appears when all is done. If several processes
     convert the same data set, one does and the others wait.
-
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
-        folder: to write.
 
     Raises:
         FileNotFoundError: an original is missing and cannot be downloaded.
@@ -215,10 +217,7 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
 class _Unfinished:
     """A conversion in progress: arrays of their final size, and which of their rows are done.
 
-    Args:
-        collection: the data set.
-        listing: of its samples.
-        folder: of the arrays; an earlier conversion of the same listing is resumed.
+    If the folder holds an earlier conversion of the same listing, it is resumed.
     """
 
     notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from labelreg.data.dataset import Split
-from labelreg.data.loader import Batch
+from labelreg.data.loader import Batch, check_start
 
 
 class SequenceLoader:
@@ -46,17 +46,8 @@ class SequenceLoader:
         return -(-len(self._inputs) // self.length)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch, which are the same in all.
-
-        Args:
-            epoch: its number.
-            start: position of the first batch.
-
-        Raises:
-            ValueError: the start is not a position in the epoch.
-        """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        """Return the batches of one epoch, see :meth:`Loader.epoch`; they are the same in all epochs."""
+        check_start(start, self)
         return (self._batch(position) for position in range(start, len(self)))
 
     def _batch(self, position: int) -> Batch:

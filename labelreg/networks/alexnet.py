@@ -22,8 +22,6 @@ def alexnet(
     the loss stays at its initial value for a few hundred steps.
 
     Args:
-        num_classes: K.
-        input_shape: (C, H, W). The last max-pooling reduces any size to one pixel.
         hidden: widths of the hidden fully connected layers. () is a single linear layer (2.50 M); the original has
             (4096, 4096) (20.71 M).
         dropout: probability that a hidden unit is dropped.
@@ -46,7 +44,7 @@ def alexnet(
             nn.ReLU(),
             nn.Conv2d(256, 256, 3, padding=1),
             nn.ReLU(),
-            nn.AdaptiveMaxPool2d(1),
+            nn.AdaptiveMaxPool2d(1),  # 2x2 at 32 px
         ),
         "flatten": nn.Flatten(),
     }

@@ -93,11 +93,9 @@ def lstm(
 ) -> nn.Module:
     """The language model of Network as Regularization, that of Zaremba et al. (2014) and Pereyra et al. (2017).
 
-    66.0 M parameters for the 10,000 words of Penn Treebank.
+    ``num_classes`` is V, the number of words. 66.0 M parameters for the 10,000 of Penn Treebank.
 
     Args:
-        num_classes: V, the number of words.
-        input_shape: (), that of a word.
         hidden: H, the width of the embedding and of every layer.
         layers: number of LSTM layers.
         dropout: probability that a unit is dropped, on all connections between embedding, layers and classifier; there

@@ -13,11 +13,9 @@ from labelreg.options import Widths
 def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:
     """Fully connected layers with ReLU between them.
 
-    85 k parameters on the 8 x 8 digits (64-256-256-10), 0.88 M on CIFAR-100.
+    85 k parameters on the 8 x 8 digits (64-256-256-10), 0.88 M on CIFAR-100. Inputs of any shape are flattened.
 
     Args:
-        num_classes: K.
-        input_shape: any; the input is flattened.
         hidden: widths of the hidden layers; () is a linear classifier.
     """
     return assemble({"flatten": nn.Flatten()}, math.prod(input_shape), num_classes, hidden)

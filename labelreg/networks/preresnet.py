@@ -98,8 +98,6 @@ def preact_resnet18(
     11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
     Args:
-        num_classes: K.
-        input_shape: (C, H, W).
         final_norm: whether batch normalisation and ReLU follow the last block, as in He et al. The code published with
             CS-KD has them after the stem instead: False.
     """

@@ -1,7 +1,8 @@
 """The register of networks: from a name to the function that builds the network.
 
-A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``. Its options have types and defaults,
-so that the values chosen for them are checked before the network is built:
+A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``, where ``num_classes`` and
+``input_shape`` are as in :func:`build`. Its options have types and defaults, so that the values chosen for them are
+checked before the network is built:
 
     @register("mlp")
     def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:

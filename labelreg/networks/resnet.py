@@ -68,15 +68,10 @@ def _resnet(num_classes, channels, widths, depth, shortcut):
 
 
 def thin_resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-8, 20, 32 and 44 (He et al., Section 4.2): 16, 32, 64 filters, option-A shortcuts.
+    """ResNet-8, 20, 32 and 44 (He et al., Section 4.2): 16, 32, 64 filters, ``depth`` blocks per stage, option A.
 
     0.08 M, 0.28 M, 0.47 M and 0.66 M parameters on CIFAR-100. The code published with Network as Regularization has
     option-B shortcuts, which add less than 3 k parameters.
-
-    Args:
-        depth: number of blocks per stage.
-        num_classes: K.
-        input_shape: (C, H, W).
     """
     return _resnet(num_classes, input_shape[0], (16, 32, 64), depth, PaddedShortcut)
 
@@ -84,13 +79,8 @@ def thin_resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] 
 def resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
     """ResNet-10 and 18 for 32 px: He et al., Table 1, with a 3x3 stem of stride 1 and no max-pooling.
 
-    64, 128, 256, 512 filters, option-B shortcuts. 4.95 M and 11.22 M parameters on CIFAR-100; ResNet-18 has 11.17 M on
-    CIFAR-10.
-
-    Args:
-        depth: number of blocks per stage.
-        num_classes: K.
-        input_shape: (C, H, W).
+    64, 128, 256, 512 filters, ``depth`` blocks per stage, option B. 4.95 M and 11.22 M parameters on CIFAR-100, 11.17 M
+    of ResNet-18 on CIFAR-10.
     """
     return _resnet(num_classes, input_shape[0], (64, 128, 256, 512), depth, ProjectedShortcut)
 

@@ -17,8 +17,6 @@ def wrn28_10(
     36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10.
 
     Args:
-        num_classes: K.
-        input_shape: (C, H, W).
         dropout: probability that an activation is dropped between the two convolutions of a block; the paper uses 0 or
             0.3.
     """

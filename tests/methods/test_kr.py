@@ -47,7 +47,9 @@ def test_gamma_0_trains_the_baseline_bit_by_bit(smoothing):
 
 
 def test_the_default_does_not_train_the_baseline():
-    refined, baseline = (train(Experiment(method=method, **SHORT)) for method in ("knowledge_refinery", "cross_entropy"))
+    refined, baseline = (
+        train(Experiment(method=method, **SHORT)) for method in ("knowledge_refinery", "cross_entropy")
+    )
     parameters = zip(refined.network.parameters(), baseline.network.parameters(), strict=True)
     assert not any(torch.equal(*pair) for pair in parameters)
     assert refined.method.matrix.any()

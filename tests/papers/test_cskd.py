@@ -1,0 +1,81 @@
+"""The protocol of CS-KD, as the paper prints it."""
+
+import pytest
+
+from labelreg.papers import cskd, papers, reported
+
+PAPER = papers["cskd"]
+EVERY = [experiment for item in PAPER.items.values() for experiment in item]
+FINE_GRAINED = {"cub200", "stanford_dogs", "mit67"}
+
+
+def test_counts():
+    assert dict(reported("cskd").groupby("item").size()) == {"table1": 50, "table2": 20, "table3": 20, "table4": 100}
+    counts = {"table1": 50, "table2": 20, "table3": 20, "table4": 25, "figure2": 6, "figure3": 5}
+    assert {name: len(item) for name, item in PAPER.items.items()} == counts
+    assert PAPER.seeds == 3
+
+
+def test_one_recipe_for_all(protocol):
+    assert protocol.values(EVERY, "epochs", "milestones", "decay", "schedule") == {(200, (100, 150), 0.1, "multi_step")}
+    recipe = protocol.values(EVERY, "optimizer", "learning_rate", "momentum", "nesterov", "weight_decay")
+    assert recipe == {("sgd", 0.1, 0.9, False, 1e-4)}
+    assert protocol.values(EVERY, "augmentation", "subset", "label_noise") == {("standard", None, 0.0)}
+
+
+def test_photographs_in_batches_of_32_and_without_a_validation_split(protocol):
+    photographs = [experiment for experiment in EVERY if experiment.dataset in FINE_GRAINED]
+    small = [experiment for experiment in EVERY if experiment.dataset not in FINE_GRAINED]
+    assert protocol.values(photographs, "batch_size", "holdout") == {(32, 0.0)}
+    assert protocol.values(small, "batch_size", "holdout") == {(128, 0.1)}
+    assert all(experiment.network.startswith("imagenet_") for experiment in photographs)
+    assert protocol.values(small, "dataset") == {("cifar100",), ("tinyimagenet",)}
+
+
+def test_the_sample_wise_term_is_for_photographs():
+    for row in (row for item in PAPER.items.values() for row in item.rows if row.method in ("CS-KD", "KD + CS-KD")):
+        # beside a label and a teacher that have half the weight each
+        weight = 0.5 if row.method == "KD + CS-KD" else 1.0
+        options = row.experiment.options
+        assert options["class_weight"] == weight
+        assert options["sample_weight"] == (weight if row.dataset in FINE_GRAINED else 0)
+        assert (options["temperature"], options["t_squared"]) == (4.0, True)
+
+
+@pytest.mark.parametrize(
+    ("label", "method", "inside"),
+    [
+        ("Cross-entropy", "cross_entropy", None),
+        ("AdaCos", "ada_cos", None),
+        ("Virtual-softmax", "virtual_softmax", None),
+        ("Maximum-entropy", "confidence_penalty", None),
+        ("CS-KD", "class_wise_self_distillation", "cross_entropy"),
+        ("Mixup", "mixup", "cross_entropy"),
+        ("Mixup + CS-KD", "mixup", "class_wise_self_distillation"),
+        ("KD", "knowledge_distillation", None),
+        ("KD + CS-KD", "class_wise_self_distillation", "knowledge_distillation"),
+    ],
+)
+def test_methods_under_their_printed_names(label, method, inside, protocol):
+    found = protocol.methods_of(PAPER.items.values(), label)
+    assert {(name, options.get("method")) for name, options in found} == {(method, inside)}
+    assert label in cskd.METHODS
+
+
+def test_the_teacher_of_table_3_is_a_row_of_table_1():
+    teachers = {row.dataset: row.experiment for row in PAPER.tables["table1"].rows if "densenet121" in row.network}
+    taught = [row for row in PAPER.tables["table3"].rows if row.method.startswith("KD")]
+    assert len(taught) == 10
+    for row in taught:
+        assert (
+            row.experiment.teacher
+            == PAPER.tables["table1"].find(row.dataset, teachers[row.dataset].network, "CS-KD").experiment
+        )
+        assert row.experiment.with_seeds(2)[1].teacher.seed == 1
+
+
+def test_one_run_serves_every_table_and_figure_it_stands_in():
+    first = set(PAPER.tables["table1"])
+    assert set(PAPER.tables["table4"]) | set(PAPER.figures["figure3"]) <= first
+    assert set(PAPER.figures["figure2"]) <= first | set(PAPER.tables["table2"])
+    assert {experiment.observe for experiment in EVERY} == {("embedding", "reliability")}

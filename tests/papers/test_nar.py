@@ -1,0 +1,128 @@
+"""The protocol of NaR, as far as the paper prints it."""
+
+import pytest
+
+from labelreg.papers import nar, papers
+
+PAPER = papers["nar"]
+NETWORKS = ("plaincnn6", "resnet32", "preresnet110", "wrn28_10")
+
+
+def test_counts():
+    counts = {"table2": 30, "table3": 40, "table4": 7, "table5": 16, "figure4": 36, "figure5": 10}
+    assert {name: len(item) for name, item in PAPER.items.items()} == counts
+    assert PAPER.seeds == 5
+
+
+def test_recipes_by_network(protocol):
+    names = ("epochs", "milestones", "decay", "weight_decay", "learning_rate", "batch_size", "nesterov")
+    slow = (300, (150, 225), 0.1, 1e-4, 0.1, 128, True)
+    expected = {
+        "plaincnn6": (200, (60, 120, 160), 0.1, 5e-4, 0.1, 128, True),
+        "resnet32": slow,
+        "preresnet110": slow,
+        "wrn28_10": (200, (60, 120, 160), 0.2, 5e-4, 0.1, 128, True),
+    }
+    images = [each for item in PAPER.items.values() for each in item if each.network != "lstm"]
+    assert protocol.values(images, "network", *names) == {(network, *recipe) for network, recipe in expected.items()}
+    assert protocol.values(images, "dataset") == {("cifar10",), ("cifar100",)}
+
+
+def test_born_again_networks_learn_from_the_generation_before(protocol):
+    table = PAPER.tables["table2"]
+    for second in protocol.find(table, method="BAN-2"):
+        names = {"dataset": second.dataset, "network": second.network}
+        (first,), (third,) = (
+            protocol.find(table, method="Baseline", **names),
+            protocol.find(table, method="BAN-3", **names),
+        )
+        assert second.experiment.teacher == first.experiment
+        assert third.experiment.teacher == second.experiment
+        assert first.experiment == second.experiment.but(method="cross_entropy")
+        assert third.experiment.with_seeds(2)[1].teacher.teacher.seed == 1
+
+
+def test_table_3_pairs_every_network_with_every_auxiliary(protocol):
+    table = PAPER.tables["table3"]
+    pairs = {
+        (row.dataset, row.network, row.method): row.experiment.options.get("auxiliary")
+        for row in table.rows
+        if row.method != "Single"
+    }
+    assert pairs == {
+        (dataset, network, f"NaR ({auxiliary})"): "" if auxiliary == network else auxiliary
+        for dataset in ("cifar10", "cifar100")
+        for network in NETWORKS
+        for auxiliary in NETWORKS
+    }
+    assert {row.against for row in table.rows if row.method != "Single"} == {"Single"}
+    assert {row.experiment.method for row in protocol.find(table, method="Single")} == {"cross_entropy"}
+
+
+class TestPennTreebank:
+    TABLE = PAPER.tables["table4"]
+
+    def test_recipe(self, protocol):
+        stated = protocol.values(self.TABLE, "dataset", "network", "schedule", "decay", "sequence_length", "batch_size")
+        assert stated == {("ptb", "lstm", "plateau", 0.25, 35, 20)}
+        example = protocol.values(self.TABLE, "epochs", "learning_rate", "momentum", "weight_decay", "clip_norm")
+        assert example == {(40, 20.0, 0.0, 0.0, 0.25)}
+        for experiment in self.TABLE:
+            options = experiment.network_options
+            assert (options["hidden"], options["layers"], options["dropout"]) == (1500, 2, 0.65)
+
+    @pytest.mark.parametrize(
+        ("label", "method", "auxiliary"),
+        [
+            ("Baseline", "cross_entropy", None),
+            ("Label noise", "disturb_label", None),
+            ("LSR", "label_smoothing", None),
+            ("CP", "confidence_penalty", None),
+            ("BAN-2", "born_again", None),
+            ("NaR-small", "network_as_regularization", 750),
+            ("NaR-large", "network_as_regularization", 1500),
+        ],
+    )
+    def test_methods_under_their_printed_names(self, label, method, auxiliary, protocol):
+        (row,) = protocol.find(self.TABLE, method=label)
+        assert (row.experiment.method, row.experiment.auxiliary_options.get("hidden")) == (method, auxiliary)
+
+    def test_other_settings_reach_the_auxiliary(self):
+        quick = nar.language_models(**nar.QUICK_LANGUAGE_MODEL)
+        assert {each.dataset for each in quick.values()} == {"pydoc"}
+        assert quick["NaR-small"].auxiliary_options["hidden"] == 32
+        assert quick["BAN-2"].teacher == quick["Baseline"]
+
+
+def test_table_5_puts_nar_inside_both(protocol):
+    rows = {
+        (row.method, row.experiment.method, row.experiment.options["method"]) for row in PAPER.tables["table5"].rows
+    }
+    assert rows == {
+        ("AT", "adversarial_training", "cross_entropy"),
+        ("AT+NaR", "adversarial_training", "network_as_regularization"),
+        ("mixup", "mixup", "cross_entropy"),
+        ("mixup+NaR", "mixup", "network_as_regularization"),
+    }
+    assert {row.against for row in PAPER.tables["table5"].rows} == {"AT", "mixup"}
+    options = [row.experiment.options for row in protocol.find(PAPER.tables["table5"], method="mixup+NaR")]
+    assert {(each["alpha"], each["method.alpha"], each["method.lam"]) for each in options} == {(1.0, 0.1, 0.5)}
+
+
+def test_figure_4_is_a_grid_with_the_chosen_point():
+    points = {(each.options["lam"], each.options["alpha"]) for each in PAPER.figures["figure4"]}
+    assert points == {(lam, alpha) for lam in nar.GRID for alpha in nar.GRID}
+    assert min(nar.GRID) == 0.01
+    assert max(nar.GRID) == 0.9
+    chosen = PAPER.tables["table2"].find("cifar100", "resnet32", "NaR").experiment
+    assert (chosen.options["lam"], chosen.options["alpha"]) == (nar.LAM, nar.ALPHA)
+    assert chosen in PAPER.figures["figure4"]
+
+
+def test_figure_5_takes_snapshots_from_earlier_and_later(protocol):
+    figure = PAPER.figures["figure5"]
+    assert protocol.values(figure, "dataset", "network") == {("cifar100", "plaincnn6"), ("cifar100", "resnet32")}
+    snapshots = {row.method: row.experiment.options for row in figure.rows if row.method.startswith("NaR-")}
+    assert {label: options["direction"] for label, options in snapshots.items()} == {"NaR-pre": "pre", "NaR-pos": "pos"}
+    again = [row for row in figure.rows if row.method in ("NaR", "BAN-2", "BAN-3")]
+    assert {row.experiment for row in again} <= set(PAPER.tables["table2"])
