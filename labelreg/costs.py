@@ -6,6 +6,8 @@ Counted are matrix products and convolutions, which make up nearly all of it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -35,7 +37,7 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
         batch: with the views that the method asks for.
     """
     method.step(network, batch)
-    with FlopCounterMode(display=False) as counter:
+    with _counting() as counter:
         method.step(network, batch).loss.backward()
     return counter.get_total_flops()
 
@@ -102,9 +104,21 @@ def training_operations(experiment: Experiment) -> float:
         trainer = prepare_training(experiment.but(batch_size=2), "cpu")
         first, *batches = islice(trainer.loader.epoch(0), 1 + COUNTED_STEPS)
         trainer.step(first)  # a method may examine the network in its first step
-        with FlopCounterMode(display=False) as counter:
+        with _counting() as counter:
             for batch in batches:
                 trainer.step(batch)
     samples = sum(len(batch.targets) for batch in batches)
     per_epoch = trainer.method.copies * len(trainer.loader.split)
     return experiment.epochs * per_epoch * counter.get_total_flops() / samples
+
+
+@contextmanager
+def _counting() -> Iterator[FlopCounterMode]:
+    """Count operations, without oneDNN: it runs an LSTM as one operation, which the counter does not know."""
+    enabled = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        with FlopCounterMode(display=False) as counter:
+            yield counter
+    finally:
+        torch.backends.mkldnn.enabled = enabled

@@ -1,85 +1,200 @@
 """Counted operations: against counts made by hand."""
 
+import runpy
+import time
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from labelreg.costs import forward_operations, share_behind, step_operations
-from labelreg.data import Batch
+from labelreg import methods, networks
+from labelreg.costs import forward_operations, share_behind, step_operations, training_operations
+from labelreg.data import Batch, load
+from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, Method, Step
-from labelreg.networks import build, names
+from labelreg.paths import project_root
 
-BATCH = Batch(torch.randn(8, 1, 2, 2), torch.arange(8) % 3, torch.arange(8))
+BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
+MLP = 2 * (64 * 256 + 256 * 256 + 256 * 10)  # operations of a forward pass on digits
+SMALL = {"hidden": (32,)}
+
+
+def batch() -> Batch:
+    return Batch(torch.randn(8, 1, 2, 2), torch.arange(8) % 3, torch.arange(8))
 
 
 def linear_layers() -> nn.Sequential:
-    return build("mlp", 3, (1, 2, 2), hidden=(5,))
+    return networks.build("mlp", 3, (1, 2, 2), hidden=(5,))
 
 
-class Curious(Method):
-    """Examines the network in its first step."""
-
-    looked = False
-
-    def step(self, network, batch):
-        if not self.looked:
-            network(batch.inputs)
-            self.looked = True
-        return CrossEntropy().step(network, batch)
-
-
-class Twice(Method):
-    def step(self, network, batch):
-        steps = [CrossEntropy().step(network, batch) for _ in range(2)]
-        return Step(steps[0].loss + steps[1].loss, steps[0].logits, {})
-
-
-@pytest.mark.parametrize(("method", "times"), [(CrossEntropy, 1), (Curious, 1), (Twice, 2)])
-def test_a_step_of_two_linear_layers(method, times):
+class TestStep:
     # 2 B (in * out) forward, the same for the weights' gradients, and for the inputs' but those of the first layer
-    first, second = 2 * 8 * 4 * 5, 2 * 8 * 5 * 3
-    assert step_operations(method(), linear_layers(), BATCH) == times * (2 * first + 3 * second)
+    PLAIN = 2 * (2 * 8 * 4 * 5) + 3 * (2 * 8 * 5 * 3)
+
+    def test_two_linear_layers(self):
+        assert step_operations(CrossEntropy(), linear_layers(), batch()) == self.PLAIN
+
+    def test_the_first_step_is_not_counted(self):
+        class Curious(Method):
+            looked = False
+
+            def step(self, network, batch):
+                if not self.looked:
+                    network(batch.inputs)
+                    self.looked = True
+                return CrossEntropy().step(network, batch)
+
+        assert step_operations(Curious(), linear_layers(), batch()) == self.PLAIN
+
+    def test_a_method_that_does_more_counts_more(self):
+        class Twice(Method):
+            def step(self, network, batch):
+                steps = [CrossEntropy().step(network, batch) for _ in range(2)]
+                return Step(steps[0].loss + steps[1].loss, steps[0].logits, {})
+
+        assert step_operations(Twice(), linear_layers(), batch()) == 2 * self.PLAIN
+
+
+class TestMethods:
+    """What a step costs beside plain cross-entropy: a forward pass is a third of a step, a teacher's is one more."""
+
+    @staticmethod
+    def operations(name):
+        def resnet8(role="", chosen=None):
+            return networks.build("resnet8", 10)
+
+        inputs, partner = torch.randn(2, 16, 3, 32, 32)
+        samples = Batch(inputs, torch.arange(16) % 10, torch.arange(16), partner)
+        return step_operations(methods.create(name, 10, {}, resnet8), resnet8(), samples)
+
+    @pytest.mark.parametrize(
+        ("name", "ratio"),
+        [
+            ("label_smoothing", 1),
+            ("confidence_penalty", 1),
+            ("disturb_label", 1),
+            ("adaptive_label_regularization", 1),
+            ("knowledge_refinery", 1),
+            ("ada_cos", 1),
+            ("virtual_softmax", 1),
+            ("knowledge_distillation", 4 / 3),
+            ("class_wise_self_distillation", 4 / 3),
+            ("deep_mutual_learning", 2),
+        ],
+    )
+    def test_ratio_to_cross_entropy(self, name, ratio):
+        assert self.operations(name) / self.operations("cross_entropy") == pytest.approx(ratio, rel=0.01)
 
 
 def test_share_behind_each_layer():
-    shares = {"": 1, "features": 1, "head": 15 / (20 + 15), "classifier": 0}
-    for layer, share in shares.items():
-        assert share_behind(linear_layers(), BATCH.inputs, layer) == pytest.approx(share)
+    network, inputs = linear_layers(), batch().inputs
+    assert share_behind(network, inputs, "") == 1
+    assert share_behind(network, inputs, "features") == 1
+    assert share_behind(network, inputs, "head") == pytest.approx(15 / (20 + 15))
+    assert share_behind(network, inputs, "classifier") == 0
 
 
-class TestForwardOperations:
+class TestForward:
+    def test_of_the_default_input_shape(self):
+        assert forward_operations("mlp") == MLP
+        assert forward_operations("mlp", 20, **SMALL) == 2 * 32 * (64 + 20)
+
+    def test_of_one_word(self):
+        """An LSTM, whose four gates see the word and the state, and the softmax over all words."""
+        assert forward_operations("lstm", 100, hidden=16, layers=1) == 2 * (2 * 4 * 16 * 16 + 16 * 100)
+
+    def test_draws_nothing(self):
+        state = torch.get_rng_state()
+        forward_operations("mlp", 7)
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+class TestTraining:
+    PLAIN = 3 * MLP - 2 * 64 * 256  # per sample: no gradient of the first layer's input is needed
+    NARROW = 2 * (64 * 32 + 32 * 10)  # of a forward pass with SMALL
+
     @pytest.mark.parametrize(
-        ("network", "options", "expected"),
+        ("changes", "samples", "beside"),
         [
-            ("mlp", {}, 2 * (64 * 256 + 256 * 256 + 256 * 10)),
-            ("mlp", {"num_classes": 100, "hidden": 32}, 2 * (64 * 32 + 32 * 100)),
-            ("mlp", {"hidden": [32, 16]}, 2 * (64 * 32 + 32 * 16 + 16 * 10)),
-            ("lstm", {"num_classes": 10_000}, 2 * (2 * 2 * 1500 * 4 * 1500 + 1500 * 10_000)),
+            ({}, 200, 0),
+            ({"epochs": 4}, 400, 0),
+            ({"subset": 50}, 100, 0),
+            ({"holdout": 0.25}, 150, 0),
+            ({"seed": 7, "label_noise": 0.5, "batch_size": 10}, 200, 0),
+            ({"method": "batch_augmentation", "options": {"copies": 6}}, 1200, 0),
+            ({"method": "knowledge_refinery"}, 200, 0),
+            ({"method": "network_as_regularization"}, 200, PLAIN),
+            ({"method": "mixup", "options": {"method": "network_as_regularization"}}, 200, PLAIN),
             (
-                "plaincnn6",
-                {},
-                2 * (1024 * 9 * (3 + 64) * 64 + 256 * 9 * (64 + 128) * 128)
-                + 2 * (64 * 9 * (128 + 256) * 256 + 4096 * 256 + 256 * 10),
+                {"method": "network_as_regularization", "auxiliary_options": SMALL},
+                200,
+                3 * NARROW - 2 * 64 * 32,
             ),
+            ({"method": "deep_mutual_learning", "options": {"peer": "mlp"}}, 200, PLAIN),
+            ({"method": "class_wise_self_distillation"}, 200, MLP),
+            ({"method": "born_again", "teacher": BASE}, 200, MLP),
+            ({"method": "born_again", "teacher": BASE.but(network_options=SMALL)}, 200, NARROW),
+            # the attack needs the gradient of the input, and of nothing else: two passes, and two more in training
+            ({"method": "adversarial_training"}, 200, 4 * MLP),
         ],
     )
-    def test_by_hand(self, network, options, expected):
-        assert forward_operations(network, **options) == expected
+    def test_closed_forms(self, changes, samples, beside):
+        assert training_operations(BASE.but(**changes)) == samples * (self.PLAIN + beside)
 
-    @pytest.mark.parametrize(
-        ("name", "billions"),
-        [("resnet18", 1.81), ("resnet50", 4.09), ("resnet101", 7.80), ("resnet152", 11.51), ("densenet121", 2.83),
-         ("vgg16", 15.47), ("alexnet", 0.71)],
-    )  # fmt: skip
-    def test_as_torchvision_prints_them(self, name, billions):
-        """Multiply-accumulates, of two operations each."""
-        assert forward_operations(f"imagenet_{name}", 1000) / 2e9 == pytest.approx(billions, abs=0.006)
+    def test_a_text(self):
+        text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)
+        data = load("pydoc")
+        forward = forward_operations("lstm", data.num_classes, hidden=16, layers=1)
+        assert training_operations(text) == pytest.approx(3 * len(data.train) * forward, rel=1e-3)
 
-    def test_nothing_is_drawn_and_every_network_can_be_counted(self):
-        drawn = torch.get_rng_state()
-        assert all(forward_operations(name) > 0 for name in names())
-        assert torch.equal(torch.get_rng_state(), drawn)
+    def test_leaves_random_numbers_and_threads_alone(self):
+        state, threads = torch.get_rng_state(), torch.get_num_threads()
+        training_operations(BASE.but(method="mixup", options={"alpha": 0.77}))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert torch.get_num_threads() == threads
 
-    def test_options_are_checked(self):
-        with pytest.raises(ValueError, match=r"mlp's option hidden\.0 should be greater than 0"):
-            forward_operations("mlp", hidden=-1)
+
+class TestThroughput:
+    """The script beside the package."""
+
+    SCRIPT = runpy.run_path(str(project_root() / "benchmarks" / "throughput.py"))
+
+    def test_warm_up_is_not_counted(self):
+        warm_up = self.SCRIPT["WARM_UP"]
+        pauses = iter([0.2] * warm_up + [0.01] * 4)
+        batches = [SimpleNamespace(targets=torch.zeros(size)) for size in [1000] * warm_up + [6] * 4]
+        speed = self.SCRIPT["_samples_per_second"](lambda _: time.sleep(next(pauses)), batches, torch.device("cpu"))
+        assert 24 / 0.2 < speed < 24 / 0.04
+
+    def test_trains_over_the_end_of_an_epoch_and_of_the_experiment(self, monkeypatch):
+        sizes = []
+        step = CrossEntropy.step
+        monkeypatch.setattr(
+            CrossEntropy,
+            "step",
+            lambda self, network, batch: sizes.append(len(batch.targets)) or step(self, network, batch),
+        )
+        speeds = self.SCRIPT["throughput"](BASE.but(subset=50, batch_size=20, epochs=2), steps=4, device="cpu")
+        assert sizes == [20, 20, 10] * 3
+        assert speeds.keys() == {"training", "bare"}
+        assert all(speed > 0 for speed in speeds.values())
+
+    def test_a_teacher_need_not_be_trained(self):
+        student = Experiment(method="knowledge_distillation", teacher=Experiment(epochs=10**6))
+        assert self.SCRIPT["throughput"](student, steps=1)["training"] > 0
+
+    def test_prints_two_speeds_and_their_ratio(self, monkeypatch, capsys):
+        words = ["method=batch_augmentation", "options.copies=3", "--profile=quick", "--steps=5", "--device=cpu"]
+        monkeypatch.setattr("sys.argv", ["throughput.py", *words])
+        self.SCRIPT["main"]()
+        training, bare, ratio = capsys.readouterr().out.splitlines()
+        speeds = [float(line.split()[1].replace(",", "")) for line in (training, bare)]
+        assert [line.split()[0] for line in (training, bare)] == ["training", "bare"]
+        share, rest = ratio.split("%")
+        assert int(share) == pytest.approx(100 * speeds[0] / speeds[1], abs=1.5)
+        assert rest.startswith(" of the bare loop, on ")
+
+    def test_a_text_has_no_samples(self):
+        with pytest.raises(ValueError, match="pydoc is a text"):
+            self.SCRIPT["throughput"](Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 8}))

@@ -3,7 +3,7 @@
 import pytest
 
 from labelreg.experiment import Experiment
-from labelreg.papers import papers, reported
+from labelreg.papers import papers
 
 TABLES = {key: papers[key].tables for key in ("alr", "kr")}
 FIGURES = {key: papers[key].figures for key in ("alr", "kr")}
@@ -12,7 +12,6 @@ both = pytest.mark.parametrize("key", TABLES)
 
 @both
 def test_counts(key):
-    assert dict(reported(key).groupby("item").size()) == {"table1": 16, "table2": 24, "table3": 24, "table4": 7}
     assert [len(item) for item in TABLES[key].values()] == [16, 12, 24, 7]
     assert papers[key].seeds == 5
 

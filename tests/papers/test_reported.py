@@ -1,4 +1,4 @@
-"""The printed numbers of NaR, CS-KD and SBA: checked against what the papers print twice or write in their text."""
+"""The printed numbers are those of the papers: checked against what the papers print twice or write in their text."""
 
 import csv
 import re
@@ -14,23 +14,39 @@ from labelreg.paths import reported_root
 
 CELL = ["item", "dataset", "network", "method", "metric"]
 CIFAR = ("cifar10", "cifar100")
+TEXTS = ("ag_news", "yahoo_answers", "yelp_review_full")
 SMALL = ("cifar100", "tinyimagenet")
 FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
 NAR_NETWORKS = ("plaincnn6", "resnet32", "preresnet110", "wrn28_10")
 RIVALS = ("AdaCos", "Virtual-softmax", "Maximum-entropy")
+# the same method under the other paper's name
+AS_IN_KR = {"SLR": "LS", "ALR": "KR", "ALR-S": "KR-LS", "Knowledge Distillation": "KD"}
 
-TABLES = {
+COUNTS = {
+    "alr": {"table1": 16, "table2": 24, "table3": 24, "table4": 7},
+    "kr": {"table1": 16, "table2": 24, "table3": 24, "table4": 7},
     "nar": {"table1": 4, "table2": 30, "table3": 40, "table4": 14, "table5": 16},
     "cskd": {"table1": 50, "table2": 20, "table3": 20, "table4": 100},
     "sba": {"table1": 37},
 }
 METRICS = {
+    "alr": {"accuracy": 47, "top1_accuracy": 12, "top5_accuracy": 12},
+    "kr": {"error": 47, "top1_error": 12, "top5_error": 12},
     "nar": {"parameters_millions": 4, "error": 86, "valid_perplexity": 7, "test_perplexity": 7},
     "cskd": {"top1_error": 115, "top5_error": 25, "ece": 25, "recall_at_1": 25},
     "sba": {"error": 29, "relative_improvement": 8},
 }
+# the decimals of the values and of the deviations
+DECIMALS = dict.fromkeys(("alr", "kr"), (r"\d{1,2}\.\d\d", r"0\.\d\d"))
 # every data set with the networks trained on it, table by table; alike in all columns of a table
+DECOUPLED = {
+    "table1": dict.fromkeys(CIFAR, ("preact_resnet18", "wrn28_10")),
+    "table2": {"imagenet": ("imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152")},
+    "table3": dict.fromkeys(TEXTS, ("fasttext", "textrnn", "charcnn", "transformer")),
+    "table4": {"cifar100": ("resnet32", "wrn28_10")},
+}
 SETTINGS = {
+    **{(paper, item): settings for paper in ("alr", "kr") for item, settings in DECOUPLED.items()},
     ("nar", "table1"): {"cifar100": NAR_NETWORKS},
     ("nar", "table2"): dict.fromkeys(CIFAR, ("plaincnn6", "resnet32", "wrn28_10")),
     ("nar", "table3"): dict.fromkeys(CIFAR, NAR_NETWORKS),
@@ -48,6 +64,12 @@ SETTINGS = {
     },
 }
 METHODS = {
+    ("alr", "table1"): {"Baseline", "SLR", "ALR", "ALR-S"},
+    ("alr", "table2"): {"Baseline", "SLR", "ALR", "ALR-S"},
+    ("alr", "table3"): {"Baseline", "ALR-S"},
+    ("kr", "table1"): {"Baseline", "LS", "KR", "KR-LS"},
+    ("kr", "table2"): {"Baseline", "LS", "KR", "KR-LS"},
+    ("kr", "table3"): {"Baseline", "KR-LS"},
     ("nar", "table2"): {"Baseline", "LSR", "BAN-2", "BAN-3", "NaR"},
     ("nar", "table3"): {"Single", *(f"NaR ({auxiliary})" for auxiliary in NAR_NETWORKS)},
     ("nar", "table4"): {"Baseline", "Label noise", "LSR", "CP", "BAN-2", "NaR-small", "NaR-large"},
@@ -72,6 +94,8 @@ SUMS = {
 }
 # typed a second time, from every corner of the tables
 SPOTS = """
+kr   table1 cifar100      preact_resnet18      KR-LS             error                20.42±0.21
+kr   table4 cifar100      wrn28_10             KR-LS             error                19.31±0.18
 nar  table1 cifar100      wrn28_10             -                 parameters_millions  36.5
 nar  table2 cifar10       wrn28_10             LSR               error                4.32±0.20
 nar  table2 cifar100      resnet32             BAN-2             error                29.45±0.08
@@ -99,6 +123,29 @@ sba  table1 cifar10       vgg16                Cutout            error          
 sba  table1 cifar100      resnet44             Cutout_+_BA       error                25.85
 sba  table1 imagenet      imagenet_resnet50    SBA               error                22.72
 """
+# Knowledge Refinery prints, in parentheses, how far each error lies below the baseline; in the order of its tables.
+PRINTED_DIFFERENCES = {
+    ("table1", "preact_resnet18", "error", ("cifar10", "cifar100")): {
+        "LS": (0.13, 0.70),
+        "KR": (0.20, 1.11),
+        "KR-LS": (0.32, 2.04),
+    },
+    ("table1", "wrn28_10", "error", ("cifar10", "cifar100")): {
+        "LS": (0.15, -0.07),
+        "KR": (0.22, 0.11),
+        "KR-LS": (0.34, 0.40),
+    },
+    ("table2", "imagenet_resnet50", "top1_error", ("imagenet",)): {"LS": (0.12,), "KR": (0.40,), "KR-LS": (0.67,)},
+    ("table2", "imagenet_resnet50", "top5_error", ("imagenet",)): {"LS": (0.21,), "KR": (0.60,), "KR-LS": (0.75,)},
+    ("table2", "imagenet_resnet101", "top1_error", ("imagenet",)): {"LS": (0.13,), "KR": (0.38,), "KR-LS": (0.49,)},
+    ("table2", "imagenet_resnet101", "top5_error", ("imagenet",)): {"LS": (0.11,), "KR": (0.23,), "KR-LS": (0.37,)},
+    ("table2", "imagenet_resnet152", "top1_error", ("imagenet",)): {"LS": (0.22,), "KR": (0.88,), "KR-LS": (1.06,)},
+    ("table2", "imagenet_resnet152", "top5_error", ("imagenet",)): {"LS": (0.13,), "KR": (0.55,), "KR-LS": (0.82,)},
+    ("table3", "fasttext", "error", TEXTS): {"KR-LS": (0.16, 0.67, 0.64)},
+    ("table3", "textrnn", "error", TEXTS): {"KR-LS": (0.28, 1.46, 0.82)},
+    ("table3", "charcnn", "error", TEXTS): {"KR-LS": (2.13, 1.26, 0.26)},
+    ("table3", "transformer", "error", TEXTS): {"KR-LS": (0.78, 0.27, 0.82)},
+}
 
 
 def as_text(paper: str) -> list[dict[str, str]]:
@@ -112,34 +159,29 @@ def numbers(paper: str, item: str, metric: str, column: str = "value") -> pd.Ser
     return rows.set_index(["dataset", "network", "method"])[column].sort_index()
 
 
-@pytest.mark.parametrize("paper", TABLES)
+@pytest.mark.parametrize("paper", COUNTS)
 class TestForm:
     def test_every_table_is_complete(self, paper):
         table = reported(paper)
-        assert table["item"].value_counts().to_dict() == TABLES[paper]
+        assert table["item"].value_counts().to_dict() == COUNTS[paper]
         assert table["metric"].value_counts().to_dict() == METRICS[paper]
 
-    def test_columns_and_types(self, paper):
-        rows = as_text(paper)
-        assert list(rows[0]) == [*CELL, "value", "std"]
-        assert all(re.fullmatch(r"\d{1,2}\.\d{1,2}", row["value"]) for row in rows)
-        assert all(re.fullmatch(r"(\d\.\d\d)?", row["std"]) for row in rows)
+    def test_decimals(self, paper):
+        value, deviation = DECIMALS.get(paper, (r"\d{1,2}\.\d{1,2}", r"\d\.\d\d"))
+        assert all(re.fullmatch(value, row["value"]) for row in as_text(paper))
+        assert all(re.fullmatch(deviation, row["std"]) for row in as_text(paper) if row["std"])
 
-    def test_no_cell_twice(self, paper):
-        assert not reported(paper).duplicated(CELL).any()
-
-    def test_names_are_those_of_the_package(self, paper):
-        table = reported(paper)
-        settings = {
+    def test_every_data_set_with_its_networks(self, paper):
+        found = {
             (paper, item): {dataset: set(cells["network"]) for dataset, cells in rows.groupby("dataset")}
-            for item, rows in table.groupby("item")
+            for item, rows in reported(paper).groupby("item")
         }
         expected = {
             key: {dataset: set(networks) for dataset, networks in table.items()}
             for key, table in SETTINGS.items()
             if key[0] == paper
         }
-        assert settings == expected
+        assert found == expected
 
 
 @pytest.mark.parametrize(("paper", "item"), METHODS)
@@ -156,12 +198,19 @@ def test_cutout_alone_is_not_printed_for_imagenet():
         assert set(cells.index.get_level_values("method")) == {"Baseline", "Cutout + BA", "SBA"} | cutout
 
 
-def test_deviations_stand_where_printed():
-    nar = reported("nar")
-    printed = nar["item"].isin(["table2", "table3"]) | nar["method"].isin(["AT+NaR", "mixup+NaR"])
-    assert (nar["std"].notna() == printed).all()
-    assert reported("cskd")["std"].notna().all()
-    assert reported("sba")["std"].isna().all()
+@pytest.mark.parametrize(
+    ("paper", "printed"),
+    [
+        ("alr", "item == 'table1' or (item == 'table4' and method == 'ALR-S')"),
+        ("kr", "item == 'table1' or (item == 'table4' and method == 'KR-LS')"),
+        ("nar", "item in ('table2', 'table3') or method in ('AT+NaR', 'mixup+NaR')"),
+        ("cskd", "item == item"),
+        ("sba", "item != item"),
+    ],
+)
+def test_deviations_stand_where_printed(paper, printed):
+    table = reported(paper)
+    assert set(table.index[table["std"].notna()]) == set(table.query(printed).index)
 
 
 @pytest.mark.parametrize(("paper", "item"), SUMS)
@@ -178,6 +227,94 @@ def test_spots(spot):
     cell = ["" if name == "-" else name for name in cell]
     value, _, std = printed.partition("±")
     assert dict(zip([*CELL, "value", "std"], [*cell, value, std], strict=True)) in as_text(paper)
+
+
+# ALR and KR ----------------------------------------------------------------------------------------------------------
+
+
+def errors() -> pd.DataFrame:
+    """Every cell as an error in both papers, with its deviation."""
+    alr = reported("alr").replace({"method": AS_IN_KR})
+    alr["metric"] = alr["metric"].str.replace("accuracy", "error")
+    alr["value"] = (100 - alr["value"]).round(2)
+    return alr.merge(reported("kr"), on=CELL, suffixes=("_alr", "_kr"), validate="one_to_one")
+
+
+def best(table: pd.DataFrame, largest: bool) -> pd.Series:
+    """The best method of every column of the tables."""
+    column = ["item", "dataset", "network", "metric"]
+    positions = table.groupby(column)["value"].agg("idxmax" if largest else "idxmin")
+    return table.loc[positions].set_index(column)["method"]
+
+
+def test_bold_numbers_are_the_best_of_their_columns():
+    bold = best(reported("alr"), largest=True)
+    others = {
+        ("table1", "cifar100", "wrn28_10", "accuracy"): "ALR",
+        ("table2", "imagenet", "imagenet_resnet50", "top5_accuracy"): "SLR",
+        ("table2", "imagenet", "imagenet_resnet101", "top5_accuracy"): "SLR",
+    }
+    assert bold[bold != "ALR-S"].to_dict() == others
+    assert (best(reported("kr"), largest=False) == "KR-LS").all()
+
+
+def test_printed_differences_of_kr_recompute_but_for_one():
+    values = reported("kr").set_index(CELL)["value"]
+    wrong, count = {}, 0
+    for (item, network, metric, datasets), rows in PRINTED_DIFFERENCES.items():
+        for method, printed in rows.items():
+            for dataset, difference in zip(datasets, printed, strict=True):
+                baseline = values[item, dataset, network, "Baseline", metric]
+                computed = round(baseline - values[item, dataset, network, method, metric], 2)
+                count += 1
+                if computed != difference:
+                    wrong[dataset, network] = (difference, computed)
+    assert count == 42
+    assert wrong == {("ag_news", "textrnn"): (0.28, 0.72)}
+
+
+def test_gain_that_alr_names_in_its_text_recomputes():
+    values = reported("alr").set_index(CELL)["value"]
+    cell = ("table1", "cifar100", "preact_resnet18")
+    assert round(values[*cell, "ALR-S", "accuracy"] - values[*cell, "Baseline", "accuracy"], 2) == 1.54
+
+
+@pytest.mark.parametrize(
+    ("cells", "count", "different"),
+    [
+        ("method == 'Baseline'", 24, [["imagenet", "imagenet_resnet50", "top1_error", 23.83, 23.87]]),
+        ("method in ('LS', 'KD', 'DML')", 13, [["cifar10", "wrn28_10", "error", 3.82, 3.72]]),
+        (
+            "item == 'table3' and method == 'KR-LS'",
+            12,
+            [["ag_news", "fasttext", "error", 10.72, 10.87], ["yelp_review_full", "textrnn", "error", 41.88, 41.99]],
+        ),
+    ],
+    ids=["baselines", "quoted rows and label smoothing", "text results of the two methods"],
+)
+def test_the_two_papers_print_the_same_but_for_a_few(cells, count, different):
+    both = errors().query(cells)
+    assert len(both) == count
+    found = both[both["value_alr"] != both["value_kr"]]
+    assert found[["dataset", "network", "metric", "value_alr", "value_kr"]].to_numpy().tolist() == different
+
+
+def test_deviations_of_the_baselines_are_the_same_in_both_papers():
+    baselines = errors().query("method == 'Baseline'")
+    assert baselines["std_alr"].equals(baselines["std_kr"])
+
+
+def test_top5_errors_lie_above_the_baseline_in_alr_and_below_it_in_kr():
+    top5 = errors().query("metric == 'top5_error'").set_index(["network", "method"])
+    above = {
+        paper: sum(
+            top5[f"value_{paper}"][network, method] > top5[f"value_{paper}"][network, "Baseline"]
+            for network in top5.index.unique("network")
+            for method in ("KR", "KR-LS")
+        )
+        for paper in ("alr", "kr")
+    }
+    assert above == {"alr": 5, "kr": 0}
 
 
 # NaR -----------------------------------------------------------------------------------------------------------------

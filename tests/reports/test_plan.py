@@ -1,0 +1,191 @@
+"""What is run next, how long it is estimated to take, and how much of every table is recorded."""
+
+import math
+import sys
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+
+from labelreg import running
+from labelreg.experiment import Experiment
+from labelreg.papers import COLLECTIONS, Item, Paper, Row
+from labelreg.reports import compare, coverage, overview, plan, printed_methods
+from labelreg.results import Recorded, Result
+from labelreg.running import Runtimes
+
+BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
+METHODS = {"Baseline": "cross_entropy", "LS": "label_smoothing", "KR": "knowledge_refinery"}
+
+
+def row(method, network="mlp", dataset="digits", **settings):
+    return Row(dataset, network, method, BASE.but(method=METHODS[method], network=network, dataset=dataset, **settings))
+
+
+def paper(key, **items):
+    return Paper(key, "", (), "", seeds=2, tables={name: Item(name, rows) for name, rows in items.items()})
+
+
+@pytest.fixture
+def collections(monkeypatch):
+    """A large and a small network, a paper that repeats a run of another, and one data set that is not asked for."""
+    found = {
+        "one": paper(
+            "one",
+            table1=(row("KR", "resnet8"), row("Baseline", "resnet8"), row("LS"), row("Baseline")),
+            table2=(row("Baseline", dataset="toy"),),
+        ),
+        "two": paper("two", table1=(row("Baseline"), row("KR"))),
+    }
+    monkeypatch.setattr(sys.modules[plan.__module__], "COLLECTIONS", found)
+    return found
+
+
+def names(todo):
+    return [(task.collection, task.row.network, task.row.method, task.experiment.seed) for task in todo]
+
+
+def result(experiment, seconds=1.0, device="x"):
+    history = {"test_error": [0.2], "test_ece": [0.1]}
+    return Result(experiment, history, {"device": device, "seconds": seconds})
+
+
+class TestPlan:
+    def test_baseline_first_with_all_seeds_small_networks_first_nothing_twice(self, collections):
+        expected = [
+            ("one", "mlp", "Baseline"),
+            ("one", "mlp", "LS"),
+            ("two", "mlp", "KR"),
+            ("one", "resnet8", "Baseline"),
+            ("one", "resnet8", "KR"),
+        ]
+        todo = plan("paper", collections=collections, datasets=["digits"])
+        assert names(todo) == [(*each, seed) for each in expected for seed in range(2)]
+        assert [task.experiment for task in todo[:2]] == row("Baseline").experiment.with_seeds(2)
+        assert {task.item for task in todo} == {"table1"}
+
+    def test_longer_runs_come_after_shorter_ones(self, collections):
+        collections["one"] = paper("one", table1=(row("Baseline", epochs=4),), table2=(row("KR", epochs=3),))
+        assert [task.item for task in plan("paper", collections=["one"], datasets=["digits"], seeds=1)] == [
+            "table2",
+            "table1",
+        ]
+
+    def test_options_spelt_out_are_the_same_run(self, collections):
+        collections["one"] = paper("one", table1=(row("LS"), row("LS", options={"epsilon": 0.1})))
+        assert len(plan("paper", collections=["one"], datasets=["digits"])) == 2
+
+    def test_takes_the_seeds_of_the_profile_or_the_paper_or_those_asked_for(self, collections):
+        for arguments, expected in (({"profile": "fast"}, 3), ({"profile": "paper"}, 2), ({"seeds": 4}, 4)):
+            todo = plan(**arguments, collections=["two"], datasets=["digits"])
+            assert [task.experiment.seed for task in todo] == [*range(expected)] * 2
+        first = plan("fast", collections=["two"], datasets=["digits"])[0]
+        assert first.experiment == row("Baseline").experiment.at("fast")
+
+    def test_filters(self, collections):
+        chosen = {"collections": collections, "datasets": ["digits"]}
+        assert {task.row.network for task in plan(**chosen, networks=["resnet8"])} == {"resnet8"}
+        assert {task.row.method for task in plan(**chosen, methods=["KR", "LS"])} == {"KR", "LS"}
+        assert plan(collections=["two"], datasets=["toy"]) == []
+        assert {task.collection for task in plan(datasets=["digits"])} == {"one", "two"}
+
+    def test_what_cannot_be_run_is_left_out(self, collections):
+        collections["one"] = paper("one", table1=(row("Baseline"), replace(row("Baseline"), network="charcnn")))
+        assert {task.row.network for task in plan(collections=["one"], datasets=["digits"])} == {"mlp"}
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"profile": "fats"}, "no profile is called 'fats'; did you mean fast"),
+            ({"collections": ["tow"]}, "no collection is called 'tow'; did you mean two"),
+            ({"datasets": ["digit"]}, "no data set is called 'digit'; did you mean digits"),
+            ({"networks": ["resnet"]}, "no network is called 'resnet'; did you mean resnet8"),
+            ({"methods": ["RK"]}, "no method in any table or figure is called 'RK'"),
+        ],
+    )
+    def test_unknown_names(self, arguments, message, collections):
+        with pytest.raises(ValueError, match=message):
+            plan(**{"collections": ["two"], "datasets": ["digits"]} | arguments)
+
+    def test_of_all_that_is_printed_on_cifar100(self):
+        todo = plan("fast")
+        assert len({task.experiment for task in todo}) == len(todo) > 500
+        assert {task.experiment.dataset for task in todo} == {"cifar100"}
+        assert todo[0].row.method == "Cross-entropy"
+        assert {task.row.method for task in todo} <= set(printed_methods())
+
+
+class TestRuntimes:
+    @pytest.fixture(autouse=True)
+    def device(self, monkeypatch):
+        monkeypatch.setattr(running, "provenance", lambda device: {"device": "x"})
+
+    def estimates(self, *results):
+        return Runtimes(results, torch.device("cpu"))
+
+    def test_the_median_per_epoch_of_the_same_method_or_else_of_the_network(self):
+        smoothed = BASE.but(method="label_smoothing")
+        seconds = {0: 3.0, 1: 5.0, 2: 99.0}
+        runs = [result(each, seconds[each.seed]) for each in BASE.with_seeds(3)]
+        assert self.estimates(*runs).seconds(BASE.but(epochs=4)) == pytest.approx(10)
+        assert self.estimates(*runs).seconds(smoothed) == pytest.approx(5)
+        assert self.estimates(*runs, result(smoothed, 7.0)).seconds(smoothed) == pytest.approx(7)
+
+    def test_other_devices_networks_data_sets_and_subsets_tell_nothing(self):
+        known = self.estimates(result(BASE, device="y"), result(BASE.but(network="resnet8")))
+        assert math.isnan(known.seconds(BASE))
+        assert not math.isnan(known.seconds(BASE.but(network="resnet8", method="mixup")))
+        for changes in ({"dataset": "cifar10"}, {"subset": 50}):
+            assert math.isnan(known.seconds(BASE.but(network="resnet8", **changes)))
+
+    def test_runs_without_a_duration_tell_nothing(self):
+        assert math.isnan(
+            self.estimates(result(BASE, seconds=None), Result(BASE, {"test_error": [0.1]}, {})).seconds(BASE)
+        )
+
+
+class HalfAnHour:
+    @staticmethod
+    def seconds(experiment):
+        return 1800.0 if experiment.network == "mlp" else math.nan
+
+
+def test_overview_counts_what_is_recorded(collections):
+    todo = plan("paper", collections=collections, datasets=["digits"])
+    store = [result(row("Baseline").experiment), result(row("LS").experiment.with_seeds(2)[1])]
+    table = overview(todo, Recorded(store), HalfAnHour())
+    assert [*table] == ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
+    assert table.drop(columns=["item", "dataset", "hours"]).values.tolist() == [
+        ["one", "mlp", 4, 2, 2],
+        ["two", "mlp", 2, 0, 2],
+        ["one", "resnet8", 4, 0, 4],
+    ]
+    assert table.hours.tolist() == pytest.approx([1, 1, math.nan], nan_ok=True)
+
+
+class TestCoverage:
+    def test_of_tables_figures_and_the_benchmark(self):
+        table = COLLECTIONS["kr"].tables["table1"][0]
+        curve = COLLECTIONS["kr"].figures["figure5"][1]
+        shared = COLLECTIONS["shared"].tables["resnet18"][4]
+        store = [result(each) for each in (*table.with_seeds(2), curve.at("fast"), shared.at("fast"), shared)]
+        rows = coverage(store).set_index(["collection", "item"])
+        assert [*rows] == ["shows", "cells", "runnable", "at fast", "at paper", "mean gap", "largest gap"]
+        assert list(rows.index) == [(key, name) for key, each in COLLECTIONS.items() for name in each.items]
+        assert rows.loc[("kr", "table1"), ["cells", "at fast", "at paper"]].tolist() == [16, 0, 1]
+        assert rows.loc[("kr", "table1"), "mean gap"] == pytest.approx(20 - 4.72)
+        assert rows.loc[("kr", "figure5"), ["cells", "at fast", "at paper"]].tolist() == [6, 1, 0]
+        assert pd.isna(rows.loc[("kr", "figure5"), "mean gap"])
+        methods = len(COLLECTIONS["shared"].tables["resnet18"])
+        counts = rows.loc[("shared", "resnet18"), ["cells", "runnable", "at fast", "at paper"]].tolist()
+        assert counts == [methods, methods, 0, 1]
+        assert rows[["at fast", "at paper"]].sum().sum() == 3
+        assert (rows.runnable <= rows.cells).all()
+
+    def test_the_largest_gap_is_signed(self):
+        rows = COLLECTIONS["kr"].tables["table1"].rows
+        store = [result(each.experiment) for each in rows if each.dataset == "cifar100"]  # all at 20 %
+        expected = max(compare("kr", "table1", store).gap.dropna(), key=abs)
+        assert expected < 0
+        assert coverage(store).set_index(["collection", "item"]).loc[("kr", "table1"), "largest gap"] == expected
