@@ -42,7 +42,9 @@ class Split:
                 f"a split needs one target per sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
             )
         if (self.aspects is None) != (self.framing is None):
-            raise ValueError("squashed photographs need both their aspects and a framing, other inputs neither")
+            raise ValueError(
+                "photographs stored as squares need both their aspects and a framing, other inputs neither"
+            )
         if self.aspects is not None and len(self.aspects) != len(self.inputs):
             raise ValueError(
                 f"a split needs one aspect per sample, got {len(self.inputs)} inputs and {len(self.aspects)} aspects"

@@ -161,7 +161,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
         unfinished = _Unfinished(collection, listing, folder.with_name(f"{folder.name}.part"))
         unfinished.write(opened.values())
         os.replace(unfinished.folder, folder)
-        for name in _Unfinished.notes:
+        for name in _Unfinished.progress:
             (folder / name).unlink()
 
 
@@ -192,9 +192,8 @@ def _missing(collection: Collection, original: Original, folder: Path, reason: s
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
     return (
         f"{collection.name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or "
-        "name the folder that holds the folder "
-        f"{collection.name} or {collection.name}-{collection.stored}, its converted copy, by the root argument or the "
-        "environment variable LABELREG_DATA (see data/README.md)."
+        f"name the folder that holds {collection.name}, or its converted copy {collection.name}-{collection.stored}, "
+        "by the root argument or the environment variable LABELREG_DATA (see data/README.md)."
     )
 
 
@@ -220,7 +219,7 @@ class _Unfinished:
     If the folder holds an earlier conversion of the same listing, it is resumed.
     """
 
-    notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
+    progress = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files to remove at the end
 
     def __init__(self, collection: Collection, listing: Listing, folder: Path):
         self.collection = collection
@@ -292,7 +291,7 @@ class _Unfinished:
 
     @property
     def _digest_path(self) -> Path:
-        return self.folder / self.notes[0]
+        return self.folder / self.progress[0]
 
     def _digest(self) -> str:
         return hashlib.sha256(repr((dict(self.listing.samples), self.listing.classes)).encode()).hexdigest()
