@@ -36,7 +36,7 @@ class Split:
     def __post_init__(self):
         if (self.aspects is None) != (self.framing is None):
             raise ValueError(
-                "photographs stored as squares need both aspects and a framing, other inputs neither"
+                "photographs stored as squares need both their aspects and a framing, other inputs neither"
             )
         inputs = len(self.inputs)
         for what, values in (("target", self.targets), ("aspect", self.aspects)):
