@@ -369,7 +369,6 @@ def run_all(
     missing = [each for each in todo if each not in finished]
     waiting = [[each] for each in missing] if record else _sharing(missing)
     workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
-    workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
     tell = progress if workers == 1 else progress and _SlowLines()
     under_way: list[Experiment] = []
     failures: list[Exception] = []
