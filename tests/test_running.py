@@ -127,6 +127,21 @@ class TestRun:
                 run(PLAIN, wait=False, progress=None)
         assert run(PLAIN, wait=False, progress=None).experiment == PLAIN
 
+    def test_a_run_of_other_settings_does_not_answer(self):
+        """Defaults may change: what is recorded is complete, whatever its file is called."""
+        run(PLAIN, progress=None)
+        (path,) = Store().root.rglob("*.json")
+        content = json.loads(path.read_text())
+        content["experiment"]["decay"] = 0.7
+        path.write_text(json.dumps(content))
+        old = PLAIN.but(decay=0.7)
+        recorded = run(old, progress=pytest.fail)
+        result = run(PLAIN, progress=None)
+        # both stay, each under its settings, without a word
+        assert run(PLAIN, progress=pytest.fail) == result
+        assert run(old, progress=pytest.fail) == recorded
+        assert len(list(Store())) == 2
+
     @pytest.mark.parametrize("broken", ["result", "weights"])
     def test_is_recorded_by_the_next_call_where_recording_failed(self, broken, monkeypatch):
         """The checkpoint stays until result and weights are there: nothing is trained twice, nothing stays behind."""
@@ -224,41 +239,6 @@ class TestTeacher:
         chain = STUDENT.but(teacher=STUDENT.but(network="resnet8", subset=40))
         run(chain, progress=None)
         assert {each.experiment for each in Store()} == {chain, chain.teacher, chain.teacher.teacher}
-
-
-class TestOlderRecords:
-    def test_a_run_of_other_settings_does_not_answer(self):
-        """Defaults may change: what is recorded is complete, whatever its file is called."""
-        run(PLAIN, progress=None)
-        (path,) = Store().root.rglob("*.json")
-        content = json.loads(path.read_text())
-        content["experiment"]["decay"] = 0.7
-        path.write_text(json.dumps(content))
-        old = PLAIN.but(decay=0.7)
-        recorded = run(old, progress=pytest.fail)
-        result = run(PLAIN, progress=None)
-        # both stay, each under its settings, without a word
-        assert run(PLAIN, progress=pytest.fail) == result
-        assert run(old, progress=pytest.fail) == recorded
-        assert len(list(Store())) == 2
-
-    def test_what_did_not_exist_yet_is_at_its_default(self):
-        smoothed = PLAIN.but(method="label_smoothing")
-        result = run(smoothed, progress=None)
-        (path,) = Store().root.rglob("*.json")
-        content = json.loads(path.read_text())
-        del content["experiment"]["clip_norm"], content["experiment"]["options"]["convention"]
-        path.write_text(json.dumps(content))
-        assert run(smoothed, progress=pytest.fail) == result
-        assert trained(smoothed, progress=pytest.fail).result == result
-
-    def test_what_does_not_exist_any_more_is_passed_over_by_name(self):
-        run(PLAIN, progress=None)
-        (path,) = Store().root.rglob("*.json")
-        path.write_text(path.read_text().replace('"epochs":3', '"epochs":3,"warmth":3'))
-        with pytest.warns(UserWarning, match=f"{path.name} is no result .* no setting is called 'warmth'"):
-            run(PLAIN, progress=None)
-        assert len(list(path.parent.iterdir())) == 2
 
 
 class TestTrained:
