@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import labelreg
-from labelreg import networks, paths, running
+from labelreg import networks, paths, results, running
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
@@ -117,14 +117,19 @@ class TestRun:
                 run(PLAIN.but(**settings), progress=None)
         assert list(Store()) == []
 
-    def test_what_another_process_makes_is_not_waited_for_unless_asked(self, monkeypatch, tmp_path):
-        """With folders of work apart the results still tell."""
-        with Store().claim(PLAIN):
+    @pytest.mark.parametrize("moved", ["LABELREG_RUNS", "LABELREG_RESULTS", None])
+    def test_what_another_process_makes_is_waited_for_only_as_long_as_asked(self, moved, monkeypatch, tmp_path):
+        """Whether the folders of the work, of the results, or both are shared with it."""
+        monkeypatch.setattr(results, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+        asked = []
+        with running._at_work(PLAIN, Store()):
+            if moved:
+                monkeypatch.setenv(moved, str(tmp_path / "elsewhere"))
             with pytest.raises(Claimed):
                 run(PLAIN, wait=False, progress=None)
-            monkeypatch.setenv("LABELREG_RUNS", str(tmp_path / "elsewhere"))
             with pytest.raises(Claimed):
-                run(PLAIN, wait=False, progress=None)
+                run(PLAIN, progress=None, stop=lambda: asked.append(1) or len(asked) == 3)
+        assert len(asked) == 3
         assert run(PLAIN, wait=False, progress=None).experiment == PLAIN
 
     def test_a_run_of_other_settings_does_not_answer(self):
