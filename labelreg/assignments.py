@@ -21,7 +21,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
             ``teacher.network=resnet18``.
 
     Returns:
-        Setting to value, as :meth:`Experiment.at` and the constructor take them; a teacher's settings as a mapping.
+        Setting to value, as :meth:`.Experiment.at` and the constructor take them; a teacher's settings as a mapping.
 
     Raises:
         ValueError: text of another form, or a name that is no setting.
@@ -49,7 +49,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Write settings, as :meth:`Experiment.changes` returns them, so that :func:`parse` reads them back."""
+    """Write settings, as :meth:`.Experiment.changes` returns them, so that :func:`parse` reads them back."""
     for name, value in changes.items():
         if isinstance(value, Mapping):
             # a teacher with no setting of its own has to be named all the same

@@ -23,16 +23,7 @@ GENERATION_STREAM = 1 << 24
 
 @dataclass(frozen=True)
 class Parts:
-    """What an experiment trains, untrained.
-
-    Attributes:
-        experiment: the experiment.
-        network: its network.
-        method: its method, with the networks that it trains or consults beside the target.
-        dataset: with subset, hold-out and label noise applied.
-        validation: the validation split, or None.
-        device: where to train.
-    """
+    """What an experiment trains, untrained; subset, hold-out and label noise are applied to the data."""
 
     experiment: Experiment
     network: nn.Module
@@ -64,7 +55,7 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module])
 
     Args:
         experiment: what to build.
-        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        device: see :func:`resolve_device`.
         teacher: returns the network of the experiment's teacher.
 
     Raises:
@@ -106,11 +97,7 @@ def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; ``"auto"`` is the GPU where there is one.
-
-    Raises:
-        ValueError: there is no such device.
-    """
+    """Return the device of that name, ``"auto"`` for the GPU where there is one, or raise ``ValueError``."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -136,12 +136,9 @@ class Experiment(Recipe):
 
     @classmethod
     def from_recorded(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the experiment of recorded settings; one that the record lacks has the value it had then.
+        """Return the experiment of recorded settings.
 
-        Options that were added since are listed, with that value, in :attr:`labelreg.methods.Method.added`.
-
-        Raises:
-            ValueError: the settings are not those of an experiment.
+        Options that were added since have the value that reproduces the run, see :attr:`labelreg.methods.Method.added`.
         """
         from labelreg import methods
 
@@ -209,9 +206,6 @@ class Experiment(Recipe):
 
         Its teacher goes along, and shares the overrides but for those that make it another experiment. A teacher given
         as a mapping of settings is at the profile too, with these overridden.
-
-        Raises:
-            ValueError: an unknown profile or setting, or what cannot be.
         """
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
@@ -228,18 +222,14 @@ class Experiment(Recipe):
         return self.but(**changes)
 
     def with_seeds(self, count: int) -> list[Self]:
-        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along.
-
-        Raises:
-            ValueError: a seed beyond 2^31 - 1.
-        """
+        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along."""
         if count:
-            self.but(seed=self.seed + count - 1)  # the others lie between
-        return [self._shifted(offset) for offset in range(count)]
-
-    def _shifted(self, offset: int) -> Self:
-        teacher = self.teacher and self.teacher._shifted(offset)
-        return self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+            self.but(seed=self.seed + count - 1)  # refuses what is too large
+        teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
+        return [
+            self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
+            for offset, teacher in enumerate(teachers)
+        ]
 
 
 # what starts over where a setting changes

@@ -26,10 +26,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean")
     Args:
         logits: (B, K).
         targets: (B,) class indices or (B, K) probabilities, which may carry a gradient.
-        reduction: "mean" or "none".
-
-    Returns:
-        The loss, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_loss(logits, targets)
     logits = logits.to(compute_dtype(logits))
@@ -72,10 +69,7 @@ def smooth_cross_entropy(
         logits: (B, K).
         targets: (B,) class indices or (B, K) probabilities.
         epsilon, convention: see :func:`smooth_labels`.
-        reduction: "mean" or "none".
-
-    Returns:
-        The loss, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_loss(logits, targets)
     num_classes = logits.shape[1]
@@ -99,10 +93,7 @@ def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
 
     Args:
         p, q: (B, K) probabilities.
-        reduction: "mean" or "none".
-
-    Returns:
-        The divergence, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_same_shape("B", "K", p=p, q=q)
     p, q = (x.to(compute_dtype(p, q)) for x in (p, q))

@@ -1,8 +1,9 @@
-r"""The metrics, as Python floats.
+"""The metrics, as Python floats.
 
-Every function reduces N samples on their device, copies one small tensor to the CPU and finishes in float64. Rates and
-errors are fractions in [0, 1]. Targets are (N,) int64 class indices. Shapes and values that do not fit, and empty
-inputs, raise ``ValueError``; dtypes that do not fit, ``TypeError``.
+Every function reduces N samples on their device, copies one small tensor to the CPU and finishes in float64. Logits and
+probabilities are (N, K), features (N, D), finite and of at least 2 samples, targets (N,) int64 class indices. Rates and
+errors are fractions in [0, 1]. Shapes and values that do not fit, and empty inputs, raise ``ValueError``; dtypes that
+do not fit, ``TypeError``.
 
 TorchMetrics serves as the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as
 [lo, hi) and takes seconds to import.
@@ -17,34 +18,12 @@ from torch import Tensor
 
 from labelreg.losses import check_floating, check_indices, soft_cross_entropy
 
-__all__ = [
-    "ReliabilityDiagram",
-    "detection_auroc",
-    "expected_calibration_error",
-    "fit_temperature",
-    "negative_log_likelihood",
-    "perplexity",
-    "perplexity_from_nll",
-    "recall_at_1",
-    "reliability_diagram",
-    "summarise",
-    "summarise_batches",
-    "top_k_error",
-    "variance_ratio",
-]
-
 TEMPERATURES = (1e-3, 1e3)  # bounds of the search
 
 
 @dataclass(frozen=True)
 class ReliabilityDiagram:
-    """Confidence against accuracy, one entry per bin in order of confidence.
-
-    Attributes:
-        confidence: mean confidence of the samples in the bin; NaN if it is empty.
-        accuracy: fraction of them that is predicted correctly; NaN if it is empty.
-        count: number of samples.
-    """
+    """Mean confidence, accuracy and number of samples per bin, in order of confidence; NaN and 0 in an empty bin."""
 
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -56,11 +35,6 @@ def top_k_error(logits: Tensor, targets: Tensor, k: int = 1) -> float:
     """Return the fraction of samples whose true class is not among the k largest logits.
 
     Of equal logits, the one with the lower index counts as larger; NaN never counts as right.
-
-    Args:
-        logits: (N, K).
-        targets: (N,).
-        k: from 1 to K.
     """
     _check_scores("logits", logits, targets)
     if not 1 <= k <= logits.shape[1]:
@@ -70,13 +44,13 @@ def top_k_error(logits: Tensor, targets: Tensor, k: int = 1) -> float:
 
 @torch.no_grad()
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
-    """Return the mean of -log p of the true class, in nats, for logits (N, K)."""
+    """Return the mean of -log p of the true class, in nats."""
     _check_scores("logits", logits, targets)
     return _mean(soft_cross_entropy(logits, targets, reduction="none"))
 
 
 def perplexity(logits: Tensor, targets: Tensor) -> float:
-    """Return the exponential of the negative log-likelihood, for logits (N, K).
+    """Return the exponential of the negative log-likelihood.
 
     It is 1 for a perfect prediction, K for a uniform one, and infinite where it exceeds the largest float.
     """
@@ -97,11 +71,6 @@ def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int
 
     The confidence is the largest probability. Bins are equally wide and include their upper edge, (lo, hi]; a
     confidence of 0 is in the first.
-
-    Args:
-        probabilities: (N, K), in [0, 1].
-        targets: (N,).
-        bins: their number.
     """
     return _calibration_error(*_bin_sums(*_top_prediction(probabilities, targets), bins))
 
@@ -122,10 +91,6 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
     """Return the fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
 
     The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
-
-    Args:
-        features: (N, D), finite, with at least 2 samples.
-        targets: (N,).
     """
     _check_features(features, targets)
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
@@ -144,14 +109,8 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 
     With m_k the mean of the N_k samples of class k and m that of all N samples, S_W = 1/N sum_i (x_i - m_{y_i}) (x_i -
     m_{y_i})^T and S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T. Their sum is the covariance of the features. The ratio is
-    invariant to scaling and rotation of the features.
-
-    Args:
-        features: (N, D), finite, with at least 2 samples.
-        targets: (N,).
-
-    Returns:
-        The ratio: 0 if every class is one point, infinite if all class means coincide, NaN if all samples do.
+    invariant to scaling and rotation of the features. It is 0 if every class is one point, infinite if all class means
+    coincide and NaN if all samples do.
     """
     _check_features(features, targets)
     features = features.double()
@@ -167,37 +126,27 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 2017).
 
-    Fit it on other samples than those reported on. The likelihood is convex in 1 / T, so that over log T it has one
-    minimum, which bounded minimisation finds.
-
-    Args:
-        logits: (N, K).
-        targets: (N,).
-
-    Returns:
-        T, between 1e-3 and 1e3: near the lower bound if all predictions are correct, near the upper one if the logits
-        are worse than uniform.
+    Fit it on other samples than those reported on. T lies between 1e-3 and 1e3: near the lower bound if all predictions
+    are correct, near the upper one if the logits are worse than uniform.
     """
     from scipy.optimize import minimize_scalar  # slow to import
 
     _check_scores("logits", logits, targets)
     logits = logits.double()
-    low, high = (math.log(temperature) for temperature in TEMPERATURES)
-    fit = minimize_scalar(
-        lambda log: negative_log_likelihood(logits / math.exp(log), targets), bounds=(low, high), method="bounded"
-    )
-    return math.exp(fit.x)
+    bounds = [math.log(temperature) for temperature in TEMPERATURES]
+
+    def loss(log_temperature: float) -> float:  # convex in 1 / T, so that it has one minimum over log T
+        return negative_log_likelihood(logits / math.exp(log_temperature), targets)
+
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
 
 
 def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
     """Return the area under the ROC curve of detecting out-of-distribution samples by their confidence.
 
-    It is the probability that an in-distribution sample has the higher confidence, with ties counting half. Hendrycks
-    and Gimpel (2017) use the largest softmax probability as confidence.
-
-    Args:
-        confidences_in: (N,), of in-distribution samples, at least 1.
-        confidences_out: (M,), of out-of-distribution samples, at least 1.
+    It is the probability that an in-distribution sample, of which (N,) are given, has a higher confidence than one out
+    of distribution, of which (M,) are; ties count half. Hendrycks and Gimpel (2017) use the largest softmax probability
+    as confidence.
     """
     from sklearn.metrics import roc_auc_score  # slow to import
 
@@ -213,12 +162,7 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
     """Return what is recorded after every epoch, with one wait for the device.
 
-    Args:
-        logits: (N, K).
-        targets: (N,).
-
-    Returns:
-        ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
+    It is ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
     """
     return summarise_batches([(logits, targets)])
 

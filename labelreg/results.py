@@ -42,10 +42,9 @@ class Result:
     Attributes:
         experiment: what was run.
         history: name to its values, one per epoch: fractions, nats and seconds.
-        provenance: device, versions, commit, date of the start (UTC, ISO 8601), digest of the test split, which
-            identifies the order of the samples, number of trained parameters, and seconds of training.
-        observations: name to an array (epochs, ...) of what observers saw, or (1, ...) of those called at the end only;
-            stored beside the JSON file as ``.npz``.
+        provenance: device, versions, commit, date of the start (UTC), digest of the test split, which identifies the
+            order of the samples, number of trained parameters, and seconds of training.
+        observations: name to what an observer saw, (epochs, ...) or, of those called at the end only, (1, ...).
     """
 
     experiment: Experiment
@@ -60,49 +59,28 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the epoch with the best test error or perplexity.
-
-        That epoch is chosen on the test set, so it is no result by itself.
-        """
+        """The history's values at the best epoch on the test set, so chosen on it: no result by itself."""
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
     def best_epoch(self, split: str) -> int:
-        """Return the position of the epoch with the lowest perplexity, or else error, on a split.
-
-        Raises:
-            KeyError: neither is recorded of the split.
-        """
+        """Return the position of the epoch with the lowest perplexity, or else error, on a split."""
         perplexity = f"{split}_perplexity"
         values = self.history[perplexity if perplexity in self.history else f"{split}_error"]
         return int(np.argmin(np.nan_to_num(values, nan=np.inf)))
 
     def epochs(self, name: str) -> np.ndarray:
-        """Return a quantity of the history, or a scalar observation, per epoch: (epochs,).
-
-        Raises:
-            KeyError: nothing is recorded under that name.
-        """
+        """Return a quantity of the history or an observation, one value per epoch."""
         return np.asarray(self.history[name] if name in self.history else self.observations[name])
 
 
 class Recorded:
-    """Results by experiment.
-
-    A run that observed more than an experiment asks for is its run too: observers change nothing.
-
-    Args:
-        results: the runs.
-    """
+    """Results by experiment; a run that observed more than an experiment asks for is its run too."""
 
     def __init__(self, results: Iterable[Result]):
         self._results: dict[Experiment, list[Result]] = {}
         for result in results:
-            self.add(result)
-
-    def add(self, result: Result) -> None:
-        """Add a run."""
-        self._results.setdefault(_unobserved(result.experiment), []).append(result)
+            self._results.setdefault(_unobserved(result.experiment), []).append(result)
 
     def find(self, experiment: Experiment) -> Result | None:
         """Return the run of an experiment, or None."""
@@ -119,11 +97,7 @@ class Claimed(RuntimeError):
 
 
 class Store:
-    """A folder of results.
-
-    Args:
-        root: the folder, ``data/results`` by default. It need not exist yet.
-    """
+    """A folder of results, ``data/results`` by default; it need not exist yet."""
 
     def __init__(self, root: Path | str | None = None):
         self.root = paths.results_root() if root is None else Path(root).expanduser()
@@ -144,11 +118,7 @@ class Store:
 
     @contextmanager
     def claim(self, experiment: Experiment, wait: bool = True) -> Iterator[None]:
-        """Hold an experiment, so that no other process that shares this folder works on it.
-
-        Args:
-            experiment: what to hold; it is free again when its holder ends, however it ends.
-            wait: wait for another holder.
+        """Hold an experiment, so that no other process that shares this folder works on it; the holder's end frees it.
 
         Raises:
             Claimed: another process holds it, and ``wait`` is false.
@@ -169,13 +139,9 @@ class Store:
         return FileLock(claims / name)
 
     def save(self, result: Result, folder: str = "shared") -> Path:
-        """Write a result unless there is one of the same experiment, and return the file.
+        """Write a result into a folder inside the root, unless there is one of the same experiment; return the file.
 
         A file of that name that is no such result stays; another name is used then.
-
-        Args:
-            result: what to write.
-            folder: folder inside the root.
         """
         target = self.root / folder
         if not target.resolve().is_relative_to(self.root.resolve()):
@@ -217,12 +183,11 @@ def paired_difference(
     """Compare two methods on the same seeds.
 
     Args:
-        values: (n,) a metric, one value per seed.
-        baseline: (n,) the same metric of the baseline, in the same order of seeds.
+        values, baseline: (n,) a metric of the two, in the same order of seeds.
         confidence: of the interval.
 
     Returns:
-        The mean difference, and the half-width of its Student-t interval (NaN for a single seed).
+        The mean difference, and the half-width of its Student-t interval, NaN for a single seed.
 
     Raises:
         ValueError: different lengths, or no values.
@@ -240,17 +205,8 @@ def paired_difference(
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
-    """Compare two methods on the seeds that both have, as :func:`paired_difference` does.
-
-    Args:
-        values: seed to a metric.
-        baseline: the same of the baseline.
-
-    Returns:
-        The mean difference and the half-width of its 95 % interval; NaN for both where no seed is common.
-    """
-    common = sorted(values.keys() & baseline.keys())
-    if not common:
+    """:func:`paired_difference` of a metric by seed, on the seeds that both have; NaN for both numbers without any."""
+    if not (common := sorted(values.keys() & baseline.keys())):
         return math.nan, math.nan
     return paired_difference([values[seed] for seed in common], [baseline[seed] for seed in common])
 
@@ -274,10 +230,7 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
 
 @cache
 def _commit() -> str:
-    """Commit of the checkout, marked where the working tree differs from it; empty where there is none.
-
-    A copy without history can be told its commit by the environment variable LABELREG_COMMIT.
-    """
+    """Commit of the checkout, marked if the working tree differs; a copy without history takes LABELREG_COMMIT."""
     if told := os.environ.get("LABELREG_COMMIT"):
         return told
     describe = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -42,6 +42,8 @@ __all__ = [
 ]
 
 Progress = Callable[[str], None] | None
+# a group of runs, the results, and what ended it before its last
+_Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]
 SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
 
 
@@ -96,12 +98,12 @@ def run(
         experiment: what to run.
         results: folder of the recorded runs, ``data/results`` by default.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
-        wait: wait for another process that is at work on this experiment.
+        wait: whether to wait for another process that is at work on this experiment.
         progress: called with a line of text after every epoch; None for silence.
         stop: asked after every step; where it returns true, training is saved and interrupted.
 
     Raises:
-        ValueError: what cannot be run, named with what would be right.
+        ValueError: the experiment does not fit its data set, or there is no such data set, network or device.
         FileNotFoundError: the data set is not on disk and cannot be fetched.
         labelreg.results.Claimed: another process is at work on it, and ``wait`` is false.
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
@@ -302,29 +304,27 @@ def run_all(
     minutes: float = math.inf,
     progress: Progress = print,
 ) -> dict[Experiment, Result]:
-    """Run experiments in their order, several at once, and return each with its result.
+    """Run experiments in their order, several at once.
 
-    A run that is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it;
-    after a crash it resumes from its last finished epoch. Runs that are expected to end in time go before those that
-    are not. A run that another process is making into the same folder is left to it. Where a run fails, the others go
-    on.
+    What is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it; after a
+    crash it resumes from the last finished epoch. Runs that are expected to end in time go before those that are not.
+    Where a run fails, the others go on.
 
     Args:
         experiments: what to run; equal experiments are run once.
         record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
-            memory, and nothing is written; then runs that differ in nothing but their method's ``shareable_options``
-            share what does not depend on these.
+            memory; runs that differ in nothing but their method's ``shareable_options`` then share what does not depend
+            on these.
         jobs: number of processes; 0 for as many as there are cores (on a GPU: 1).
-        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
-        results: folder of the recorded runs, ``data/results`` by default.
-        minutes: time after which no run is started.
-        progress: called with a line of text per finished run; with one process, per epoch as well. None for silence.
+        device, results: see :func:`run`.
+        minutes: budget of time; if finite, runs that another process is making are left to it.
+        progress: called with a line of text per finished run, with one process per epoch as well; None for silence.
 
     Returns:
-        The results in the order of the experiments; of what did not end in time there is none.
+        The results in the order of the experiments, without those that did not end in time.
 
     Raises:
-        ValueError: jobs is negative, there is no such device, or what :func:`run` raises.
+        ValueError: jobs is negative, or what :func:`run` raises.
         ExceptionGroup: several runs failed.
         labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
         RuntimeError: a process was killed.
@@ -360,15 +360,17 @@ def run_all(
         try:
             with stop_on_signals(stop.request):
                 for outcome in pool(calls()):
-                    for experiment in outcome.group:
-                        under_way.remove(experiment)
-                    finished |= outcome.results
-                    if outcome.error is not None:
-                        failures.append(outcome.error)
-                    if outcome.interrupted and not stop():  # by a signal that reached the run alone
-                        stop.request()
+                    group, made, error = outcome
+                    for each in group:
+                        under_way.remove(each)
+                    finished |= made
+                    if isinstance(error, KeyboardInterrupt):
+                        if not stop():  # a signal reached the run alone
+                            stop.request()
+                    elif error is not None and not isinstance(error, Claimed):
+                        failures.append(error)
                     if progress is not None:
-                        progress(f"{len(finished)} of {len(todo)}: {outcome}")
+                        progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)
             raise RuntimeError(
@@ -410,28 +412,6 @@ class StopWhen:
         self.flag.touch()
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What came out of a group of runs: results, and an error or an interruption where there is one missing."""
-
-    group: list[Experiment]
-    results: dict[Experiment, Result]
-    error: Exception | None = None
-    interrupted: bool = False
-    claimed: bool = False
-
-    def __str__(self) -> str:
-        if self.error is not None:
-            what = f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
-        elif self.claimed:
-            what = "another process is at it"
-        elif self.interrupted:
-            what = "stopped; the same call resumes there"
-        else:
-            what = _summary(self.results[self.group[-1]])
-        return f"{self.group[-1].name}: {what}"
-
-
 def _run_group(
     group: list[Experiment],
     record: bool,
@@ -440,7 +420,7 @@ def _run_group(
     progress: Progress,
     stop: StopWhen,
 ) -> _Outcome:
-    """Make a group of runs, in a process of the pool or in the one that called."""
+    """Make a group of runs, in a process of the pool or in the calling one."""
     done: dict[Experiment, Result] = {}
     shared: dict | None = {} if len(group) > 1 else None
     try:
@@ -450,17 +430,13 @@ def _run_group(
                 done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
             else:
                 done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
-    except Claimed:
-        return _Outcome(group, done, claimed=True)
-    except KeyboardInterrupt:
+    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the other runs are none the worse
         if stop.orphaned:
             os._exit(1)  # nobody waits for the outcome, and what was done is saved
-        return _Outcome(group, done, interrupted=True)
-    except Exception as error:  # whatever it is, the other runs are none the worse
-        if os.getpid() != stop.parent:
+        if os.getpid() != stop.parent and not isinstance(error, Claimed | KeyboardInterrupt):
             error.add_note(traceback.format_exc())  # which does not travel between processes
-        return _Outcome(group, done, error=error)
-    return _Outcome(group, done)
+        return group, done, error
+    return group, done, None
 
 
 def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
@@ -482,13 +458,21 @@ def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
     return list(groups.values())
 
 
-def _summary(result: Result) -> str:
-    """The last epoch of a run in a few words."""
-    last = result.last
-    shown = (
-        f"perplexity {last['test_perplexity']:.1f}" if "test_perplexity" in last else f"error {last['test_error']:.2%}"
-    )
-    return f"{shown}, {result.provenance['seconds']:.0f} s"
+def _described(outcome: _Outcome) -> str:
+    """The end of a group of runs in a few words."""
+    group, results, error = outcome
+    if isinstance(error, Claimed):
+        what = "another process is at it"
+    elif isinstance(error, KeyboardInterrupt):
+        what = "stopped; the same call resumes there"
+    elif error is not None:
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    else:
+        result = results[group[-1]]
+        perplexity = result.last.get("test_perplexity")
+        shown = f"error {result.last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
+        what = f"{shown}, {result.provenance['seconds']:.0f} s"
+    return f"{group[-1].name}: {what}"
 
 
 class _SlowLines:

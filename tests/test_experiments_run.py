@@ -240,6 +240,7 @@ class TestChangedDefaults:
         options = methods.options("label_smoothing")
         options["epsilon"] = options["epsilon"].replace(default=0.3)
         monkeypatch.setattr(methods, "options", {"label_smoothing": options}.get)
+        monkeypatch.setattr(methods, "_model", methods._model.__wrapped__)  # not from the cache
         with pytest.warns(UserWarning, match=r"but at options\.epsilon=0\.1, where"):
             assert run(self.SMOOTHED, progress=None).experiment["options"]["epsilon"] == 0.3
         assert run(replace(self.SMOOTHED, options={"epsilon": 0.1}), progress=pytest.fail) == recorded

@@ -1,7 +1,5 @@
 """What is watched during training, against a second computation."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,7 @@ from scipy.spatial.distance import jensenshannon
 
 from labelreg import observers
 from labelreg.data import Dataset, Split
-from labelreg.experiments import Experiment, train
+from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
 from labelreg.metrics import (
     detection_auroc,
@@ -19,7 +17,9 @@ from labelreg.metrics import (
     variance_ratio,
 )
 from labelreg.networks import build, features
-from labelreg.training import Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.running import train
+from labelreg.training import Trainer
 
 SHORT = {"subset": 100, "epochs": 2, "schedule": "one_cycle"}
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_looked_at_is_refused_before_training(name, monkeypatch):
 def test_the_vote_has_no_gradient_to_attack_along():
     experiment = Experiment(**SHORT, method="stochastic_batch_augmentation", options={"vote": True})
     with pytest.raises(ValueError, match="the vote of StochasticBatchAugmentation has none"):
-        train(replace(experiment, observe=("robustness",)))
+        train(experiment.but(observe=("robustness",)))
 
 
 @pytest.mark.parametrize("name", ["embedding", "noise_detection", "vote"])

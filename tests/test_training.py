@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from labelreg import functional, methods
+from labelreg import methods
 from labelreg.data import Dataset, Loader, Split
 from labelreg.methods import CrossEntropy, KnowledgeRefinery, Method, Step
-from labelreg.training import Diverged, Interrupted, Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.training import Diverged, Interrupted, Trainer, stop_on_signals
 
 K, TRAIN, BATCH = 4, 46, 10
 STEPS = 5  # of 10, 10, 10, 10 and 6 samples
@@ -240,7 +240,7 @@ class TestSchedules:
         trainer = make_trainer(epochs=self.EPOCHS, learning_rate=0.2, **recipe)
         return [rate for (rate,) in rates_taken(trainer)], trainer
 
-    @pytest.mark.parametrize("milestones", [(1, 4), (), (6,), (2, 2)])
+    @pytest.mark.parametrize("milestones", [(1, 4), (), (6,)])
     def test_multi_step_falls_after_its_milestones(self, milestones):
         rates, _ = self.run(schedule="multi_step", milestones=milestones, decay=0.5)
         falls = [sum(milestone <= step // STEPS for milestone in milestones) for step in range(self.TOTAL)]
@@ -276,28 +276,6 @@ class TestSchedules:
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
     def test_a_single_step_is_enough(self, schedule):
         make_trainer(epochs=1, batch_size=TRAIN, schedule=schedule).fit()
-
-
-class TestRecipe:
-    @pytest.mark.parametrize(
-        ("setting", "message"),
-        [
-            ({"schedule": "linear"}, "schedule must be one of multi_step, one_cycle, cosine, .*, not 'linear'"),
-            ({"optimizer": "adamw"}, "optimizer must be one of sgd, adam, not 'adamw'"),
-            ({"precision": "float16"}, "precision must be one of float32, bfloat16, not 'float16'"),
-            ({"epochs": 0}, "epochs must be positive, not 0"),
-            ({"batch_size": -1}, "batch_size must be positive, not -1"),
-            ({"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
-            ({"learning_rate": math.nan}, "learning_rate must be positive, not nan"),
-            ({"weight_decay": -1e-4}, "weight_decay must not be negative"),
-            ({"weight_decay": math.nan}, "weight_decay must not be negative"),
-            ({"milestones": ("a", "b")}, "milestones, each, must be a whole number, not 'a'"),
-            ({"milestones": (60.0,)}, "milestones, each, must be a whole number, not 60.0"),
-        ],
-    )
-    def test_refuses_what_cannot_be(self, setting, message):
-        with pytest.raises(ValueError, match=message):
-            Recipe(**setting)
 
 
 class Signaller:
@@ -393,91 +371,106 @@ class TestInterruption:
         assert len(again.history) == 3
 
 
+class TestStop:
+    """A function that is asked after every step."""
+
+    def start(self):
+        return make_trainer("adaptive_label_regularization")
+
+    @pytest.mark.parametrize("steps", [1, 5, 8])
+    def test_stops_after_the_step_saves_and_goes_on_bit_by_bit(self, steps, tmp_path):
+        """No signal is needed, and the last step of an epoch is a step like any other."""
+        checkpoint, asked = tmp_path / "checkpoint.pt", []
+        straight = self.start()
+        straight.fit()
+        expected = outcome(straight)
+        where = f"interrupted in epoch {1 + (steps - 1) // STEPS}, step {1 + (steps - 1) % STEPS} of {STEPS}; saved"
+        with pytest.raises(Interrupted, match=where):
+            self.start().fit(checkpoint, stop=lambda: asked.append(1) or len(asked) == steps)
+        assert len(asked) == steps
+        resumed = self.start()
+        resumed.fit(checkpoint, stop=lambda: False)
+        assert_identical(outcome(resumed), expected)
+
+    def test_is_asked_once_per_step_and_changes_nothing(self):
+        asked, plain = [], self.start()
+        plain.fit()
+        expected = outcome(plain)
+        watched = self.start()
+        watched.fit(stop=lambda: asked.append(1))
+        assert len(asked) == 3 * STEPS
+        assert_identical(outcome(watched), expected)
+
+
+def test_signals_are_passed_on_once_and_only_inside():
+    """The first calls the function, the second is the caller's own; afterwards and in threads all is as before."""
+    received, requested = [], []
+    previous = signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+    try:
+        with stop_on_signals(lambda: requested.append(1)):
+            signal.raise_signal(signal.SIGTERM)
+            assert (requested, received) == ([1], [])
+            signal.raise_signal(signal.SIGTERM)
+            assert (requested, received) == ([1], [1])
+        with contextlib.suppress(ZeroDivisionError), stop_on_signals(lambda: requested.append(1)):
+            1 / 0  # noqa: B018
+        signal.raise_signal(signal.SIGTERM)
+        assert (requested, received) == ([1], [1, 1])
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 class TestCheckpoint:
-    def test_of_another_network_or_method_is_refused_by_name(self, tmp_path):
+    def test_comes_back_where_it_belongs(self, tmp_path):
+        """The sums of an epoch on the device; what was observed, and what an optimizer counts by, on the CPU."""
+        trainer, resumed = (
+            make_trainer(optimizer="adam", epochs=1, trainer={"observers": (lambda trainer: {"seen": torch.ones(2)},)})
+            for _ in range(2)
+        )
+        trainer.fit()
+        trainer.totals = {"loss": torch.ones(())}
+        trainer.save(tmp_path / "checkpoint.pt")
+        resumed.device = torch.device("meta")
+        resumed.load(tmp_path / "checkpoint.pt")
+        assert resumed.totals["loss"].device.type == "meta"
+        assert [each.device.type for each in resumed.observations["seen"]] == ["cpu"]
+        assert {state["step"].device.type for state in resumed.optimizer.state.values()} == {"cpu"}
+
+    @pytest.mark.parametrize(
+        ("content", "other"),
+        [
+            (b"", {}),
+            (b"no checkpoint", {}),
+            (None, {"network": nn.Linear(6, K)}),
+            (None, {"method": "knowledge_refinery"}),
+        ],
+        ids=["empty", "damaged", "another network", "another method"],
+    )
+    def test_that_does_not_fit_is_refused_in_one_line_and_stays(self, content, other, tmp_path):
         checkpoint = tmp_path / "checkpoint.pt"
         make_trainer().save(checkpoint)
-        for other in (make_trainer(network=nn.Linear(6, K)), make_trainer("knowledge_refinery")):
-            with pytest.raises(ValueError, match="cannot be resumed from") as caught:
-                other.fit(checkpoint)
-            assert str(checkpoint) in str(caught.value)
-            assert "move it away to start anew" in str(caught.value)
-            assert "\n" not in str(caught.value)
-
-    @pytest.mark.parametrize("content", [b"", b"no checkpoint"])
-    def test_that_is_none_is_refused_by_name(self, content, tmp_path):
-        checkpoint = tmp_path / "checkpoint.pt"
-        checkpoint.write_bytes(content)
-        with pytest.raises(ValueError, match=r"checkpoint\.pt cannot be resumed from"):
-            make_trainer().fit(checkpoint)
-        assert checkpoint.read_bytes() == content
-
-    def test_a_torn_write_leaves_the_one_before(self, tmp_path, monkeypatch):
-        checkpoint = tmp_path / "checkpoint.pt"
-        make_trainer().save(checkpoint)
+        if content is not None:
+            checkpoint.write_bytes(content)
         before = checkpoint.read_bytes()
+        message = r"^[^\n]*checkpoint\.pt cannot be resumed from \(\w+:[^\n]*\); move it away to start anew$"
+        with pytest.raises(ValueError, match=message):
+            make_trainer(**other).fit(checkpoint)
+        assert checkpoint.read_bytes() == before
 
+    @pytest.mark.parametrize("exists", [False, True])
+    def test_a_write_that_fails_leaves_what_was_there(self, exists, tmp_path, monkeypatch):
         def tear(state, path):
             path.write_bytes(b"half a checkpoint")
             raise OSError("no space left on device")
 
+        checkpoint = tmp_path / "checkpoint.pt"
+        if exists:
+            make_trainer().save(checkpoint)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         monkeypatch.setattr(torch, "save", tear)
         with pytest.raises(OSError, match="no space"):
             make_trainer(seed=1).save(checkpoint)
-        assert checkpoint.read_bytes() == before
-
-
-class TestNoSynchronisation:
-    """Reading a number from the device waits for it; within an epoch nothing may."""
-
-    READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal", "aten::masked_select", "aten::unique")
-
-    class Count(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.reads = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            self.reads += function._schema.name.startswith(TestNoSynchronisation.READS)
-            return function(*args, **kwargs or {})
-
-    def reads_of_an_epoch(self, method, batch_size):
-        trainer = make_trainer(method, epochs=1, batch_size=batch_size)
-        with self.Count() as count:
-            trainer.fit()
-        return count.reads
-
-    # a forest is fitted on the CPU
-    @pytest.mark.parametrize("method", [name for name in methods.names() if name != "forest_as_regularization"])
-    def test_the_reads_of_an_epoch_do_not_grow_with_its_steps(self, method, monkeypatch):
-        # what accelerators leave out, and what is drawn on the CPU whatever the device: here every step is augmented
-        monkeypatch.setattr(functional.checks, "_check_range", lambda *arguments: None)
-        monkeypatch.setattr(methods.StochasticBatchAugmentation, "augmented_layer", lambda self, step: "")
-        assert self.reads_of_an_epoch(method, 4) == self.reads_of_an_epoch(method, 23)
-
-    def test_a_read_would_be_seen(self):
-        class Reading(CrossEntropy):
-            def step(self, network, batch):
-                step = super().step(network, batch)
-                step.loss.detach().item()
-                return step
-
-        assert self.reads_of_an_epoch(Reading(), 4) > self.reads_of_an_epoch(Reading(), 23)
-
-    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-    @pytest.mark.parametrize("method", ["cross_entropy", "adaptive_label_regularization", "knowledge_refinery"])
-    def test_on_a_gpu(self, method):
-        class Watched(Trainer):
-            def _count(self, step, batch):
-                super()._count(step, batch)
-                torch.cuda.set_sync_debug_mode("error")  # from the first step on
-
-            def _finish_epoch(self, started):
-                torch.cuda.set_sync_debug_mode("default")
-                super()._finish_epoch(started)
-
-        made = methods.create(method, K, {}, lambda role, chosen: make_network())
-        Watched(make_network(), made, DATASET, Recipe(epochs=2, batch_size=BATCH), device="cuda").fit()
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_knows_no_method():

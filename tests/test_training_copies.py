@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from labelreg.data import Dataset, Split
-from labelreg.data.sequences import SequenceLoader
 from labelreg.methods import CrossEntropy, Mixup
-from labelreg.training import Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 CLASSES = 3
 
@@ -65,11 +65,3 @@ def test_a_wrapper_asks_for_what_its_method_asks_for():
     method = Mixup(Copied(3), CLASSES)
     assert method.copies == 3
     assert train(method, epochs=1).loader.copies == 3
-
-
-def test_a_text_has_no_copies():
-    words = Split(torch.arange(40) % 5, torch.arange(1, 41) % 5)
-    text = Dataset("text", words, words, classes=tuple("abcde"), task="language_modelling")
-    with pytest.raises(ValueError, match=r"text is a text, which has no views, no copies .* got .*copies=2"):
-        Trainer(nn.Linear(1, 1), Copied(2), text, Recipe())
-    assert isinstance(Trainer(nn.Linear(1, 1), Copied(1), text, Recipe(batch_size=4)).loader, SequenceLoader)

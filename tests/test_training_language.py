@@ -8,17 +8,18 @@ import signal
 
 import pytest
 import torch
-from labelreg.functional import nar_targets
 from torch.nn.functional import cross_entropy, one_hot
 
-from labelreg import experiments, methods, networks, observers
+from labelreg import methods, networks, observers
 from labelreg.data import SequenceLoader, load, registry
 from labelreg.data.language import make_dataset
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, LabelSmoothing
+from labelreg.methods.nar import nar_targets
 from labelreg.metrics import recall_at_1
-from labelreg.results import Result
-from labelreg.training import Interrupted, Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.running import run, train
+from labelreg.training import Interrupted, Trainer
 
 WORDS = "abcdefgh"
 STEPS = 5  # of 7, 7, 7, 7 and 2 rows, 4 columns each
@@ -114,30 +115,34 @@ class TestLoop:
         assert trainer.history[0]["train_accuracy"] == pytest.approx(sum(right for _, _, right in steps) / 120)
 
     @pytest.mark.parametrize(
-        ("trainer", "method", "message"),
+        ("augmentation", "attributes", "asked"),
         [
-            ({"augmentation": "crop_flip"}, "cross_entropy", "chain is a text, .* got augmentation 'crop_flip'"),
-            ({}, "partnered", "chain is a text, .* got view 'partner', augmentation 'none'"),
+            ("crop_flip", {}, "augmentation 'crop_flip', copies=1"),
+            ("none", {"views": frozenset({"partner"})}, "view 'partner', augmentation 'none', copies=1"),
+            ("none", {"copies": 2}, "augmentation 'none', copies=2"),
         ],
     )
-    def test_a_text_has_no_views_and_no_augmentation(self, trainer, method, message):
-        class Partnered(CrossEntropy):
-            views = frozenset({"partner"})
-
+    def test_a_text_has_no_views_copies_or_augmentation(self, augmentation, attributes, asked):
+        method = CrossEntropy()
+        vars(method).update(attributes)
+        message = f"chain is a text: it has no views, copies or augmentation, got {asked}"
         with pytest.raises(ValueError, match=message):
-            make_trainer(Partnered() if method == "partnered" else method, trainer=trainer)
-
-    @pytest.mark.parametrize("name", ["cross_entropy", "label_smoothing", "confidence_penalty", "disturb_label"])
-    def test_criteria_learn_word_by_word(self, name):
-        self.learns(name)
+            make_trainer(method, trainer={"augmentation": augmentation})
 
     @pytest.mark.parametrize(
-        "name", ["deep_mutual_learning", "knowledge_distillation", "network_as_regularization", "knowledge_refinery"]
+        "name",
+        [
+            "cross_entropy",
+            "label_smoothing",
+            "confidence_penalty",
+            "disturb_label",
+            "deep_mutual_learning",
+            "knowledge_distillation",
+            "network_as_regularization",
+            "knowledge_refinery",
+        ],
     )
-    def test_methods_with_other_networks_or_labels_learn_too(self, name):
-        self.learns(name)
-
-    def learns(self, name):
+    def test_methods_learn_word_by_word(self, name):
         trainer = make_trainer(name, dropout=0.0, epochs=20, optimizer="adam", learning_rate=0.05)
         trainer.fit()
         assert trainer.history[-1]["test_perplexity"] < 6 < 7 < trainer.history[0]["test_perplexity"]  # 8 by guessing
@@ -218,7 +223,7 @@ class TestPlateau:
     @pytest.mark.parametrize("stop", range(1, 8))
     def test_the_best_so_far_is_in_the_checkpoint(self, stop, tmp_path):
         first, before = self.make()
-        first.recipe = Recipe(**{name: getattr(first.recipe, name) for name in vars(first.recipe)} | {"epochs": stop})
+        first.recipe = first.recipe.model_copy(update={"epochs": stop})
         first.fit(tmp_path / "checkpoint.pt")
         second, after = self.make()
         second.fit(tmp_path / "checkpoint.pt")
@@ -271,20 +276,6 @@ def test_an_interrupted_run_goes_on_bit_by_bit(method, moment, tmp_path):
     torch.testing.assert_close(outcome(resumed), expected, rtol=0, atol=0)
 
 
-class TestRecipe:
-    @pytest.mark.parametrize(
-        ("setting", "message"),
-        [
-            ({"sequence_length": 0}, "sequence_length must be positive, not 0"),
-            ({"clip_norm": -0.1}, "clip_norm must not be negative, not -0.1"),
-            ({"clip_norm": math.nan}, "clip_norm must not be negative, not nan"),
-        ],
-    )
-    def test_refuses_what_cannot_be(self, setting, message):
-        with pytest.raises(ValueError, match=message):
-            Recipe(**setting)
-
-
 SETTINGS = {
     "dataset": "chain",
     "network": "lstm",
@@ -307,8 +298,8 @@ class TestExperiment:
     def test_is_run_recorded_and_found(self, tmp_path):
         lines = []
         experiment = Experiment(**SETTINGS | {"dataset": "pydoc"})
-        result = experiments.run(experiment, results=tmp_path, progress=lines.append)
-        assert experiments.run(experiment, results=tmp_path, progress=lines.append) == result
+        result = run(experiment, results=tmp_path, progress=lines.append)
+        assert run(experiment, results=tmp_path, progress=lines.append) == result
         assert len(lines) == 2
         assert f"{result.last['test_perplexity']:.1f} perplexity" in lines[-1]
         assert result.last["test_perplexity"] < result.history["test_perplexity"][0] < 1_200
@@ -319,23 +310,17 @@ class TestExperiment:
     def test_a_teacher_is_a_language_model_too(self):
         teacher = Experiment(**SETTINGS)
         student = Experiment(**SETTINGS, method="knowledge_distillation", teacher=teacher)
-        assert experiments.train(student).result.last["loss_soft"] > 0
+        assert train(student).result.last["loss_soft"] > 0
 
     def test_the_auxiliary_has_options_of_its_own(self):
-        trained = experiments.train(
-            Experiment(**SETTINGS, method="deep_mutual_learning", auxiliary_options={"hidden": 3})
-        )
+        trained = train(Experiment(**SETTINGS, method="deep_mutual_learning", auxiliary_options={"hidden": 3}))
         assert trained.network.classifier.in_features == 8
         assert trained.method.peer.classifier.in_features == 3
         assert len(trained.method.peer.layers) == 1  # as the target has
 
     def test_nothing_is_held_out_where_there_is_a_validation_split(self):
         with pytest.raises(ValueError, match=r"chain comes with a validation split; holdout=0.1 must be 0"):
-            experiments.train(Experiment(**SETTINGS, holdout=0.1))
-
-    def test_the_best_epoch_is_that_of_the_lowest_perplexity(self):
-        history = {"test_error": [0.5, 0.6, 0.7], "test_perplexity": [90.0, 70.0, 80.0]}
-        assert Result("", {}, history, {}).best == {"test_error": 0.6, "test_perplexity": 70.0}
+            train(Experiment(**SETTINGS, holdout=0.1))
 
 
 def test_every_word_is_watched_beside_its_own_label():

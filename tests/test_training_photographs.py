@@ -14,8 +14,10 @@ from PIL import Image
 from labelreg import methods, training
 from labelreg.data import Dataset, fine_grained, load
 from labelreg.data.framing import Framing
-from labelreg.experiments import Experiment, train
-from labelreg.training import Recipe, Trainer
+from labelreg.experiment import Experiment
+from labelreg.recipe import Recipe
+from labelreg.running import train
+from labelreg.training import Trainer
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Napoleon, told that types stand in annotations: a colon in a Returns section or a property's docstring is prose.
 
-Without it, "Returns: A row a number: the columns ..." is taken to say that the type is "A row a number".
+Without it, "Returns: One row per number: the columns ..." is taken to say that the type is "One row per number".
 """
 
 from sphinx.application import Sphinx

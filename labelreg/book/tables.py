@@ -123,7 +123,7 @@ def recorded_against_baseline(
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs: the mean ``value`` of the metric over seeds and its ``deviation``; the
+        One row per method that has runs, with the mean ``value`` of the metric over seeds and its ``deviation``; the
         ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
         are none; the mean at the ``best`` epoch on the test set, and at the one ``chosen`` on the validation split,
         NaN where there is none; ``ece`` in percent, ``nll`` in nats; the number of ``seeds`` and ``minutes`` per run.
@@ -178,7 +178,8 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     for row in item.rows:
         if row.method not in table.index:
             shown.loc[row.method, heading] = _folded(command(row.experiment.at(profile), PROFILES["fast"].seeds))
-    return _aligned(shown.loc[[row.method for row in item.rows]].fillna(""), "left")
+    shown = shown.loc[[row.method for row in item.rows]].rename_axis(None)
+    return _aligned(shown.fillna(""), "left")
 
 
 def _plus_minus(

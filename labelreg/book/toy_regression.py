@@ -1,4 +1,4 @@
-"""Network as Regularization for regression: every run of the toy experiment trained at once (NaR figure 3)."""
+"""Network as Regularization for regression: all runs of the toy experiment at once (NaR, figure 3)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from labelreg.networks import build
 
 @dataclass(frozen=True)
 class DisturbedRegression:
-    """What runs of Network as Regularization (NaR) did to the targets of a regression.
+    """Targets of a regression under Network as Regularization (NaR), recorded during training.
 
     Attributes:
-        epochs: (S,) int64, the epochs at which was looked.
+        epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
         predictions: (S, R, M) float, the target network's outputs at the M test points.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
@@ -49,13 +49,13 @@ def disturb_regression(
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
         runs: R.
-        lam: weight of the predictions in the targets (NaR eq. 4).
-        alpha: weight of the target network's own prediction among them (NaR eq. 3).
-        hidden: hidden units of the target network; 0 < hidden.
+        lam: weight of the predictions in the targets (NaR, equation 4).
+        alpha: weight of the target network's own prediction among them (NaR, equation 3).
+        hidden: hidden units of the target network.
         auxiliary_hidden: hidden units of the auxiliary network.
         epochs: length of training.
-        every: epochs between two looks; the first is before training.
-        learning_rate: of Adam, which the paper does not name.
+        every: epochs between two records; the first is made before training.
+        learning_rate: of Adam; the paper names no optimizer.
         seed: of the initial parameters.
     """
     inputs, targets = (_standardise(values) for values in (dataset.train.inputs, dataset.train.targets))
@@ -64,20 +64,20 @@ def disturb_regression(
     torch.manual_seed(seed)
     target_networks, auxiliary_networks = _Ensemble(runs, hidden), _Ensemble(runs, auxiliary_hidden)
     optimizer = torch.optim.Adam([*target_networks.parameters(), *auxiliary_networks.parameters()], lr=learning_rate)
-    looks: list[tuple[Tensor, Tensor, Tensor]] = []
+    recorded: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = target_networks(inputs), auxiliary_networks(inputs)
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
             with torch.no_grad():
-                looks.append((disturbed, target_networks(test_inputs), (outputs - targets).square().mean((1, 2))))
+                recorded.append((disturbed, target_networks(test_inputs), (outputs - targets).square().mean((1, 2))))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    disturbed, predictions, losses = (torch.stack(seen) for seen in zip(*looks, strict=True))
+    disturbed, predictions, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
     return DisturbedRegression(
         epochs=torch.arange(0, epochs + 1, every),
         targets=disturbed.squeeze(-1) * scale + center,

@@ -2,6 +2,9 @@
 
 A data set is a function from the folder of raw data to a ``Dataset``, under ``@register(name)``. Every module of this
 package is imported here, so a new data set takes one new file.
+
+Unknown names, arguments that do not fit and damaged files raise ``ValueError``, which says what would be right; files
+that are missing and cannot be downloaded, ``FileNotFoundError``. No file that is found damaged is changed.
 """
 
 import importlib
@@ -14,22 +17,9 @@ from labelreg.data.registry import load, names, register
 from labelreg.data.sequences import SequenceLoader
 from labelreg.paths import data_root
 
-__all__ = [
-    "Batch",
-    "Dataset",
-    "Loader",
-    "SequenceLoader",
-    "Split",
-    "augmentations",
-    "balanced_subset",
-    "batches",
-    "data_root",
-    "hold_out",
-    "load",
-    "names",
-    "redraw_labels",
-    "register",
-]
+__all__ = ["Batch", "Loader", "SequenceLoader", "batches"]
+__all__ += ["Dataset", "Split", "balanced_subset", "hold_out", "redraw_labels"]
+__all__ += ["augmentations", "data_root", "load", "names", "register"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -11,24 +11,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Files:
-    """The files of an archive or a folder.
-
-    Attributes:
-        path: of the archive or folder.
-        names: relative paths of the files, in the order in which they are read fastest.
-        read: function from a name to the file's content.
-    """
+    """The files of an archive or a folder; names are relative paths, in the order in which they are read fastest."""
 
     path: Path
     names: tuple[str, ...]
     read: Callable[[str], bytes]
 
     def text(self, name: str) -> list[str]:
-        """Return the lines of a text file that are not empty.
-
-        Raises:
-            ValueError: there is no such file, or it is not UTF-8 text.
-        """
+        """Return the lines of a UTF-8 text file that are not empty."""
         if name not in self.names:
             raise ValueError(f"{self.path} lacks {name}")
         try:
@@ -39,11 +29,7 @@ class Files:
 
 @contextmanager
 def open_files(path: Path) -> Iterator[Files]:
-    """Open a folder, a tar (compressed or not) or zip archive, or a single file.
-
-    Raises:
-        ValueError: it is damaged or cut short, found now or when a file is read. It is not changed.
-    """
+    """Open a folder, a tar (compressed or not) or zip archive, or a single file; damage raises ``ValueError``."""
     with ExitStack() as stack:
         with _damage_named(path):
             names, read = _open(path, stack)

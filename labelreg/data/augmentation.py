@@ -31,14 +31,10 @@ def random_flip(inputs: Tensor, generator: Generator) -> Tensor:
 def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None = None) -> Tensor:
     """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
-    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image.
-
-    Args:
-        inputs: (B, C, H, W).
-        size: side of the square in pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100.
-        generator: on the device of the inputs.
-        fill: (C,) colour of the square in the units of the inputs, rounded for uint8; None for zeros. The paper masks
-            normalised images with zeros, which is the mean colour of images that are not normalised.
+    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image. Its side
+    is ``size`` pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), in the units
+    of the inputs, rounded for uint8, or zero. The paper masks normalised images with zeros, which is the mean colour of
+    images that are not normalised.
     """
     batch, _, height, width = inputs.shape
     device = inputs.device
@@ -52,11 +48,6 @@ def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None 
         return inputs.masked_fill(hole, 0)
     colour = (fill if inputs.is_floating_point() else fill.round()).to(inputs.dtype)
     return torch.where(hole, colour.view(-1, 1, 1), inputs)
-
-
-def unchanged(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """No augmentation."""
-    return inputs
 
 
 def crop_flip(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
@@ -73,12 +64,8 @@ def resized_crop_flip(
 ) -> Tensor:
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
-    Args:
-        inputs: (B, C, H, W).
-        generator: on the device of the inputs.
-        mean: not used.
-        aspects: (B,) width over height of photographs that are stored as squares; None for images in their own shape.
-        size: height and width of the result; None for those of the inputs.
+    Photographs that are stored as squares need their ``aspects``, (B,) width over height. ``size`` is the height and
+    width of the result, by default those of the inputs. The mean is not used.
     """
     height, width = inputs.shape[2:]
     if aspects is None:
@@ -87,22 +74,17 @@ def resized_crop_flip(
     return random_flip(crops, generator)
 
 
-def cutout3(inputs: Tensor, generator: Generator, mean: Tensor) -> Tensor:
-    """Mask a square of 3 pixels with the mean colour, (C,): for the digits of 8 x 8 pixels."""
-    return cutout(inputs, 3, generator, fill=mean)
-
-
 def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
     """Return :func:`crop_flip`, then mask a square of ``size`` pixels with the mean colour, (C,)."""
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 
 augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
-    "none": unchanged,
+    "none": lambda inputs, generator, mean: inputs,
     "crop_flip": crop_flip,
     "crop_flip_cutout16": partial(crop_flip_cutout, size=16),
     "crop_flip_cutout8": partial(crop_flip_cutout, size=8),
-    "cutout3": cutout3,
+    "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }
 """Augmentations by name: functions of the inputs, a generator and the mean colour (C,) of the training inputs."""

@@ -26,9 +26,6 @@ class Split:
         targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the following word of each.
         aspects: (N,) float32, width over height of photographs that are stored as squares; None for other inputs.
         framing: the part of such photographs that a network sees; None for other inputs.
-
-    Raises:
-        ValueError: the lengths differ, or only one of aspects and framing is given.
     """
 
     inputs: Tensor
@@ -37,16 +34,12 @@ class Split:
     framing: Framing | None = None
 
     def __post_init__(self):
-        if len(self.inputs) != len(self.targets):
-            raise ValueError(
-                f"a split needs one target per sample, got {len(self.inputs)} inputs and {len(self.targets)} targets"
-            )
         if (self.aspects is None) != (self.framing is None):
             raise ValueError("squashed photographs need both their aspects and a framing, other inputs neither")
-        if self.aspects is not None and len(self.aspects) != len(self.inputs):
-            raise ValueError(
-                f"a split needs one aspect per sample, got {len(self.inputs)} inputs and {len(self.aspects)} aspects"
-            )
+        inputs = len(self.inputs)
+        for what, values in (("target", self.targets), ("aspect", self.aspects)):
+            if values is not None and len(values) != inputs:
+                raise ValueError(f"a split needs one {what} per sample, got {inputs} inputs and {len(values)} {what}s")
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -95,12 +88,11 @@ class Dataset:
 
     Attributes:
         name: the name it is loaded by.
-        train: training split.
-        test: test split.
+        train, test: its splits.
         classes: class names, in the order of the class indices; empty for regression.
         augmentation: its usual augmentation, a key of ``labelreg.data.augmentations``.
         task: the kind of its targets.
-        validation: validation split, if the data set comes with one.
+        validation: a third split, if the data set comes with one.
         superclasses: superclass name per class, if classes are grouped.
     """
 
@@ -162,12 +154,8 @@ class Dataset:
 
     def to(self, device: torch.device | str) -> "Dataset":
         """Return the data set on another device."""
-        return replace(
-            self,
-            train=self.train.to(device),
-            test=self.test.to(device),
-            validation=self.validation and self.validation.to(device),
-        )
+        validation = None if self.validation is None else self.validation.to(device)
+        return replace(self, train=self.train.to(device), test=self.test.to(device), validation=validation)
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
@@ -175,10 +163,6 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
 
     The subset holds the first samples of each class, in stored order. The counts of two classes differ by at most one,
     unless a class is used up. A smaller subset is part of a larger one.
-
-    Raises:
-        ValueError: ``n`` is not between 1 and the size of the split, or the targets are not indices of ``num_classes``
-            classes.
     """
     if not 1 <= n <= len(split):
         raise ValueError(f"cannot take a subset of {n} samples from {len(split)}: give a number from 1 to {len(split)}")
@@ -191,21 +175,11 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
 
 
 def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
-    """Split off a random part in proportion to the classes.
+    """Split off a random part in proportion to the classes; return the rest and the part, both in stored order.
 
-    It is a systematic sample of the samples sorted by class and shuffled within each, so that a class gives its exact
-    share, rounded down or up. The draw depends on the seed and the targets, not on the device.
-
-    Args:
-        split: a classification split of N samples.
-        size: of the part: a fraction if float, a number of samples if int.
-        seed: not negative.
-
-    Returns:
-        The rest and the part, both in stored order.
-
-    Raises:
-        ValueError: the part or the rest would be empty, or the targets are not class indices.
+    The ``size`` of the part is a fraction if float, a number of samples if int. It is a systematic sample of the
+    samples sorted by class and shuffled within each, so that a class gives its exact share, rounded down or up. The
+    draw depends on the seed and the targets, not on the device.
     """
     total = len(split)
     count = round(size * total) if isinstance(size, float) else size
@@ -224,18 +198,9 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 
 
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
-    """Return the split with label noise: a fraction of the labels redrawn uniformly from all classes.
+    """Return a classification split with label noise: round(fraction * N) labels redrawn uniformly from all classes.
 
     A redrawn label is the old one with probability 1/K. The draw depends on the seed, not on the device.
-
-    Args:
-        split: a classification split of N samples.
-        fraction: round(fraction * N) labels are redrawn.
-        num_classes: K.
-        seed: not negative.
-
-    Raises:
-        ValueError: the fraction is not in [0, 1], or the targets are not indices of ``num_classes`` classes.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")
@@ -247,11 +212,7 @@ def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) ->
 
 
 def class_labels(split: Split, num_classes: int | None = None) -> Tensor:
-    """Return the targets of a split, checked to be class indices, (N,) int64 in [0, ``num_classes``).
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Return the targets of a split, checked to be class indices, (N,) int64 in [0, ``num_classes``)."""
     targets = split.targets
     if targets.dim() != 1 or targets.dtype != torch.int64:
         raise ValueError(

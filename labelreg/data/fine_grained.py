@@ -93,21 +93,12 @@ def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
     return Listing(samples, tuple(names))
 
 
+DOGS_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs"
 STANFORD_DOGS = Collection(
     "stanford_dogs",
     (
-        Original(
-            "images.tar",
-            "http://vision.stanford.edu/aditya86/ImageNetDogs/images.tar",
-            md5="1bb1f2a596ae7057f99d7d75860002ef",
-            unpacked="Images",
-        ),
-        Original(
-            "lists.tar",
-            "http://vision.stanford.edu/aditya86/ImageNetDogs/lists.tar",
-            md5="edbb9f16854ec66506b5f09b583e0656",
-            unpacked="train_list.mat",
-        ),
+        Original("images.tar", f"{DOGS_URL}/images.tar", "1bb1f2a596ae7057f99d7d75860002ef", "Images"),
+        Original("lists.tar", f"{DOGS_URL}/lists.tar", "edbb9f16854ec66506b5f09b583e0656", "train_list.mat"),
     ),
     _list_stanford_dogs,
     sizes=(12_000, 8_580),
@@ -116,18 +107,12 @@ STANFORD_DOGS = Collection(
 
 
 def _list_mit67(files: Mapping[str, Files]) -> Listing:
-    names = {
-        split: files[file].text(file) for split, file in (("train", "TrainImages.txt"), ("test", "TestImages.txt"))
-    }
-    classes = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
-    index = {folder: position for position, folder in enumerate(classes)}
-    samples = {
-        split: [(f"Images/{name.strip()}", index[name.partition("/")[0]]) for name in listed]
-        for split, listed in names.items()
-    }
-    return Listing(samples, tuple(folder.replace("_", " ") for folder in classes))
+    lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
+    names = {split: [name.strip() for name in files[file].text(file)] for split, file in lists.items()}
+    return Listing.by_folder(names, prefix="Images/")
 
 
+MIT67_URL = "https://web.mit.edu/torralba/www"
 MIT67 = Collection(
     "mit67",
     (
@@ -136,8 +121,8 @@ MIT67 = Collection(
             "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
             unpacked="Images",
         ),
-        Original("TrainImages.txt", "https://web.mit.edu/torralba/www/TrainImages.txt"),
-        Original("TestImages.txt", "https://web.mit.edu/torralba/www/TestImages.txt"),
+        Original("TrainImages.txt", f"{MIT67_URL}/TrainImages.txt"),
+        Original("TestImages.txt", f"{MIT67_URL}/TestImages.txt"),
     ),
     _list_mit67,
     sizes=(5_360, 1_340),

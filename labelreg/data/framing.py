@@ -2,7 +2,7 @@
 
 A photograph of any shape is resized to a square, and its aspect ratio is stored beside it. A box in the original is a
 box in the square, so that random resized crops and centre crops can be computed for a whole batch. A box is (left, top,
-width, height), in fractions of the photograph's width and height; an aspect is width over height.
+width, height), in fractions of the photograph's width and height. Aspects are (B,), width over height.
 """
 
 import math
@@ -30,12 +30,7 @@ class Framing:
 
 
 def centre_boxes(aspects: Tensor, fraction: float) -> Tensor:
-    """Return the centre square of each photograph, (B, 4).
-
-    Args:
-        aspects: (B,) float.
-        fraction: side of the square over the shorter side of the photograph, in (0, 1].
-    """
+    """Return the centre square of each photograph, (B, 4); its side is a fraction of the photograph's shorter side."""
     sizes = fraction * torch.stack([1 / aspects.clamp(min=1), aspects.clamp(max=1)], 1)
     return torch.cat([(1 - sizes) / 2, sizes], 1)
 
@@ -49,14 +44,9 @@ def random_boxes(
     """Return boxes of random area, shape and position, (B, 4), as for Inception (Szegedy et al., 2015).
 
     They are distributed as in ``torchvision.transforms.RandomResizedCrop``, without its rounding to whole pixels: the
-    area is uniform over ``scale`` and the ratio log-uniform over ``ratio``, both in the original photograph. If ten
-    such boxes do not fit, the largest box in the centre with an allowed ratio is used.
-
-    Args:
-        aspects: (B,) float.
-        generator: on the device of the aspects.
-        scale: smallest and largest area, as fractions of the photograph's.
-        ratio: smallest and largest width over height.
+    area is uniform over ``scale``, in fractions of the photograph's, and width over height log-uniform over ``ratio``,
+    both in the original photograph. If ten such boxes do not fit, the largest box in the centre with an allowed ratio
+    is used.
     """
     draws = torch.rand(4, TRIES, len(aspects), generator=generator, device=aspects.device)
     area = scale[0] + (scale[1] - scale[0]) * draws[0]
@@ -80,10 +70,7 @@ def resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         inputs: (B, C, H, W), uint8 or float, in any memory format.
         boxes: (B, 4).
-        size: height and width of the result, in pixels.
-
-    Returns:
-        (B, C, height, width), in the dtype (rounded for uint8) and memory format of the inputs.
+        size: height and width of the result, which has the dtype (rounded for uint8) and memory format of the inputs.
     """
     parts = zip(inputs.split(CHUNK), boxes.split(CHUNK), strict=True)
     return torch.cat([_resample(images, chunk, size) for images, chunk in parts])
@@ -105,14 +92,12 @@ def _resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _weights(start: Tensor, extent: Tensor, pixels: int, side: int) -> Tensor:
-    """The weights of pixels in each pixel of the result along one axis: (B, side, pixels), each row sums to 1.
-
-    The filter is a triangle as wide as two pixels of the source or of the result, whichever are wider.
-    """
+    """The weights of pixels in each pixel of the result along one axis: (B, side, pixels), each row sums to 1."""
     start, extent = pixels * start.view(-1, 1, 1), pixels * extent.view(-1, 1, 1)
     at = torch.arange(pixels, device=start.device)
     step = extent / side
     centres = start + (torch.arange(side, device=start.device).view(1, -1, 1) + 0.5) * step
+    # as wide as two pixels of the source or of the result, whichever are wider
     triangle = (1 - (at + 0.5 - centres).abs() / step.clamp(min=1)).clamp(min=0)
     # a hundredth of a pixel is no overlap: fractions give corners on pixels inexactly
     overlaps = (at + 0.99 > start) & (at + 0.01 < start + extent)

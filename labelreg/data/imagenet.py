@@ -63,13 +63,9 @@ TINYIMAGENET = Collection(
 
 
 def _list_imagenet(files: Mapping[str, Files]) -> Listing:
-    """Each split has one folder per class; classes are numbered in alphabetical order."""
     folders = {"train": files["train"], "test": files["val"]}
-    named = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
-    classes = sorted({name.partition("/")[0] for names in named.values() for name in names})
-    index = {wnid: position for position, wnid in enumerate(classes)}
-    samples = {split: [(name, index[name.partition("/")[0]]) for name in names] for split, names in named.items()}
-    return Listing(samples, tuple(classes))
+    names = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
+    return Listing.by_folder(names)
 
 
 IMAGENET = Collection(

@@ -59,21 +59,10 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read ``root/name.npz``, and make it first if it is missing.
+    """Read a data set of images (H, W, C) from ``root/name.npz``, which is made first if it is missing.
 
-    Args:
-        name: of the data set.
-        root: folder of the raw data.
-        torchvision_name: the class in torchvision.datasets that downloads the data set.
-        shape: (H, W, C) of an image.
-        num_classes: K.
-
-    Returns:
-        The data set; its inputs are (N, C, H, W) uint8, channels-last in memory.
-
-    Raises:
-        FileNotFoundError: there is no archive, and nothing to make it from.
-        ValueError: the archive is damaged. It is not changed.
+    It is made with the class ``torchvision_name`` of torchvision.datasets. The inputs are (N, C, H, W) uint8,
+    channels-last in memory.
     """
     path = root / f"{name}.npz"
     if not path.exists():
@@ -87,18 +76,13 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
 
 
 def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
-    """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing.
-
-    Raises:
-        FileNotFoundError: the download or its checksum fails.
-    """
+    """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing."""
     from torchvision import datasets
 
+    original = getattr(datasets, torchvision_name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        train, test = (
-            getattr(datasets, torchvision_name)(path.parent, train=part, download=True) for part in (True, False)
-        )
+        train, test = (original(path.parent, train=part, download=True) for part in (True, False))
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
@@ -118,17 +102,12 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of an archive, checked.
-
-    Raises:
-        ValueError: the archive cannot be read, an array is missing or has the wrong dtype or shape, or images, labels
-            and classes do not match.
-    """
+    """Return the arrays of an archive, checked to be all there, of the right dtype and shape, and to match."""
     layout = archive_layout(shape)
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is cut short, or no zip file")
+                raise ValueError("it is cut short or not a zip file")
             archive = np.load(file)
             missing = layout.keys() - archive.keys()
             arrays = {key: archive[key] for key in layout.keys() - missing}
@@ -155,13 +134,8 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
 
 def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
     """Return the dtype and the shape of one sample per array in an archive of images (H, W, C)."""
-    return {
-        "x_train": (np.uint8, shape),
-        "y_train": (np.int64, ()),
-        "x_test": (np.uint8, shape),
-        "y_test": (np.int64, ()),
-        "classes": (np.str_, ()),
-    }
+    images, labels, names = (np.uint8, shape), (np.int64, ()), (np.str_, ())
+    return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels, "classes": names}
 
 
 def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str:

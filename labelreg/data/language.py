@@ -68,15 +68,8 @@ def make_dataset(
 ) -> Dataset:
     """Make a data set of three texts; its classes are the words of the training text, most frequent first.
 
-    Args:
-        name: of the data set.
-        train: words of the training text.
-        validation: words of the validation text.
-        test: words of the test text.
-        minimum_count: words that occur less often in the training text become ``"<unk>"`` in all three.
-
-    Returns:
-        The data set. The inputs of a split are all its words but the last, its targets all but the first.
+    The inputs of a split are all its words but the last, its targets all but the first. Words that occur less than
+    ``minimum_count`` times in the training text become ``"<unk>"`` in all three.
     """
     counts = Counter(train)
     words = Counter(word if counts[word] >= minimum_count else UNKNOWN for word in train)
@@ -102,11 +95,7 @@ def _ptb_words(path: Path) -> list[str]:
 
 
 def download(path: Path) -> None:
-    """Download a file of Penn Treebank.
-
-    Raises:
-        FileNotFoundError: the download or its checksum fails; no file is left.
-    """
+    """Download a file of Penn Treebank; no file is left where that fails or its checksum is wrong."""
     url = f"{PTB_MIRROR}/{path.name}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Batches of a split: shuffled, augmented, normalised, and determined by the seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,8 +26,7 @@ class Batch:
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
         partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
-        source: (B, ...) float32, the samples without augmentation, as a network is tested on them; None unless asked
-            for.
+        source: (B, ...) float32, the samples as a network is tested on them, not augmented; None unless asked for.
     """
 
     inputs: Tensor
@@ -48,8 +47,7 @@ class Loader:
     Args:
         split: N samples; batches are on the device of its targets.
         batch_size: B.
-        mean: (C,), subtracted from each channel, in the units of the inputs.
-        std: (C,), by which each channel is divided.
+        mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
         augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
             ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
         views: to add to each batch, of ``"partner"`` and ``"source"``. A partner is uniform over the samples of the
@@ -58,9 +56,6 @@ class Loader:
             does not depend on the number of copies.
         num_classes: to check the labels against; None or 0 (regression) for no check.
         seed: not negative.
-
-    Raises:
-        ValueError: an argument does not fit.
     """
 
     def __init__(
@@ -108,17 +103,8 @@ class Loader:
         return max(1, whole + (left > 1))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch.
-
-        Args:
-            epoch: its number, from 0.
-            start: position of the first batch.
-
-        Raises:
-            ValueError: the epoch or the seed is negative, or the start is not a position in the epoch.
-        """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        """Return the batches of one epoch, which is numbered from 0, from position ``start`` on."""
+        check_start(start, self)
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)
@@ -159,16 +145,7 @@ class Loader:
 
 
 class Normalisation:
-    """(inputs - mean) / std per channel, in float32.
-
-    Args:
-        mean: (C,).
-        std: (C,), positive.
-        inputs: (N, C, ...), with the shape, memory format and device of the later inputs.
-
-    Raises:
-        ValueError: mean or std do not fit the channels, or std is not positive.
-    """
+    """(inputs - mean) / std per channel, in float32, for inputs of the shape, memory format and device of these."""
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
         for name, value in (("mean", mean), ("std", std)):
@@ -179,25 +156,20 @@ class Normalisation:
         if not (std > 0).all():
             raise ValueError(f"std must be positive in every channel, got {std.tolist()}")
         self.channel_mean = mean.to(inputs.device, torch.float32)
-        self._mean, self._std = (self._per_value(statistic, inputs) for statistic in (mean, std))
+        # expanded to a whole sample: broadcasting over channels-last images is several times slower on a CPU
+        shape = (1, -1) + (1,) * (inputs.dim() - 2)
+        self._mean, self._std = (
+            torch.empty_like(inputs[:1], dtype=torch.float32).copy_(value.view(shape)) for value in (mean, std)
+        )
 
     def __call__(self, inputs: Tensor) -> Tensor:
         return (inputs.float() - self._mean) / self._std
-
-    @staticmethod
-    def _per_value(statistic: Tensor, inputs: Tensor) -> Tensor:
-        # expanded to a whole sample: broadcasting over channels-last images is several times slower on a CPU
-        shape = (1, -1) + (1,) * (inputs.dim() - 2)
-        return torch.empty_like(inputs[:1], dtype=torch.float32).copy_(statistic.view(shape))
 
 
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
     """Return batches of a split in stored order, normalised and not augmented, for evaluation.
 
     The last batch may be smaller. The arguments are those of :class:`Loader`.
-
-    Raises:
-        ValueError: the split is empty, or an argument does not fit it.
     """
     _check_batching(split, batch_size)
     normalise = Normalisation(mean, std, split.select(slice(1)).clean())
@@ -205,6 +177,12 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
     parts = (slice(first, first + batch_size) for first in range(0, len(split), batch_size))
     rows = ((split.select(part), indices[part]) for part in parts)
     return (Batch(normalise(samples.clean()), samples.targets, positions) for samples, positions in rows)
+
+
+def check_start(start: int, loader: Sized) -> None:
+    """Check the position of the first batch of an epoch."""
+    if not 0 <= start <= len(loader):
+        raise ValueError(f"start={start} is not a position in an epoch of {len(loader)} batches")
 
 
 def _check_batching(split: Split, batch_size: int) -> None:

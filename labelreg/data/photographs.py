@@ -46,15 +46,21 @@ class Original:
 
 @dataclass(frozen=True)
 class Listing:
-    """The content of a data set.
-
-    Attributes:
-        samples: file and class index of each sample, per split.
-        classes: class names.
-    """
+    """The content of a data set: file and class index of each sample, per split, and the class names."""
 
     samples: Mapping[str, list[tuple[str, int]]]
     classes: tuple[str, ...]
+
+    @classmethod
+    def by_folder(cls, names: Mapping[str, Iterable[str]], prefix: str = "") -> "Listing":
+        """List files, per split, whose classes are their folders, numbered in alphabetical order."""
+        folders = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
+        index = {folder: position for position, folder in enumerate(folders)}
+        samples = {
+            split: [(f"{prefix}{name}", index[name.partition("/")[0]]) for name in listed]
+            for split, listed in names.items()
+        }
+        return cls(samples, tuple(folder.replace("_", " ") for folder in folders))
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,9 @@ class Collection:
     """How a data set of photographs is made.
 
     Attributes:
-        name: of the data set.
         originals: its files, in the folder ``name`` of the raw data.
         list_samples: function from the opened originals, by file name, to the content of the data set.
         sizes: number of samples of the training and the test split.
-        num_classes: K.
         stored: height and width of the stored squares, in pixels.
         framing: the part of a photograph that a network sees.
     """
@@ -81,19 +85,9 @@ class Collection:
 
 
 def load_photographs(collection: Collection, root: Path) -> Dataset:
-    """Memory-map a data set, and convert it first if that has not been done.
+    """Memory-map a data set in the folder of raw data, and convert it first if that has not been done.
 
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
-
-    Returns:
-        The data set; its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and
-        read-only.
-
-    Raises:
-        FileNotFoundError: there is no converted copy, and nothing to make it from.
-        ValueError: a file is damaged or has the wrong content. It is not changed.
+    Its inputs are (N, 3, S, S) uint8, channels-last in memory, read from disk on access, and read-only.
     """
     folder = root / f"{collection.name}-{collection.stored}"
     if not folder.exists():
@@ -136,17 +130,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
     """Decode every photograph, resize it to a square, and write them as arrays.
 
     An interrupted conversion resumes where it stopped; the folder appears when all is done. If several processes
-    convert the same data set, one does and the others wait.
-
-    Args:
-        collection: the data set.
-        root: folder of the raw data.
-        folder: to write.
-
-    Raises:
-        FileNotFoundError: an original is missing and cannot be downloaded.
-        ValueError: an original is damaged or has the wrong content.
-        OSError: there is not enough disk space.
+    convert the same data set, one does and the others wait. Too little disk space raises ``OSError``.
     """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")), ExitStack() as stack:
@@ -170,29 +154,25 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
     if original.unpacked and (folder / original.unpacked).exists():
         return folder
     path = folder / original.file
-    if not path.exists():
-        if original.url is None:
-            raise FileNotFoundError(_missing(collection, original, folder, "can only be had on request"))
+    if path.exists():
+        if original.md5 and not check_integrity(str(path), original.md5):
+            raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
+        return path
+    reason = "can only be had on request"
+    if original.url:
         partial = path.with_name(f"{path.name}.part")
         partial.unlink(missing_ok=True)  # half a download would pass for the whole
         try:
             download_url(original.url, folder, partial.name, original.md5)
+            return partial.replace(path)
         except (OSError, RuntimeError) as error:
             reason = f"cannot be downloaded from {original.url} ({error})"
-            raise FileNotFoundError(_missing(collection, original, folder, reason)) from error
-        os.replace(partial, path)
-    elif original.md5 and not check_integrity(str(path), original.md5):
-        raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
-    return path
-
-
-def _missing(collection: Collection, original: Original, folder: Path, reason: str) -> str:
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
-    return (
-        f"{collection.name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or "
-        "name the folder that holds the folder "
-        f"{collection.name} or {collection.name}-{collection.stored}, its converted copy, by the root argument or the "
-        "environment variable LABELREG_DATA (see data/README.md)."
+    name = collection.name
+    raise FileNotFoundError(
+        f"{name} needs {original.file}, which is not in {folder} and {reason}. Put it{unpacked} there, or name the "
+        f"folder that holds the folder {name} or {name}-{collection.stored}, its converted copy, by the root argument "
+        "or the environment variable LABELREG_DATA (see data/README.md)."
     )
 
 
@@ -213,13 +193,7 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
 
 
 class _Unfinished:
-    """A conversion in progress: arrays of their final size, and which of their rows are done.
-
-    Args:
-        collection: the data set.
-        listing: of its samples.
-        folder: of the arrays; an earlier conversion of the same listing is resumed.
-    """
+    """A conversion in progress, maybe of an earlier process: arrays of their final size, and which rows are done."""
 
     notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
 
@@ -227,28 +201,31 @@ class _Unfinished:
         self.collection = collection
         self.listing = listing
         self.folder = folder
-        if self._digest_path.exists() and self._digest_path.read_text() == self._digest():
-            mode = "r+"
-        else:
+        note = folder / self.notes[0]
+        digest = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
+        resumed = note.exists() and note.read_text() == digest
+        if not resumed:
             shutil.rmtree(folder, ignore_errors=True)
             self._check_space()
             folder.mkdir()
-            mode = "w+"
-        side = collection.stored
+
+        def array(name: str, dtype: type[np.generic], *shape: int) -> np.memmap:
+            return np.lib.format.open_memmap(folder / f"{name}.npy", "r+" if resumed else "w+", dtype, shape)
+
         self._arrays = {
             split: {
-                "images": self._array(f"{split}_images", mode, np.uint8, (size, side, side, 3)),
-                "aspects": self._array(f"{split}_aspects", mode, np.float32, (size,)),
-                "done": self._array(f"{split}_done", mode, np.bool_, (size,)),
+                "images": array(f"{split}_images", np.uint8, size, collection.stored, collection.stored, 3),
+                "aspects": array(f"{split}_aspects", np.float32, size),
+                "done": array(f"{split}_done", np.bool_, size),
             }
             for split, size in zip(SPLITS, collection.sizes, strict=True)
         }
-        if mode == "w+":
+        if not resumed:
             for split in SPLITS:
                 labels = [label for _, label in listing.samples[split]]
                 np.save(folder / f"{split}_targets.npy", np.array(labels, np.int64))
             np.save(folder / "classes.npy", np.array(listing.classes))
-            self._digest_path.write_text(self._digest())
+            note.write_text(digest)
 
     def write(self, files: Iterable[Files]) -> None:
         """Convert what is left, in the order of the archives."""
@@ -278,9 +255,6 @@ class _Unfinished:
         for _, _, split, row in chunk:  # after the flush: what is marked as done is on disk
             self._arrays[split]["done"][row] = True
 
-    def _array(self, name: str, mode: str, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap:
-        return np.lib.format.open_memmap(self.folder / f"{name}.npy", mode, dtype, shape)
-
     def _check_space(self) -> None:
         """A disk that fills up while a memory-mapped file is written would kill the process."""
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
@@ -291,27 +265,12 @@ class _Unfinished:
                 f"{free / 1e9:.1f} GB left"
             )
 
-    @property
-    def _digest_path(self) -> Path:
-        return self.folder / self.notes[0]
-
-    def _digest(self) -> str:
-        return hashlib.sha256(repr((dict(self.listing.samples), self.listing.classes)).encode()).hexdigest()
-
 
 def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
-    """Decode a photograph and resize it to a square.
-
-    Args:
-        content: of an image file.
-        source: its name, for the error.
-        side: S, of the square.
+    """Decode the content of an image file and resize it to a square of ``side`` pixels; the source is for the error.
 
     Returns:
-        Pixels (S, S, 3) uint8, and the original's width over height.
-
-    Raises:
-        ValueError: it cannot be decoded.
+        Pixels (side, side, 3) uint8, and the original's width over height.
     """
     from PIL import Image
 

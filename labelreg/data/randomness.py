@@ -26,11 +26,7 @@ class Stream(IntEnum):
 def generator(
     seed: int, stream: Stream, epoch: int = 0, position: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """Return a generator that is determined by the arguments; seeding it does not wait for the device.
-
-    Raises:
-        ValueError: a number is negative.
-    """
+    """Return a generator that is determined by the arguments; seeding it does not wait for the device."""
     if min(seed, epoch, position) < 0:
         raise ValueError(f"seed, epoch and position must not be negative, got {seed}, {epoch} and {position}")
     state = np.random.SeedSequence((seed, stream, epoch, position)).generate_state(1, np.uint64)

@@ -14,11 +14,7 @@ _datasets: dict[str, Callable[[Path], Dataset]] = {}
 
 
 def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path], Dataset]]:
-    """Register the decorated function, from the data folder to a :class:`Dataset`, under a name.
-
-    Raises:
-        ValueError: a function of another module has that name, or the name could not be part of a file name.
-    """
+    """Register the decorated function, from the data folder to a :class:`Dataset`, under a name."""
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"the name of a data set is made of letters, digits, '_', '.' and '-', not {name!r}")
 
@@ -43,12 +39,8 @@ def load(name: str, root: str | os.PathLike | None = None, subset: int | None = 
     Args:
         name: one of :func:`names`.
         root: folder of the raw data, see :func:`data_root`.
-        subset: number of training samples to keep, see :func:`balanced_subset`. The test split stays whole.
-
-    Raises:
-        ValueError: the name is unknown, the subset is larger than the training split or the task is not a
-            classification, or a file is damaged.
-        FileNotFoundError: files are missing and cannot be downloaded.
+        subset: number of training samples of a classification to keep, see :func:`balanced_subset`. The test split
+            stays whole.
     """
     if name not in _datasets:
         raise unknown("data set", name, _datasets)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from labelreg.data.dataset import Split
-from labelreg.data.loader import Batch
+from labelreg.data.loader import Batch, check_start
 
 
 class SequenceLoader:
@@ -16,15 +16,9 @@ class SequenceLoader:
     may have fewer rows.
 
     Args:
-        split: a text of N words: inputs (N,) int64 and targets (N,).
+        split: a text of N words, at least B: inputs (N,) int64 and targets (N,). Kept without the words left out.
         batch_size: B, number of columns.
         length: T, number of rows.
-
-    Attributes:
-        split: the words of an epoch.
-
-    Raises:
-        ValueError: the split is not a text, an argument is below 1, or the text has fewer than B words.
     """
 
     def __init__(self, split: Split, batch_size: int, length: int):
@@ -46,17 +40,8 @@ class SequenceLoader:
         return -(-len(self._inputs) // self.length)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Return the batches of one epoch, which are the same in all.
-
-        Args:
-            epoch: its number.
-            start: position of the first batch.
-
-        Raises:
-            ValueError: the start is not a position in the epoch.
-        """
-        if not 0 <= start <= len(self):
-            raise ValueError(f"start={start} is no position in an epoch of {len(self)} batches")
+        """Return the batches of one epoch from position ``start`` on; all epochs are the same."""
+        check_start(start, self)
         return (self._batch(position) for position in range(start, len(self)))
 
     def _batch(self, position: int) -> Batch:

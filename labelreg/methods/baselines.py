@@ -25,10 +25,7 @@ def confidence_penalty(logits: Tensor, reduction: str = "mean") -> Tensor:
 
     Args:
         logits: (B, K).
-        reduction: "mean" or "none".
-
-    Returns:
-        The penalty, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_same_shape("B", "K", logits=logits)
     log_p = log_softmax(logits)

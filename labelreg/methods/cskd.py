@@ -28,10 +28,7 @@ def classwise_kl(
         partner_logits: (B, K), of another sample of the same class, or of another view of the same sample.
         temperature: T, positive.
         t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
-        reduction: "mean" or "none".
-
-    Returns:
-        The loss, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_same_shape("B", "K", logits=logits, partner_logits=partner_logits)
     if not temperature > 0:

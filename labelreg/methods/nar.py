@@ -89,10 +89,7 @@ def nar_loss(
         auxiliary_logits: (B, K), of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
         lam, alpha: see :func:`nar_targets`.
-        reduction: "mean" or "none".
-
-    Returns:
-        The loss, a scalar or (B,).
+        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
     return soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
@@ -219,10 +216,7 @@ class NetworkAsRegularization(Method):
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target.
 
-        Args:
-            logits: (B, K), of the target network.
-            auxiliary_logits: (B, K), of the auxiliary network.
-            targets: (B,) class indices or (B, K) probabilities.
+        The arguments are those of :func:`nar_loss`.
         """
         auxiliary = smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")  # NaR eq. 6
         if self.variant == "paper":
@@ -240,11 +234,6 @@ class NetworkAsRegularization(Method):
         """Return the disturbed labels, (B, K) without gradient (NaR, equation 4).
 
         The networks predict in the modes they are in; in evaluation mode their state does not change.
-
-        Args:
-            network: the target network.
-            inputs: (B, ...).
-            targets: (B,) class indices or (B, K) probabilities.
 
         Raises:
             ValueError: the run replays the predictions of an auxiliary network that it does not have.
@@ -388,7 +377,8 @@ def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Ten
 
     Computed from log-probabilities, where the published code clamps probabilities; they agree where it does not clamp.
     """
-    log_p, log_auxiliary = (log_softmax(each) for each in (logits, auxiliary_logits.detach()))
+    dtype = compute_dtype(logits, auxiliary_logits)
+    log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
     log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)
     return ((log_p.exp() - log_xi.exp()) * (log_p - log_xi)).sum(1).mean()

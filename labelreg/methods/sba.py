@@ -85,12 +85,9 @@ def vicinity_kl(
 
     Args:
         reference_logits: (B, K), of the samples themselves.
-        virtual_logits: (M, B, K), of M virtual points around each sample.
-        reduction: "mean" over points and samples, or "none", the mean over points only.
+        virtual_logits: (M, B, K), of M virtual points around each sample; without points the loss is 0.
+        reduction: "mean" returns the mean over points and samples, "none" that over points, (B,).
         detach_reference: whether the reference is a fixed soft label; else it gets a gradient too.
-
-    Returns:
-        The loss, a scalar or (B,); zero without virtual points, M = 0.
     """
     check_same_shape("B", "K", reference_logits=reference_logits)
     check_floating("virtual_logits", virtual_logits, "M", *reference_logits.shape)
@@ -208,11 +205,7 @@ class StochasticBatchAugmentation(Method):
         return Step(sum(terms.values()), logits, terms)
 
     def augmented_layer(self, step: int) -> str | None:
-        """The scheduler (section 3.2): the layer where a step of the current epoch is augmented, or None.
-
-        Args:
-            step: its number since training began, from 0.
-        """
+        """The scheduler (section 3.2): the layer where a step, counted from 0, is augmented, or None."""
         if not (self.eta and self.virtual):
             return None
         decision = self.epoch if self.granularity == "epoch" else step
@@ -227,15 +220,9 @@ class StochasticBatchAugmentation(Method):
         """Yield the M virtual points around each of the activations, in order (equations 5, 7 and 8).
 
         Args:
-            activations: (B, ...) floating-point.
+            activations: (B, ...) floating-point; integers raise ``TypeError``.
             draws: generator on their device.
-            at_a_time: how many to yield at once; the points do not depend on it.
-
-        Yields:
-            (at_a_time, B, ...), the last of what is left.
-
-        Raises:
-            TypeError: activations of integers.
+            at_a_time: how many to yield at once, as (at_a_time, B, ...); the points do not depend on it.
         """
         if not activations.is_floating_point():
             raise TypeError(f"activations to be augmented must be floating-point, got {activations.dtype}")
@@ -296,9 +283,8 @@ class StochasticBatchAugmentation(Method):
     ) -> tuple[Tensor, Tensor, Tensor, Iterable[Tensor]]:
         """The same from a pass of the samples, and one of each chunk of virtual points when it is asked for.
 
-        Returns:
-            The logits (B, K); the activations at the layer; a leaf in their place that the chunks start from; the
-            logits (chunk, B, K) of one chunk after another.
+        Returns the logits (B, K); the activations at the layer; a leaf in their place that the chunks start from; the
+        logits (chunk, B, K) of one chunk after another.
         """
         kept = []
 

@@ -2,7 +2,7 @@
 
 ``build("resnet32", num_classes=100)`` returns a network, ``names()`` lists them. Every module of this package is
 imported here, so a new network takes one new file: a builder under ``@register("name")`` (see
-``labelreg.networks.registry``).
+``labelreg.networks.registry``). Unknown names, and values that do not fit, raise ``ValueError``, which says what would.
 
 The last layer of every network is an ``nn.Linear``, the classifier: ``classifier(network)`` finds it, and
 ``features(network, inputs)`` returns the logits together with its input. ``injectable(network, inputs)`` lists the
@@ -17,22 +17,9 @@ from labelreg.networks.injection import check_injectable, inject, injectable, ta
 from labelreg.networks.language_model import reset_state
 from labelreg.networks.registry import build, complete_options, input_shape, names, options, register
 
-__all__ = [
-    "build",
-    "check_injectable",
-    "classifier",
-    "complete_options",
-    "count_parameters",
-    "features",
-    "inject",
-    "injectable",
-    "input_shape",
-    "names",
-    "options",
-    "register",
-    "reset_state",
-    "tail",
-]
+__all__ = ["build", "complete_options", "input_shape", "names", "options", "register"]
+__all__ += ["classifier", "count_parameters", "features", "reset_state"]
+__all__ += ["check_injectable", "inject", "injectable", "tail"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

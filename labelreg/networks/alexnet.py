@@ -18,27 +18,17 @@ def alexnet(
 
     2.92 M parameters on CIFAR-100. The filters are the original's; padding and pooling are those of
     bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with ``hidden=()``.
-    The first convolution, 11x11 with stride 4, leaves 8x8 pixels of a 32 px image. Use a small learning rate (0.01);
-    the loss stays at its initial value for a few hundred steps.
+    The first convolution leaves 8x8 pixels of a 32 px image, the last max-pooling one pixel of any. Use a small
+    learning rate (0.01); the loss stays at its initial value for a few hundred steps.
 
     Args:
-        num_classes: K.
-        input_shape: (C, H, W). The last max-pooling reduces any size to one pixel.
         hidden: widths of the hidden fully connected layers. () is a single linear layer (2.50 M); the original has
             (4096, 4096) (20.71 M).
         dropout: probability that a hidden unit is dropped.
     """
     features = {
-        "stage1": nn.Sequential(
-            nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ),
-        "stage2": nn.Sequential(
-            nn.Conv2d(64, 192, 5, padding=2),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        ),
+        "stage1": nn.Sequential(nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5), nn.ReLU(), nn.MaxPool2d(2)),
+        "stage2": nn.Sequential(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         "stage3": nn.Sequential(
             nn.Conv2d(192, 384, 3, padding=1),
             nn.ReLU(),
@@ -46,7 +36,7 @@ def alexnet(
             nn.ReLU(),
             nn.Conv2d(256, 256, 3, padding=1),
             nn.ReLU(),
-            nn.AdaptiveMaxPool2d(1),
+            nn.AdaptiveMaxPool2d(1),  # 2x2 at 32 px
         ),
         "flatten": nn.Flatten(),
     }

@@ -1,19 +1,14 @@
 """Find a network's classifier and features, and count its parameters.
 
 The classifier is an ``nn.Linear``, the last one registered and the last module called. It is ``network.classifier`` in
-the networks written here, and ``fc``, ``classifier`` or ``classifier.6`` in torchvision's; these functions find it in
-all of them.
+the networks written here, and ``fc``, ``classifier`` or ``classifier.6`` in torchvision's.
 """
 
 from torch import Tensor, nn
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network.
-
-    Raises:
-        ValueError: the network has no ``nn.Linear``.
-    """
+    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise ValueError(f"{type(network).__name__} has no nn.Linear, so it has no classifier to be found")
@@ -21,19 +16,13 @@ def classifier(network: nn.Module) -> nn.Linear:
 
 
 def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits and the penultimate features of one forward pass.
+    """Return the logits (B, K) and the penultimate features (B, D) of one forward pass.
 
-    Args:
-        network: any network whose last layer is an ``nn.Linear``.
-        inputs: (B, ...).
-
-    Returns:
-        Logits (B, K) and features (B, D), both with gradient and in the dtype of the forward pass (bfloat16 under
-        autocast). In training mode, dropout has been applied to the features.
+    Both carry a gradient and have the dtype of the forward pass (bfloat16 under autocast). In training mode, dropout
+    has been applied to the features.
 
     Raises:
-        ValueError: the network has no ``nn.Linear``.
-        RuntimeError: the forward pass does not call the last one.
+        RuntimeError: the forward pass does not call the network's last ``nn.Linear``.
     """
     captured = []
     hook = classifier(network).register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))

@@ -6,7 +6,7 @@ input of the network's final MLP, that is of the first of the fully connected la
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,8 @@ _UNITWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoi
 def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the network's output when the activations of a layer are changed.
 
-    Args:
-        network: any network.
-        inputs: of the network.
-        layer: its name; empty for the input of the final MLP.
-        change: maps the activations to those that the rest of the network gets, a new tensor.
-
-    Raises:
-        AttributeError: the network has no such layer.
-        ValueError: the layer is not called exactly once.
+    ``change`` maps them to a new tensor, which the rest of the network gets. The layer must be called exactly once in a
+    forward pass; one that does not exist raises ``AttributeError``.
     """
     calls = 0
 
@@ -55,16 +48,10 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
 
 
 def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) -> Tensor:
-    """Return the network's output (B', K) for given activations of a layer.
+    """Return the network's output (B', K) for given activations (B', ...) of a layer, with any B'.
 
-    The layers before it run too, on a single sample in evaluation mode, and their result is discarded. This changes the
-    state of a network that carries one from call to call.
-
-    Args:
-        network: any network; the layers after the given one run in the modes they are in.
-        inputs: (B, ...), the first of which is that sample.
-        layer: its name; empty for the input of the final MLP.
-        activations: (B', ...), with any B'.
+    The layers before it run too, on the first of the inputs in evaluation mode, and their result is discarded. This
+    changes the state of a network that carries one from call to call. The layers after it run in the modes they are in.
     """
     modes = [(module, module.training) for module in network.modules()]
 
@@ -84,33 +71,23 @@ def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) ->
 def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
     """Find the layers whose activations can be replaced by a larger batch.
 
-    Each layer is tried: doubling the batch of its activations must double the logits. This fails in a branch whose
-    output is joined to another's, and for a layer that is not called exactly once.
-
-    Args:
-        network: any network; a copy is tried, in evaluation mode.
-        inputs: (B, ...), of which two samples are used.
+    Each layer is tried, in a copy of the network in evaluation mode and with two of the inputs: doubling the batch of
+    its activations must double the logits. This fails in a branch whose output is joined to another's, and for a layer
+    that is not called exactly once.
 
     Returns:
         Layer name to the shape of its activations per sample, in order of registration. A container and its last layer
         are both listed.
     """
-    shape_if_doubled = _trial(network, inputs)
-    shapes = {name: shape_if_doubled(name) for name, _ in network.named_modules() if name}
-    return {name: shape for name, shape in shapes.items() if shape is not None}
+    return _shapes_if_doubled(network, inputs, [name for name, _ in network.named_modules() if name])
 
 
 def check_injectable(network: nn.Module, inputs: Tensor, layer: str) -> None:
-    """Check that a layer is one of :func:`injectable`.
-
-    Raises:
-        ValueError: it is not; the message lists those that are.
-    """
-    exists = layer in dict(network.named_modules())
-    if exists and _trial(network, inputs)(layer) is not None:
+    """Check that a layer is one of :func:`injectable`; if not, the ``ValueError`` lists those that are."""
+    if _shapes_if_doubled(network, inputs, [layer]):
         return
     possible = injectable(network, inputs)
-    if not exists:
+    if layer not in dict(network.named_modules()):
         raise unknown("layer of the network", layer, possible)
     raise ValueError(
         f"the activations of layer {layer!r} cannot be replaced by a larger batch: it lies in a branch that is joined "
@@ -118,35 +95,32 @@ def check_injectable(network: nn.Module, inputs: Tensor, layer: str) -> None:
     )
 
 
-def _trial(network: nn.Module, inputs: Tensor) -> Callable[[str], tuple[int, ...] | None]:
-    """Return a function that doubles the activations of a layer, and returns their shape if that doubles the logits."""
+def _shapes_if_doubled(network: nn.Module, inputs: Tensor, layers: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The shape of the activations of those layers where doubling them doubles the logits."""
     network = copy.deepcopy(network).eval()
     inputs = torch.cat((inputs, inputs))[:2]  # two samples: a single one would be broadcast where branches are joined
+    shapes = []
+
+    def double(activations: Tensor) -> Tensor:
+        shapes.append(tuple(activations.shape[1:]))
+        return torch.cat((activations, activations))
 
     def run(layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
         reset_state(network)
         with torch.no_grad(), torch.autocast(inputs.device.type, enabled=False):
             return inject(network, inputs, layer, change)
 
-    plain = run("", lambda activations: activations)
-    tolerance = 1e-2 * plain.abs().max().item()  # the rounding depends on the number of rows
-
-    def shape_if_doubled(layer: str) -> tuple[int, ...] | None:
-        shapes = []
-
-        def double(activations: Tensor) -> Tensor:
-            shapes.append(tuple(activations.shape[1:]))
-            return torch.cat((activations, activations))
-
+    expected = run("", lambda activations: activations).repeat(2, 1)
+    tolerance = 1e-2 * expected.abs().max().item()  # the rounding depends on the number of rows
+    found = {}
+    for layer in layers:
         try:
             doubled = run(layer, double)
         except Exception:  # networks may fail in any way
-            return None
-        expected = plain.repeat(2, 1)
-        fits = doubled.shape == expected.shape and torch.allclose(doubled, expected, rtol=0, atol=tolerance)
-        return shapes[0] if fits else None
-
-    return shape_if_doubled
+            continue
+        if doubled.shape == expected.shape and torch.allclose(doubled, expected, rtol=0, atol=tolerance):
+            found[layer] = shapes[-1]
+    return found
 
 
 def _first_fully_connected(network: nn.Module) -> nn.Linear:

@@ -13,9 +13,7 @@ class LanguageModel(nn.Module):
 
     A call starts from the state in which the previous call ended, without its gradient, so that consecutive pieces of a
     text are read as one text with truncated back-propagation. :meth:`reset_state` begins new texts. The state is part
-    of the ``state_dict``, so that training can resume in the middle of a text.
-
-    The arguments are those of :func:`lstm`.
+    of the ``state_dict``, so that training can resume in the middle of a text. The arguments are those of :func:`lstm`.
     """
 
     def __init__(self, num_classes: int, hidden: int, layers: int, dropout: float, init_range: float):
@@ -31,16 +29,9 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(parameter, -init_range, init_range)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Predict the next word at every position of B texts.
+        """Return the logits (T * B, V) of the next word at every position of (T, B) int64 words.
 
-        Args:
-            inputs: (T, B) int64, the next T words of each text.
-
-        Returns:
-            Logits (T * B, V), in the order of ``inputs.flatten()``.
-
-        Raises:
-            ValueError: the inputs are not (T, B), or B differs from that of the state.
+        The inputs are the next T words of each of the B texts; the logits are in the order of ``inputs.flatten()``.
         """
         if inputs.dim() != 2:
             raise ValueError(f"a language model takes (T, B) words, T of each of B texts, got {tuple(inputs.shape)}")
@@ -93,11 +84,9 @@ def lstm(
 ) -> nn.Module:
     """The language model of Network as Regularization, that of Zaremba et al. (2014) and Pereyra et al. (2017).
 
-    66.0 M parameters for the 10,000 words of Penn Treebank.
+    66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
 
     Args:
-        num_classes: V, the number of words.
-        input_shape: (), that of a word.
         hidden: H, the width of the embedding and of every layer.
         layers: number of LSTM layers.
         dropout: probability that a unit is dropped, on all connections between embedding, layers and classifier; there

@@ -21,14 +21,10 @@ def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) ->
 def residual_stages(
     block: type[nn.Module], inputs: int, widths: Sequence[int], depth: int, **options
 ) -> dict[str, nn.Module]:
-    """Return ``stage1``, ``stage2``, ...; each stage after the first halves height and width in its first block.
+    """Return ``stage1``, ``stage2``, ..., one per width, each of ``depth`` blocks.
 
-    Args:
-        block: called as ``block(inputs, width, stride, **options)``, with ``width * block.expansion`` output channels.
-        inputs: number of input channels of the first stage.
-        widths: one per stage.
-        depth: number of blocks per stage.
-        **options: of every block.
+    Each stage after the first halves height and width in its first block. A block is made by ``block(channels, width,
+    stride, **options)`` and has ``width * block.expansion`` output channels; the first has ``inputs`` input channels.
     """
     stages = {}
     for number, width in enumerate(widths, start=1):
@@ -53,17 +49,10 @@ def assemble(
     hidden: Sequence[int] = (),
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Join features, hidden fully connected layers and the classifier.
+    """Join features, hidden fully connected layers and the classifier, see :func:`initialise`.
 
-    Args:
-        features: name to layer; together they return (B, num_features).
-        num_features: number of inputs of the first fully connected layer.
-        num_classes: K.
-        hidden: widths of the hidden layers, each followed by ReLU.
-        dropout: probability that a hidden unit is dropped; 0 adds no dropout layer.
-
-    Returns:
-        The network, with weights drawn by :func:`initialise`.
+    ``features`` maps names to layers, which together return (B, num_features). Each of the hidden layers is followed by
+    ReLU and, unless its probability is 0, dropout.
     """
     head = []
     for width in hidden:
@@ -71,15 +60,12 @@ def assemble(
         if dropout:
             head.append(nn.Dropout(dropout))
         num_features = width
-    return initialise(
-        nn.Sequential(
-            OrderedDict(
-                features=nn.Sequential(OrderedDict(features)),
-                head=nn.Sequential(*head),
-                classifier=nn.Linear(num_features, num_classes),
-            )
-        )
+    parts = OrderedDict(
+        features=nn.Sequential(OrderedDict(features)),
+        head=nn.Sequential(*head),
+        classifier=nn.Linear(num_features, num_classes),
     )
+    return initialise(nn.Sequential(parts))
 
 
 def initialise(network: nn.Module) -> nn.Module:

@@ -11,13 +11,8 @@ from labelreg.options import Widths
 
 @register("mlp")
 def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:
-    """Fully connected layers with ReLU between them.
+    """Fully connected layers of the given widths with ReLU between them; ``hidden=()`` is a linear classifier.
 
     85 k parameters on the 8 x 8 digits (64-256-256-10), 0.88 M on CIFAR-100.
-
-    Args:
-        num_classes: K.
-        input_shape: any; the input is flattened.
-        hidden: widths of the hidden layers; () is a linear classifier.
     """
     return assemble({"flatten": nn.Flatten()}, math.prod(input_shape), num_classes, hidden)

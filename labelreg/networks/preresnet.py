@@ -1,6 +1,7 @@
 """Residual networks with pre-activation: He et al. (2016), "Identity mappings in deep residual networks".
 
-Batch normalisation and ReLU come before each convolution, and nothing after the addition.
+Batch normalisation and ReLU come before each convolution, and nothing after the addition. A block maps (B, inputs, H,
+W) to (B, width * expansion, H/stride, W/stride), rounded up.
 """
 
 from torch import Tensor, nn
@@ -15,13 +16,9 @@ def norm_relu(channels: int) -> nn.Sequential:
 
 
 class PreActBlock(nn.Module):
-    """Two 3x3 convolutions; where the shape changes, a 1x1 convolution of the activated input is the shortcut.
+    """Two 3x3 convolutions, with dropout between them.
 
-    Args:
-        inputs: number of input channels.
-        width: number of channels of both convolutions.
-        stride: of the first convolution.
-        dropout: probability that an activation is dropped between the convolutions.
+    Where the shape changes, a 1x1 convolution of the activated input is the shortcut.
     """
 
     expansion = 1
@@ -36,19 +33,15 @@ class PreActBlock(nn.Module):
         self.shortcut = None if same_shape else convolution(inputs, width, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
         activated = self.activate(x)
         shortcut = x if self.shortcut is None else self.shortcut(activated)
         return self.residual(activated) + shortcut
 
 
 class PreActBottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions; where the shape changes, a 1x1 convolution of the input itself is the shortcut.
+    """1x1, 3x3 and 1x1 convolutions.
 
-    Args:
-        inputs: number of input channels.
-        width: number of channels of the first two convolutions; the output has four times as many.
-        stride: of the 3x3 convolution.
+    Where the shape changes, a 1x1 convolution of the input itself is the shortcut.
     """
 
     expansion = 4
@@ -68,7 +61,6 @@ class PreActBottleneck(nn.Module):
         self.shortcut = nn.Identity() if same_shape else convolution(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, 4 * width, H/stride, W/stride), rounded up."""
         return self.residual(x) + self.shortcut(x)
 
 
@@ -95,13 +87,8 @@ def preact_resnet18(
 ) -> nn.Module:
     """ResNet-18 with pre-activation for 32 px: a 3x3 stem, 64, 128, 256, 512 filters, 2 blocks per stage.
 
-    11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
-
-    Args:
-        num_classes: K.
-        input_shape: (C, H, W).
-        final_norm: whether batch normalisation and ReLU follow the last block, as in He et al. The code published with
-            CS-KD has them after the stem instead: False.
+    11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10. Batch normalisation and ReLU follow the last block, as in He
+    et al.; with ``final_norm=False`` they follow the stem, as in the code published with CS-KD.
     """
     stem = convolution(input_shape[0], 64, 3)
     features = {

@@ -6,6 +6,8 @@ so that the values chosen for them are checked before the network is built:
     @register("mlp")
     def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:
         ...
+
+``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words.
 """
 
 import functools
@@ -38,17 +40,9 @@ _entries: dict[str, _Entry] = {}
 
 
 def register(name: str, smallest_image: int | None = None) -> Callable:
-    """Register the decorated builder under a name.
+    """Register the decorated builder under a new name; a wrong signature raises ``TypeError``.
 
-    Args:
-        name: of the network.
-        smallest_image: for networks of images (C, H, W), the smallest height and width in pixels that survive all
-            pooling; None for networks of anything else.
-
-    Raises:
-        ValueError: the name is taken.
-        TypeError: the builder's first two parameters are not ``num_classes`` and ``input_shape``, or one of its options
-            has no type or no default.
+    For networks of images, ``smallest_image`` is the smallest height and width in pixels that survive all pooling.
     """
 
     def enter(builder):
@@ -74,52 +68,29 @@ def names() -> tuple[str, ...]:
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """Return the options of a network: its builder's parameters without ``num_classes`` and ``input_shape``.
-
-    Raises:
-        ValueError: there is no such network.
-    """
+    """Return the options of a network: its builder's parameters without ``num_classes`` and ``input_shape``."""
     return _entry(name).options
 
 
 def complete_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all options of a network: those chosen, checked, and the others at their defaults.
-
-    Args:
-        name: of the network.
-        chosen: option name to value.
-
-    Raises:
-        ValueError: there is no such network or option, or a value has the wrong type or is out of range.
-    """
+    """Return all options of a network: those chosen, checked, and the others at their defaults."""
     return complete(_entry(name).model, chosen, name)
 
 
 def input_shape(name: str) -> tuple[int, ...]:
-    """Return a network's default input shape: (C, H, W) for images, () for words.
-
-    Raises:
-        ValueError: there is no such network.
-    """
+    """Return a network's default input shape: (C, H, W) for images, () for words."""
     return _entry(name).input_shape
 
 
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
-    """Build a network with random weights, drawn from PyTorch's global generator.
+    """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
     Args:
-        name: of the network.
+        name: one of :func:`names`.
         num_classes: K. The network maps inputs ``(B, *input_shape)`` to logits (B, K); a language model maps words
             (T, B) to the logits (T * B, K) of the words that follow.
         input_shape: the shape of one sample; None for the network's default.
         **chosen: options of the network, see its builder.
-
-    Returns:
-        The network, in training mode, on the default device.
-
-    Raises:
-        ValueError: there is no such network or option, an option has the wrong type or is out of range, ``num_classes``
-            is below 1, or the network cannot take the input shape.
     """
     entry = _entry(name)
     settings = complete_options(name, chosen)

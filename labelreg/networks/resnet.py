@@ -1,6 +1,7 @@
 """Residual networks with post-activation: He et al. (2016), "Deep residual learning for image recognition"."""
 
 import functools
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +19,6 @@ class PaddedShortcut(nn.Module):
         self.missing = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, outputs, H/stride, W/stride), rounded up."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
 
 
@@ -30,13 +30,9 @@ class ProjectedShortcut(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, with the ReLU after the addition.
+    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is the identity where the shape stays.
 
-    Args:
-        inputs: number of input channels.
-        width: number of channels of both convolutions.
-        stride: of the first convolution.
-        shortcut: replaces the identity where the shape changes.
+    Maps (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up.
     """
 
     expansion = 1
@@ -51,51 +47,37 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same_shape else shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up."""
         residual = F.relu(self.norm1(self.conv1(x)))
         residual = self.norm2(self.conv2(residual))
         return F.relu(residual + self.shortcut(x))
 
 
-def _resnet(num_classes, channels, widths, depth, shortcut):
-    """A 3x3 stem as wide as the first stage, the stages, global average pooling."""
+def resnet(
+    widths: Sequence[int],
+    depth: int,
+    shortcut: type[nn.Module],
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (3, 32, 32),
+) -> nn.Module:
+    """Build a residual network for 32 px: a 3x3 stem as wide as the first stage, and ``depth`` blocks per stage."""
     features = {
-        "stem": nn.Sequential(convolution(channels, widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU()),
+        "stem": nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU()),
         **residual_stages(BasicBlock, widths[0], widths, depth, shortcut=shortcut),
         **global_average_pool(),
     }
     return assemble(features, widths[-1], num_classes)
 
 
-def thin_resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-8, 20, 32 and 44 (He et al., Section 4.2): 16, 32, 64 filters, option-A shortcuts.
-
-    0.08 M, 0.28 M, 0.47 M and 0.66 M parameters on CIFAR-100. The code published with Network as Regularization has
-    option-B shortcuts, which add less than 3 k parameters.
-
-    Args:
-        depth: number of blocks per stage.
-        num_classes: K.
-        input_shape: (C, H, W).
-    """
-    return _resnet(num_classes, input_shape[0], (16, 32, 64), depth, PaddedShortcut)
-
-
-def resnet(depth: int, num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
-    """ResNet-10 and 18 for 32 px: He et al., Table 1, with a 3x3 stem of stride 1 and no max-pooling.
-
-    64, 128, 256, 512 filters, option-B shortcuts. 4.95 M and 11.22 M parameters on CIFAR-100; ResNet-18 has 11.17 M on
-    CIFAR-10.
-
-    Args:
-        depth: number of blocks per stage.
-        num_classes: K.
-        input_shape: (C, H, W).
-    """
-    return _resnet(num_classes, input_shape[0], (64, 128, 256, 512), depth, ProjectedShortcut)
-
-
-for _depth in (1, 3, 5, 7):
-    register(f"resnet{6 * _depth + 2}", smallest_image=1)(functools.partial(thin_resnet, _depth))
-for _depth in (1, 2):
-    register(f"resnet{8 * _depth + 2}", smallest_image=1)(functools.partial(resnet, _depth))
+# Filters of the stages, blocks per stage and shortcut; the number of parameters is that on CIFAR-100.
+LAYOUTS = {
+    # Section 4.2; the code published with Network as Regularization has option-B shortcuts, which add less than 3 k
+    "resnet8": ((16, 32, 64), 1, PaddedShortcut),  # 0.08 M
+    "resnet20": ((16, 32, 64), 3, PaddedShortcut),  # 0.28 M
+    "resnet32": ((16, 32, 64), 5, PaddedShortcut),  # 0.47 M
+    "resnet44": ((16, 32, 64), 7, PaddedShortcut),  # 0.66 M
+    # Table 1, with a 3x3 stem of stride 1 and no max-pooling
+    "resnet10": ((64, 128, 256, 512), 1, ProjectedShortcut),  # 4.95 M
+    "resnet18": ((64, 128, 256, 512), 2, ProjectedShortcut),  # 11.22 M, and 11.17 M on CIFAR-10
+}
+for _name, _layout in LAYOUTS.items():
+    register(_name, smallest_image=1)(functools.partial(resnet, *_layout))

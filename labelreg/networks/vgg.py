@@ -17,11 +17,9 @@ def vgg16(
 ) -> nn.Module:
     """VGG-16 (configuration D) for 32 px: thirteen 3x3 convolutions and three fully connected layers.
 
-    15.29 M parameters on CIFAR-100.
+    15.29 M parameters on CIFAR-100. The last max-pooling reduces any size to one pixel.
 
     Args:
-        num_classes: K.
-        input_shape: (C, H, W). The last max-pooling reduces any size to one pixel.
         batch_norm: whether batch normalisation follows each convolution, instead of a bias. Without it, use a small
             learning rate (0.02); the loss stays at its initial value for a few hundred steps.
         hidden: widths of the hidden fully connected layers. () is the single linear layer of many CIFAR versions
@@ -39,7 +37,7 @@ def vgg16(
                 layers.append(nn.BatchNorm2d(filters))
             layers.append(nn.ReLU())
             channels = filters
-        layers.append(nn.AdaptiveMaxPool2d(1) if number == 5 else nn.MaxPool2d(2))
+        layers.append(nn.AdaptiveMaxPool2d(1) if number == 5 else nn.MaxPool2d(2))  # the same at 32 px
         features[f"stage{number}"] = nn.Sequential(*layers)
     features["flatten"] = nn.Flatten()
     return assemble(features, channels, num_classes, hidden, dropout)

@@ -14,13 +14,8 @@ def wrn28_10(
 ) -> nn.Module:
     """WRN-28-10: pre-activation blocks ten times as wide as ResNet-32's, 4 per stage.
 
-    36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10.
-
-    Args:
-        num_classes: K.
-        input_shape: (C, H, W).
-        dropout: probability that an activation is dropped between the two convolutions of a block; the paper uses 0 or
-            0.3.
+    36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10. ``dropout`` is the probability that an activation is dropped
+    between the two convolutions of a block; the paper uses 0 or 0.3.
     """
     features = {
         "stem": convolution(input_shape[0], 16, 3),

@@ -108,10 +108,6 @@ class TestPydoc:
         for split in ("train", "validation", "test"):
             assert torch.equal(getattr(first, split).inputs, getattr(again, split).inputs)
 
-    def test_cannot_be_had_in_part(self):
-        with pytest.raises(ValueError, match="subset=100 balances classes, but pydoc is a language_modelling task"):
-            load("pydoc", subset=100)
-
 
 @pytest.fixture
 def small_ptb(monkeypatch):

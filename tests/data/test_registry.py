@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import labelreg
-from labelreg.data import data_root, load, names, register, registry
+from labelreg.data import load, names, register, registry
 
 NEW_DATASET = """
 import torch
@@ -29,26 +29,9 @@ def registered(monkeypatch):
 
 
 def test_names_are_sorted_and_hold_the_data_sets_of_this_package():
-    assert {"digits", "toy", "cifar10", "cifar100", "fashion_mnist"} <= set(names())
+    assert {"digits", "toy", "cifar10", "cifar100", "fashion_mnist", "ptb", "pydoc"} <= set(names())
+    assert {"tinyimagenet", "imagenet", "cub200", "stanford_dogs", "mit67"} <= set(names())
     assert list(names()) == sorted(names())
-
-
-def test_unknown_name_is_answered_with_the_close_ones():
-    with pytest.raises(ValueError, match=r"cifar_100.*did you mean.*cifar100"):
-        load("cifar_100")
-
-
-def test_a_name_cannot_be_taken_twice(registered):
-    with pytest.raises(ValueError, match=r"'digits' is registered twice"):
-        register("digits")(lambda root: None)
-
-
-def test_root_is_the_argument_else_the_environment_else_data_raw(monkeypatch, tmp_path):
-    monkeypatch.setenv("LABELREG_DATA", str(tmp_path / "environment"))
-    assert data_root(str(tmp_path / "argument")) == tmp_path / "argument"
-    assert data_root() == tmp_path / "environment"
-    monkeypatch.delenv("LABELREG_DATA")
-    assert data_root() == Path(labelreg.__file__).resolve().parents[1] / "data" / "raw"
 
 
 def test_load_hands_the_root_to_the_data_set(registered, tmp_path):
@@ -67,11 +50,20 @@ def test_subset_shrinks_the_training_split_alone():
     assert part.mean != whole.mean  # statistics are of what is trained on
 
 
-def test_subset_is_refused_where_there_are_no_classes_or_too_few_samples():
-    with pytest.raises(ValueError, match=r"toy is a regression task"):
-        load("toy", subset=5)
-    with pytest.raises(ValueError, match=r"subset of 2000 samples from 1097"):
-        load("digits", subset=2000)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: load("cifar_100"), "no data set is called 'cifar_100'; did you mean.*cifar100"),
+        (lambda: load("toy", subset=5), "subset=5 balances classes, but toy is a regression task"),
+        (lambda: load("pydoc", subset=5), "subset=5 balances classes, but pydoc is a language_modelling task"),
+        (lambda: load("digits", subset=2000), "subset of 2000 samples from 1097"),
+        (lambda: register("digits")(lambda root: None), "'digits' is registered twice"),
+        (lambda: register("a/b"), "made of letters, digits, '_', '.' and '-', not 'a/b'"),
+    ],
+)
+def test_what_cannot_be_loaded_or_registered_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_new_data_set_is_one_new_file(tmp_path):

@@ -27,6 +27,8 @@ def test_columns_are_the_text_cut_into_equal_parts(shape):
     loader = SequenceLoader(text(words), columns, length)
     batches = list(loader.epoch(0))
     rows = words // columns
+    assert torch.equal(loader.split.inputs, torch.arange(rows * columns))
+    assert torch.equal(loader.split.targets, loader.split.inputs + 1)
     assert len(batches) == len(loader) == math.ceil(rows / length)
     for number, batch in enumerate(batches):
         first = number * length
@@ -38,22 +40,12 @@ def test_columns_are_the_text_cut_into_equal_parts(shape):
         assert batch.indices.tolist() == flat
 
 
-@given(shapes())
-def test_an_epoch_goes_over_every_word_once_but_for_less_than_a_row(shape):
-    words, columns, length = shape
-    loader = SequenceLoader(text(words), columns, length)
-    seen = torch.cat([batch.inputs.flatten() for batch in loader.epoch(0)]).sort().values
-    assert torch.equal(seen, loader.split.inputs)
-    assert 0 <= words - len(seen) < columns
-    assert torch.equal(loader.split.targets, loader.split.inputs + 1)
-
-
 def test_an_epoch_can_be_begun_in_its_midst_and_is_always_the_same():
     loader = SequenceLoader(text(103), 4, 6)
     whole = [batch.inputs.tolist() for batch in loader.epoch(0)]
     for start in range(len(loader) + 1):
         assert [batch.inputs.tolist() for batch in loader.epoch(3, start)] == whole[start:]
-    with pytest.raises(ValueError, match="start=6 is no position in an epoch of 5 batches"):
+    with pytest.raises(ValueError, match="start=6 is not a position in an epoch of 5 batches"):
         loader.epoch(0, start=6)
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softmax
 
 from labelreg.data import Batch
-from labelreg.methods import DeepMutualLearning, KnowledgeDistillation
+from labelreg.methods import BornAgain, DeepMutualLearning, KnowledgeDistillation, NetworkAsRegularization
 
 K = 5
 
@@ -63,10 +63,11 @@ class TestKnowledgeDistillation:
         distance = (difference - difference.mean(1, keepdim=True)).square().sum(1).mean() / (2 * K)
         torch.testing.assert_close(step.loss, distance, rtol=1e-3, atol=0)
 
-    def test_the_teacher_stays_as_it_is(self, batch):
+    @pytest.mark.parametrize("kind", [KnowledgeDistillation, BornAgain])
+    def test_the_teacher_stays_as_it_is(self, batch, kind):
         student, teacher = make_network(0), make_network(1)
         before = copy.deepcopy(teacher.state_dict())
-        method = KnowledgeDistillation(teacher)
+        method = kind(teacher)
         for mode in (True, False, True):
             assert method.train(mode) is method
             assert method.training is mode
@@ -76,16 +77,41 @@ class TestKnowledgeDistillation:
         assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
         assert method.parameter_groups(0.1) == []
 
-    def test_the_teacher_travels_with_the_method(self):
-        method, other = (KnowledgeDistillation(make_network(seed)) for seed in (1, 2))
-        other.load_state_dict(method.state_dict())
-        inputs = torch.randn(4, 3)
-        torch.testing.assert_close(other.teacher(inputs), method.teacher(inputs), rtol=0, atol=0)
 
-    @pytest.mark.parametrize("options", [{"alpha": -0.1}, {"alpha": 1.1}, {"temperature": 0.0}, {"temperature": -1.0}])
-    def test_refuses_what_is_no_weight_or_temperature(self, options):
-        with pytest.raises(ValueError, match=next(iter(options))):
-            KnowledgeDistillation(make_network(1), **options)
+class TestBornAgain:
+    @pytest.mark.parametrize("beta", [1.0, 0.7, 0.0])
+    def test_is_equation_8_of_nar(self, batch, beta):
+        network, teacher = make_network(0).eval(), make_network(1).eval()
+        step = BornAgain(teacher, beta).step(network, batch)
+        logits, taught = network(batch.inputs), teacher(batch.inputs).softmax(1)
+        torch.testing.assert_close(step.terms["hard"], (1 - beta) * cross_entropy(logits, batch.targets))
+        torch.testing.assert_close(step.terms["soft"], beta * cross_entropy(logits, taught))
+
+    @pytest.mark.parametrize("beta", [0.0, 0.5, 0.99])
+    def test_is_nar_with_a_finished_auxiliary_alone(self, batch, beta):
+        network, teacher = make_network(0).eval(), make_network(1).requires_grad_(False).eval()
+        nar = NetworkAsRegularization(teacher, beta, alpha=0.0).step(network, batch).terms["disturbed"]
+        born_again = BornAgain(teacher, beta).step(network, batch).loss
+        torch.testing.assert_close(born_again, nar)
+        torch.testing.assert_close(gradients(born_again, network), gradients(nar, network))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_takes_half_precision(self, batch, dtype):
+        logits, taught = ((8 * torch.randn(12, K)).to(dtype) for _ in range(2))
+
+        class Fixed(nn.Module):
+            def __init__(self, output):
+                super().__init__()
+                self.output = output
+
+            def forward(self, inputs):
+                return self.output
+
+        losses = [
+            BornAgain(Fixed(taught.to(kind))).step(Fixed(logits.to(kind)), batch).loss
+            for kind in (dtype, torch.float32)
+        ]
+        torch.testing.assert_close(*losses)
 
 
 class TestDeepMutualLearning:
@@ -103,8 +129,7 @@ class TestDeepMutualLearning:
         there, back = (DeepMutualLearning(b).step(a, batch) for a, b in ((one, other), (other, one)))
         torch.testing.assert_close(there.loss, back.loss)
         for network in (one, other):
-            for first, second in zip(gradients(there.loss, network), gradients(back.loss, network), strict=True):
-                torch.testing.assert_close(first, second)
+            torch.testing.assert_close(gradients(there.loss, network), gradients(back.loss, network))
 
     def test_each_network_learns_from_its_own_terms_only(self, batch):
         network, peer = make_network(0).eval(), make_network(1).eval()

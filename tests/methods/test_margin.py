@@ -1,4 +1,4 @@
-"""AdaCos and Virtual softmax on a network's own classifier: by hand, in evaluation, under autocast, interrupted."""
+"""AdaCos and Virtual softmax: logits and scale by hand and at their limits, and the methods on any classifier."""
 
 import copy
 import math
@@ -6,17 +6,178 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
+from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
 from labelreg.metrics import expected_calibration_error, top_k_error
 from labelreg.training import Recipe, Trainer
 
-K, B = 5, 13
+B, D, K = 13, 4, 5
+HALVES = (torch.bfloat16, torch.float16)
 both = pytest.mark.parametrize("make", [lambda: AdaCos(K), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
+
+
+@pytest.fixture
+def layer():
+    """Features, weights and targets, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    features, weight = (torch.randn(n, D, dtype=torch.float64, generator=generator) for n in (6, K))
+    return features, weight, torch.tensor([0, 4, 2, 2, 1, 3])
+
+
+def next_scale(cosines, targets, scale):
+    """AdaCos as printed, one sample after the other."""
+    total = sum(math.exp(scale * row[k]) for row, y in zip(cosines, targets, strict=True) for k in range(K) if k != y)
+    angles = sorted(math.acos(row[y]) for row, y in zip(cosines, targets, strict=True))
+    return math.log(total / len(cosines)) / math.cos(min(math.pi / 4, angles[(len(angles) - 1) // 2]))
+
+
+class TestCosineLogits:
+    def test_are_cosine_similarities(self, layer):
+        features, weight, _ = layer
+        expected = cosine_similarity(features[:, None], weight[None], dim=2)
+        torch.testing.assert_close(cosine_logits(features, weight), expected, rtol=0, atol=1e-12)
+
+    def test_gradients_against_finite_differences(self, layer):
+        features, weight, _ = (x.requires_grad_() if x.is_floating_point() else x for x in layer)
+        assert torch.autograd.gradcheck(cosine_logits, (features, weight))
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        arrays(np.float64, (3, D), elements=st.floats(-10, 10)), st.floats(1e-3, 1e3), st.sampled_from([-1.0, 0.0, 1.0])
+    )
+    def test_know_directions_only(self, values, factor, sign):
+        features, weight = torch.from_numpy(values[:2]), torch.from_numpy(values[1:])
+        features, weight = (torch.where(x.norm(dim=1, keepdim=True) > 1e-6, x, 0) for x in (features, weight))
+        cosines = cosine_logits(features, weight)
+        assert cosines.abs().max() <= 1 + 1e-12
+        stretched = cosine_logits(sign * factor * features, weight / factor)
+        torch.testing.assert_close(stretched, sign * cosines, rtol=0, atol=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+    @pytest.mark.parametrize("size", [0.0, 1e-3, 1e4])
+    def test_are_finite_with_finite_gradients(self, dtype, size):
+        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
+        cosines = cosine_logits(features, weight)
+        assert cosines.dtype == torch.promote_types(dtype, torch.float32)
+        torch.testing.assert_close(cosines, torch.full((2, 3), float(size > 0)), check_dtype=False)
+        (10 * cosines.sum()).backward()
+        for x in (features, weight):
+            assert x.grad.dtype == dtype
+            assert x.grad.isfinite().all()
+
+    def test_without_a_direction_there_is_no_gradient(self, layer):
+        features, weight, _ = layer
+        features = features.index_fill(0, torch.tensor([1]), 0.0).requires_grad_()
+        cosine_logits(features, weight).sum().backward()
+        assert features.grad[1].tolist() == [0.0] * D
+        assert features.grad[0].abs().min() > 1e-6
+
+
+class TestAdaCosScale:
+    @pytest.mark.parametrize("batch", [1, 5, 6])
+    @pytest.mark.parametrize("scale", [0.5, 2.0, 20.0])
+    def test_as_printed(self, layer, batch, scale):
+        features, weight, targets = layer
+        # near the true class's weight or nearer, so that the median angle lies below a quarter of pi, or above
+        for towards in (0.0, 3.0):
+            cosines = cosine_logits(features + towards * weight[targets], weight)[:batch]
+            expected = next_scale(cosines.tolist(), targets[:batch].tolist(), scale)
+            assert adacos_scale(cosines, targets[:batch], scale).item() == pytest.approx(max(expected, 0), rel=1e-12)
+
+    def test_the_angle_counts_up_to_a_quarter_of_pi(self):
+        """With cosines of 0 to the wrong classes B is K - 1, whatever the scale."""
+        targets = torch.zeros(3, dtype=torch.int64)
+        for degrees, counted in ((0, 0), (30, 30), (45, 45), (80, 45), (179, 45)):
+            cosines = torch.zeros(3, K, dtype=torch.float64)
+            cosines[:, 0] = torch.tensor([-1.0, math.cos(math.radians(degrees)), 1.0])
+            expected = math.log(K - 1) / math.cos(math.radians(counted))
+            assert adacos_scale(cosines, targets, 7.0).item() == pytest.approx(expected)
+
+    @pytest.mark.parametrize("classes", [3, 10, 100])
+    def test_the_fixed_scale_is_where_the_dynamic_one_starts(self, classes):
+        """In many dimensions, untrained features are at right angles to all classes."""
+        scale = adacos_fixed_scale(classes)
+        assert scale == pytest.approx(math.sqrt(2) * math.log(classes - 1))
+        updated = adacos_scale(torch.zeros(4, classes), torch.zeros(4, dtype=torch.int64), scale)
+        assert updated.item() == pytest.approx(scale)
+
+    def test_comes_to_rest_where_the_prediction_is_one_half(self):
+        cosines, targets = torch.tensor([[0.9, 0.1, -0.2, 0.0]], dtype=torch.float64), torch.tensor([0])
+        scale = torch.tensor(adacos_fixed_scale(4))
+        for _ in range(50):
+            scale = adacos_scale(cosines, targets, scale)
+        assert (scale * cosines).softmax(1)[0, 0].item() == pytest.approx(0.5)
+
+    def test_does_not_turn_negative(self):
+        cosines = torch.tensor([[1.0, -1.0, -1.0]])
+        assert adacos_scale(cosines, torch.tensor([0]), 5.0).item() == 0
+        # a scale of 0 recovers
+        assert adacos_scale(cosines, torch.tensor([0]), 0.0).item() == pytest.approx(math.log(2))
+
+    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+    def test_takes_rounded_cosines_and_large_scales(self, dtype):
+        cosines = torch.full((2, K), 1.0, dtype=dtype) * (1 + torch.finfo(dtype).eps)
+        scale = adacos_scale(cosines, torch.tensor([0, 1]), torch.tensor(1e4))
+        assert scale.item() == pytest.approx(1e4 * cosines.max().item() + math.log(K - 1), rel=1e-6)
+        assert scale.dtype == torch.float32
+
+    def test_carries_no_gradient(self, layer):
+        features, weight, targets = layer
+        cosines = cosine_logits(features.requires_grad_(), weight)
+        assert not adacos_scale(cosines, targets, torch.tensor(3.0, requires_grad=True)).requires_grad
+
+
+class TestVirtualSoftmaxLogits:
+    def test_by_hand(self, layer):
+        features, weight, targets = layer
+        naive = [
+            [*(w @ x for w in weight.numpy()), np.linalg.norm(weight[k]) * np.linalg.norm(x)]
+            for x, k in zip(features.numpy(), targets, strict=True)
+        ]
+        logits = virtual_softmax_logits(features, weight, targets)
+        np.testing.assert_allclose(logits.numpy(), np.array(naive), rtol=0, atol=1e-12)
+
+    def test_gradients_against_finite_differences(self, layer):
+        features, weight, targets = layer
+        inputs = (features.requires_grad_(), weight.requires_grad_())
+        assert torch.autograd.gradcheck(lambda x, w: virtual_softmax_logits(x, w, targets), inputs)
+
+    @settings(max_examples=50, deadline=None)
+    @given(arrays(np.float64, (2, D), elements=st.floats(-100, 100)))
+    def test_the_virtual_logit_is_never_below_the_true_one(self, values):
+        features, weight = torch.from_numpy(values[:1]), torch.from_numpy(values[1:])
+        for direction in (features, weight):  # equal where the feature lies along the weight
+            true, virtual = virtual_softmax_logits(direction, weight, torch.tensor([0]))[0].tolist()
+            assert virtual >= true - 1e-12 * abs(true)
+        assert virtual == pytest.approx(true, rel=1e-9)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
+    @pytest.mark.parametrize("size", [0.0, 1e4])
+    def test_are_finite_with_finite_gradients(self, dtype, size):
+        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
+        logits = virtual_softmax_logits(features, weight, torch.tensor([0, 2]))
+        cross_entropy(logits, torch.tensor([0, 2])).backward()
+        assert logits.isfinite().all()
+        for x in (features, weight):
+            assert x.grad.dtype == dtype
+            assert x.grad.isfinite().all()
+
+
+def test_nothing_waits_for_the_device():
+    features, weight, scale = (torch.empty(shape, device="meta") for shape in ((B, D), (K, D), ()))
+    targets = torch.empty(B, dtype=torch.int64, device="meta")
+    cosines = cosine_logits(features, weight)
+    assert cosines.shape == (B, K)
+    assert adacos_scale(cosines, targets, scale).shape == ()
+    assert virtual_softmax_logits(features, weight, targets).shape == (B, K + 1)
 
 
 def make_network(seed=0):
@@ -38,14 +199,6 @@ def penultimate(network, inputs):
 
 def cosines_of(network, inputs):
     return cosine_similarity(penultimate(network, inputs)[:, None], network[-1].weight[None], dim=2)
-
-
-def next_scale(cosines, targets, scale):
-    cosines, targets = cosines.detach().double().numpy(), targets.numpy()
-    true = cosines[np.arange(len(targets)), targets]
-    total = np.exp(scale * cosines).sum() - np.exp(scale * true).sum()
-    angle = np.sort(np.arccos(true))[(len(true) - 1) // 2]
-    return np.log(total / len(true)) / np.cos(min(np.pi / 4, angle))
 
 
 class TestBoth:
@@ -138,23 +291,13 @@ class TestAdaCos:
         for seed in range(4):
             batch = make_batch(seed)
             cosines = cosines_of(network, batch.inputs)
-            scale = next_scale(cosines, batch.targets, scale)
+            scale = next_scale(cosines.tolist(), batch.targets.tolist(), scale)
             step = method.step(network, batch)
             assert method.scale.item() == pytest.approx(scale, rel=1e-5)
             torch.testing.assert_close(step.logits, scale * cosines, check_dtype=False)
             torch.testing.assert_close(step.loss, cross_entropy(step.logits, batch.targets))
             torch.testing.assert_close(sum(step.terms.values()), step.loss)
         assert not method.scale.requires_grad
-
-    def test_the_gradient_takes_the_scale_for_a_constant(self):
-        method, network, batch = AdaCos(K), make_network(), make_batch()
-        parameters = [*network[:-1].parameters(), network[-1].weight]
-        gradients = torch.autograd.grad(method.step(network, batch).loss, parameters)
-        reference = make_network()
-        cosines = cosine_similarity(reference[:-1](batch.inputs)[:, None], reference[-1].weight[None], dim=2)
-        loss = cross_entropy(method.scale * cosines, batch.targets)
-        expected = torch.autograd.grad(loss, [*reference[:-1].parameters(), reference[-1].weight])
-        torch.testing.assert_close(gradients, expected)
 
     @pytest.mark.parametrize(("dynamic", "training"), [(True, False), (False, True)])
     def test_the_scale_rests_in_evaluation_and_where_it_is_fixed(self, dynamic, training):
@@ -163,13 +306,6 @@ class TestAdaCos:
             step = method.step(network, batch)
         assert method.scale.item() == pytest.approx(math.sqrt(2) * math.log(K - 1))
         torch.testing.assert_close(step.logits, method.scale * cosines_of(network, batch.inputs))
-
-    def test_prediction_leaves_the_scale_alone(self):
-        method, network, batch = AdaCos(K), make_network(), make_batch()
-        method.step(network, batch)
-        before = method.scale.clone()
-        method.predict(network, batch.inputs)
-        assert torch.equal(method.scale, before)
 
     def test_two_losses_keep_the_scales_they_were_computed_with(self):
         """The second step must not change what the first needs for its gradient."""
@@ -204,11 +340,6 @@ class TestAdaCos:
         errors = [expected_calibration_error(logits.softmax(1), targets) for logits in (scaled, bare)]
         assert errors[1] > max(1 - 0.2 - most, errors[0] + 0.1)
 
-    @pytest.mark.parametrize("classes", [1, 2])
-    def test_needs_three_classes(self, classes):
-        with pytest.raises(ValueError, match=f"needs num_classes of at least 3, got {classes}"):
-            AdaCos(classes)
-
 
 class TestVirtualSoftmax:
     def test_by_hand(self):
@@ -223,10 +354,23 @@ class TestVirtualSoftmax:
         torch.testing.assert_close(step.logits, features @ weight.T)
         torch.testing.assert_close(sum(step.terms.values()), step.loss)
 
-    def test_is_never_below_plain_cross_entropy(self):
-        """Nor below ln 2: the virtual logit is never below the true one."""
-        for seed in range(5):
-            batch = make_batch(seed)
-            step = VirtualSoftmax().step(make_network(seed), batch)
-            assert step.loss > cross_entropy(step.logits, batch.targets)
-            assert step.loss > math.log(2)
+
+X, W, Y = torch.ones(B, D), torch.ones(K, D), torch.zeros(B, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: cosine_logits(X, W[:, 1:]), ValueError, r"weight must have shape \(K, 4\), got \(5, 3\)"),
+        (lambda: cosine_logits(X.long(), W), TypeError, "features must be a floating-point tensor"),
+        (lambda: adacos_fixed_scale(2), ValueError, "needs at least 3 classes .* got 2"),
+        (lambda: adacos_scale(X[:, :2], Y, 1.0), ValueError, r"at least 3 classes \(K\), got 2"),
+        (lambda: adacos_scale(X, Y + D, 1.0), ValueError, r"targets must lie in \[0, 3\]"),
+        (lambda: adacos_scale(X, X, 1.0), TypeError, "targets must be class indices"),
+        (lambda: virtual_softmax_logits(X, W[:, 1:], Y), ValueError, r"weight must have shape \(K, 4\)"),
+        (lambda: virtual_softmax_logits(X, W[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
+    ],
+)
+def test_bad_input_is_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

@@ -7,7 +7,6 @@ import torch
 from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
-from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
 from labelreg.data import Batch, load
@@ -16,7 +15,6 @@ from labelreg.methods import (
     AdversarialTraining,
     CrossEntropy,
     KnowledgeRefinery,
-    LabelSmoothing,
     Method,
     Mixup,
     NetworkAsRegularization,
@@ -94,7 +92,7 @@ class TestWrapper:
     @both
     def test_refuses_inputs_that_cannot_be_changed_a_little(self, wrap, batch):
         tokens = Batch(torch.ones(B, 3, dtype=torch.int64), batch.targets, batch.indices)
-        with pytest.raises(TypeError, match=r"must be floating-point, not torch\.int64"):
+        with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
             wrap(CrossEntropy()).step(make_network(), tokens)
 
     @both
@@ -206,121 +204,6 @@ class TestMixup:
     def test_of_methods_that_need_a_class_says_so(self, inner, batch):
         with pytest.raises(TypeError, match="targets must be class indices"):
             Mixup(inner(K), K).step(make_network(), batch)
-
-    @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan")])
-    def test_refuses_what_shapes_no_beta_distribution(self, alpha):
-        with pytest.raises(ValueError, match="alpha shapes a Beta distribution and must be positive"):
-            Mixup(CrossEntropy(), K, alpha)
-
-
-class TestAdversarialTraining:
-    @pytest.mark.parametrize("inner", [CrossEntropy(), LabelSmoothing(0.3)])
-    def test_of_a_linear_network_moves_along_the_signs_of_its_gradient(self, inner, batch):
-        """The gradient with respect to an input is W^T (p - y) / B."""
-        seen = []
-        torch.manual_seed(0)
-        network = nn.Linear(3, K)
-        network.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
-        std = torch.tensor([0.5, 1.0, 4.0])
-        AdversarialTraining(inner, std, epsilon=0.2).step(network, batch)
-        labels = one_hot(batch.targets, K).float()
-        if isinstance(inner, LabelSmoothing):
-            labels = 0.7 * labels + 0.3 / K
-        error = (batch.inputs @ network.weight.T + network.bias).softmax(1) - labels
-        moved = batch.inputs + 0.2 / std * (error @ network.weight).sign()
-        torch.testing.assert_close(torch.stack(seen), torch.stack([batch.inputs, moved]))
-
-    def test_raises_the_loss_more_than_a_random_step_does(self, batch):
-        network = make_network().eval()
-        step = AdversarialTraining(CrossEntropy(), epsilon=0.05).step(network, batch)
-        clean = cross_entropy(network(batch.inputs), batch.targets)
-        torch.testing.assert_close(2 * step.terms["clean"], clean)
-        for _ in range(20):
-            aside = batch.inputs + 0.05 * torch.randn(B, 3).sign()
-            assert cross_entropy(network(aside), batch.targets) < 2 * step.terms["adversarial"]
-
-    def test_is_the_mean_of_two_losses_and_leaves_the_parameters_alone_until_then(self, batch):
-        network, spy = make_network(), Spy()
-        step = AdversarialTraining(spy).step(network, batch)
-        assert all(parameter.grad is None for parameter in network.parameters())
-        clean, adversarial = spy.batches
-        reference = make_network()
-        losses = [cross_entropy(reference(each.inputs.detach()), batch.targets) for each in (clean, adversarial)]
-        torch.testing.assert_close(step.loss, (losses[0] + losses[1]) / 2)
-        torch.testing.assert_close(step.logits, make_network()(batch.inputs))
-        step.loss.backward()
-        sum(losses).div(2).backward()
-        for one, other in zip(network.parameters(), reference.parameters(), strict=True):
-            torch.testing.assert_close(one.grad, other.grad)
-
-    def test_batch_normalisation_counts_batch_and_copy(self, batch):
-        network, reference, spy = make_network(), make_network(), Spy()
-        AdversarialTraining(spy).step(network, batch)
-        for each in spy.batches:
-            reference(each.inputs.detach())
-        assert network[1].num_batches_tracked == 2
-        torch.testing.assert_close(network[1].running_mean, reference[1].running_mean)
-
-    def test_labels_of_the_copy_are_disturbed_by_predictions_for_the_copy(self, batch):
-        network, auxiliary, seen = make_network(), make_network(1), []
-        inner = NetworkAsRegularization(auxiliary, 0.6, 0.2)
-        network.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
-        step = AdversarialTraining(inner).step(network, batch)
-        for name, inputs in zip(("clean", "adversarial"), seen, strict=True):
-            logits, other = make_network()(inputs), make_network(1)(inputs)
-            xi = (0.2 * logits.softmax(1) + 0.8 * other.softmax(1)).detach()
-            disturbed = 0.4 * cross_entropy(logits, batch.targets) + 0.6 * cross_entropy(logits, xi)
-            torch.testing.assert_close(2 * step.terms[name], disturbed + cross_entropy(other, batch.targets))
-
-    def test_without_a_step_is_the_method_inside(self, batch):
-        network = make_network()
-        step = AdversarialTraining(CrossEntropy(), epsilon=0.0).step(network, batch)
-        torch.testing.assert_close(step.loss, cross_entropy(make_network()(batch.inputs), batch.targets))
-
-    @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
-    def test_moves_every_pixel_by_epsilon_in_its_own_units(self, shape):
-        torch.manual_seed(0)
-        channels = shape[0]
-        std = torch.tensor([0.25, 0.5, 0.2])[:channels]
-        spy = Spy()
-        inputs = torch.randn(4, *shape)
-        network = networks.build("resnet8" if channels == 3 else "mlp", K, input_shape=shape)
-        AdversarialTraining(spy, std).step(network, Batch(inputs, torch.arange(4), torch.arange(4)))
-        moved = (spy.batches[1].inputs - inputs).abs() * std[:, None, None]
-        torch.testing.assert_close(moved, torch.full_like(moved, 8 / 255), atol=1e-6, rtol=0)
-
-    def test_shares_nothing_since_the_attack_depends_on_the_target(self):
-        spy = Spy()
-        AdversarialTraining(spy).share({})
-        assert spy.calls == []
-
-    @pytest.mark.parametrize("epsilon", [-0.1, float("nan")])
-    def test_refuses_what_is_no_step(self, epsilon):
-        with pytest.raises(ValueError, match="epsilon is the size of a step"):
-            AdversarialTraining(CrossEntropy(), epsilon=epsilon)
-
-    @pytest.mark.parametrize("std", [torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)])
-    def test_refuses_what_is_no_deviation(self, std):
-        with pytest.raises(ValueError, match="pixel_std must be one positive number a channel"):
-            AdversarialTraining(CrossEntropy(), std)
-
-    def test_refuses_deviations_of_other_channels(self, batch):
-        with pytest.raises(ValueError, match="pixel_std has 2 channels, the inputs have 3"):
-            AdversarialTraining(CrossEntropy(), torch.ones(2)).step(make_network(), batch)
-
-
-def test_cost():
-    """Mixing is free. The attack adds a backward pass to the inputs and the copy a whole step: 1 + 1/3 + 1."""
-
-    def count(method):
-        batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8) % K, torch.arange(8))
-        with FlopCounterMode(display=False) as counter:
-            method.step(networks.build("resnet8", K), batch).loss.backward()
-        return counter.get_total_flops()
-
-    plain = count(CrossEntropy())
-    assert count(Mixup(CrossEntropy(), K)) == plain
-    assert count(AdversarialTraining(CrossEntropy())) / plain == pytest.approx(7 / 3, rel=0.02)
 
 
 @pytest.mark.parametrize("wrap", [lambda method: Mixup(method, 10), AdversarialTraining], ids=["mixup", "adversarial"])

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelreg import functional as F
 from labelreg import networks
 from labelreg.data import Batch
-from labelreg.methods import BornAgain, CrossEntropy, NetworkAsRegularization, SnapshotRegularization
+from labelreg.methods import CrossEntropy, NetworkAsRegularization, SnapshotRegularization
+from labelreg.methods.nar import nar_loss, nar_regression_targets, nar_targets
 
 K = 5
 HALVES = (torch.bfloat16, torch.float16)
@@ -63,12 +63,19 @@ def learns(loss, network):
     return any(gradient is not None and gradient.any() for gradient in gradients(loss, network))
 
 
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    states = one.state_dict(), other.state_dict()
-    return all(torch.equal(states[0][name], value) for name, value in states[1].items())
-
-
 class TestPaper:
+    def test_labels_and_the_gradient_of_the_loss_for_which_they_are_fixed(self):
+        logits, other = (torch.randn(12, K, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        p, q, targets = logits.detach().softmax(1), other.detach().softmax(1), make_batch().targets
+        labels = 0.4 * nn.functional.one_hot(targets, K) + 0.6 * (0.3 * p + 0.7 * q)
+        torch.testing.assert_close(nar_targets(logits, other, targets, 0.6, 0.3), labels)
+        for form in (targets, nn.functional.one_hot(targets, K).double()):
+            loss = nar_loss(logits, other, form, 0.6, 0.3)
+            gradient, auxiliary_gradient = torch.autograd.grad(loss, (logits, other), allow_unused=True)
+            torch.testing.assert_close(loss, -(labels * p.log()).sum(1).mean())
+            torch.testing.assert_close(gradient, (p - labels) / 12)
+            assert auxiliary_gradient is None
+
     @pytest.mark.parametrize(("lam", "alpha"), [(0.5, 0.1), (0.9, 0.0), (0.0, 0.5), (0.3, 0.9)])
     @pytest.mark.parametrize("soft", [False, True])
     @pytest.mark.parametrize("classes", [2, K])
@@ -81,19 +88,6 @@ class TestPaper:
         step = NetworkAsRegularization(auxiliary, lam, alpha).step(network, batch)
         disturbed = (1 - lam) * entropy(label, p) + lam * entropy(xi, p)
         assert values(step.terms) == pytest.approx({"disturbed": disturbed, "auxiliary": entropy(label, q)}, abs=1e-5)
-
-    def test_defaults_are_those_of_the_experiments(self):
-        method = NetworkAsRegularization(make_network(1))
-        assert (method.lam, method.alpha, method.variant, method.auxiliary_smoothing) == (0.5, 0.1, "paper", 0.0)
-
-    def test_the_disturbance_is_blocked_so_the_gradient_is_that_of_fixed_labels(self):
-        logits, other = (torch.randn(12, K, dtype=torch.float64, requires_grad=True) for _ in range(2))
-        method = NetworkAsRegularization(make_network(1), 0.6, 0.4)
-        terms = method.terms(logits, other, make_batch().targets)
-        (gradient,) = torch.autograd.grad(terms["disturbed"], logits)
-        p, q = logits.detach().softmax(1), other.detach().softmax(1)
-        label = 0.4 * nn.functional.one_hot(make_batch().targets, K) + 0.6 * (0.4 * p + 0.6 * q)
-        torch.testing.assert_close(gradient, (p - label) / 12)
 
     @pytest.mark.parametrize("variant", ["paper", "official"])
     def test_no_gradient_flows_from_one_loss_into_the_other_network(self, variant):
@@ -190,11 +184,6 @@ class TestOfficial:
         assert all(term.isfinite() for term in terms.values())
         assert gradient.isfinite().all()
 
-    def test_an_auxiliary_that_agrees_disturbs_nothing(self):
-        logits = torch.randn(12, K)
-        method = NetworkAsRegularization(make_network(1), variant="official", warm_up=0)
-        assert method.terms(logits, logits, make_batch().targets)["disturbance"].abs() < 1e-6
-
 
 @pytest.mark.parametrize("dtype", HALVES)
 @pytest.mark.parametrize("variant", ["paper", "official"])
@@ -226,154 +215,52 @@ class TestLabels:
             assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"lam": 1.0}, r"lam is a weight in \[0, 1\), not 1.0"),
-        ({"alpha": -0.1}, r"alpha is a weight in \[0, 1\), not -0.1"),
-        ({"variant": "code"}, "variant must be 'paper' or 'official', not 'code'"),
-        ({"warm_up": -1}, "warm_up is a number of epochs, not -1"),
-    ],
-)
-def test_refuses_what_is_no_network_as_regularization(options, message):
-    with pytest.raises(ValueError, match=message):
-        NetworkAsRegularization(make_network(1), **options)
-
-
-def test_refuses_what_is_no_smoothing_on_the_first_loss():
-    with pytest.raises(ValueError, match="epsilon"):
-        NetworkAsRegularization(make_network(1), auxiliary_smoothing=1.5).step(make_network(0), make_batch())
-
-
-class TestBornAgain:
-    @pytest.mark.parametrize("beta", [1.0, 0.7, 0.0])
-    def test_is_equation_8(self, beta):
-        network, teacher, batch = make_network(0), make_network(1), make_batch()
-        step = BornAgain(teacher, beta).train().step(network, batch)
-        p, t = probabilities(network, batch.inputs), probabilities(teacher.eval(), batch.inputs)
-        expected = {"hard": (1 - beta) * entropy(one_hot(batch), p), "soft": beta * entropy(t, p)}
-        assert values(step.terms) == pytest.approx(expected)
-
-    @pytest.mark.parametrize("beta", [0.0, 0.5, 0.99])
-    def test_is_nar_with_a_finished_auxiliary_alone(self, beta):
-        network, teacher, batch = make_network(0), make_network(1).requires_grad_(False).eval(), make_batch()
-        nar = NetworkAsRegularization(teacher, beta, alpha=0.0).step(network, batch).terms["disturbed"]
-        born_again = BornAgain(teacher, beta).step(network, batch).loss
-        torch.testing.assert_close(born_again, nar)
-        for one, other in zip(gradients(born_again, network), gradients(nar, network), strict=True):
-            torch.testing.assert_close(one, other)
-
-    def test_the_teacher_stays_as_it_is(self):
-        method = BornAgain(make_network(1)).train()
-        method.step(make_network(0), make_batch()).loss.backward()
-        assert equal(method.teacher, make_network(1))
-        assert not any(module.training for module in method.teacher.modules())
-        assert method.parameter_groups(0.1) == []
-
-    @pytest.mark.parametrize("dtype", HALVES)
-    def test_takes_half_precision(self, dtype):
-        logits, taught = ((8 * torch.randn(12, K)).to(dtype) for _ in range(2))
-
-        class Fixed(nn.Module):
-            def __init__(self, output):
-                super().__init__()
-                self.output = output
-
-            def forward(self, inputs):
-                return self.output
-
-        losses = [
-            BornAgain(Fixed(taught.to(kind))).step(Fixed(logits.to(kind)), make_batch()).loss
-            for kind in (dtype, torch.float32)
-        ]
-        torch.testing.assert_close(*losses)
-
-    @pytest.mark.parametrize("beta", [-0.1, 1.1])
-    def test_refuses_what_is_no_weight(self, beta):
-        with pytest.raises(ValueError, match=r"beta weights the teacher and lies in \[0, 1\]"):
-            BornAgain(make_network(1), beta)
-
-
 class TestRegressionTargets:
     def test_are_the_convex_combination(self):
         outputs, other, targets = (torch.randn(4, 7, 1, requires_grad=True) for _ in range(3))
-        disturbed = F.nar_regression_targets(outputs, other, targets, 0.3, 0.2)
+        disturbed = nar_regression_targets(outputs, other, targets, 0.3, 0.2)
         torch.testing.assert_close(disturbed, (0.7 * targets + 0.06 * outputs + 0.24 * other).detach())
         assert not disturbed.requires_grad
-
-    def test_of_predictions_and_labels_are_the_disturbed_labels(self):
-        logits, other, targets = torch.randn(12, K), torch.randn(12, K), make_batch().targets
-        labels = nn.functional.one_hot(targets, K).float()
-        disturbed = F.nar_regression_targets(logits.softmax(1), other.softmax(1), labels, 0.3, 0.2)
-        torch.testing.assert_close(disturbed, F.nar_targets(logits, other, targets, 0.3, 0.2))
 
     @given(st.floats(0, 0.99), st.floats(0, 0.99), st.floats(-100, 100))
     def test_leave_what_all_agree_on(self, lam, alpha, value):
         agreed = torch.tensor([[value]], dtype=torch.float64)
-        torch.testing.assert_close(F.nar_regression_targets(agreed, agreed, agreed, lam, alpha), agreed)
+        torch.testing.assert_close(nar_regression_targets(agreed, agreed, agreed, lam, alpha), agreed)
 
     @pytest.mark.parametrize("dtype", HALVES)
     def test_are_computed_in_full_precision(self, dtype):
         outputs, other, targets = (torch.randn(9, 1).to(dtype) for _ in range(3))
-        disturbed = F.nar_regression_targets(outputs, other, targets)
+        disturbed = nar_regression_targets(outputs, other, targets)
         assert disturbed.dtype == torch.float32
         torch.testing.assert_close(disturbed, 0.5 * targets.float() + 0.05 * outputs.float() + 0.45 * other.float())
 
     def test_refuse_other_shapes_types_and_weights(self):
         y = torch.randn(5, 1)
         with pytest.raises(ValueError, match=r"targets must have shape \(5, 1\), got \(5,\)"):
-            F.nar_regression_targets(y, y, y[:, 0])
+            nar_regression_targets(y, y, y[:, 0])
         with pytest.raises(TypeError, match="targets must be a floating-point tensor"):
-            F.nar_regression_targets(y, y, y.long())
+            nar_regression_targets(y, y, y.long())
         with pytest.raises(ValueError, match=r"lam must lie in \[0, 1\), got 1"):
-            F.nar_regression_targets(y, y, y, lam=1)
+            nar_regression_targets(y, y, y, lam=1)
 
 
-class TestCost:
-    """Counted operations of forward and backward, against plain cross-entropy."""
-
-    @staticmethod
-    def count(method, share=None):
+def test_a_replayed_run_costs_what_cross_entropy_does_and_one_that_looks_ahead_a_forward_pass_more():
+    def count(method):
         batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8), torch.arange(8))
-        if share is not None:
-            method.share(share)
         with FlopCounterMode(display=False) as counter:
-            method.train().step(build("resnet8"), batch).loss.backward()
-        for part in (share or {}).values():
-            part.finish()
+            method.step(build(), batch).loss.backward()
         return counter.get_total_flops()
 
-    @pytest.fixture
-    def plain(self):
-        return self.count(CrossEntropy())
-
-    def test_of_nar_is_two_trainings(self, plain):
-        assert self.count(NetworkAsRegularization(build("resnet8"))) / plain == pytest.approx(2, rel=0.02)
-
-    def test_of_another_auxiliary_is_its_own(self, plain):
-        batch = Batch(torch.randn(8, 3, 32, 32), torch.arange(8), torch.arange(8))
-        with FlopCounterMode(display=False) as counter:
-            CrossEntropy().step(build("plaincnn6"), batch).loss.backward()
-        expected = 1 + counter.get_total_flops() / plain
-        assert abs(expected - 2) > 0.1
-        assert self.count(NetworkAsRegularization(build("plaincnn6"))) / plain == pytest.approx(expected, rel=0.02)
-
-    def test_of_a_replayed_run_is_that_of_cross_entropy(self, plain):
-        shared = {}
-        costs = [self.count(NetworkAsRegularization(build("resnet8")), shared) for _ in range(3)]
-        assert costs[0] / plain == pytest.approx(2, rel=0.02)
-        assert costs[1] == costs[2] == plain
-
-    def test_of_a_snapshot_is_a_forward_pass_more(self, plain):
-        behind = SnapshotRegularization(build("resnet8"))
-        ahead = SnapshotRegularization(build("resnet8"), direction="pos")
-        ahead.prepare(lambda network, inner: None)
-        assert self.count(behind) / plain == pytest.approx(2 + 1 / 3, rel=0.02)
-        assert self.count(ahead) / plain == pytest.approx(1 + 1 / 3, rel=0.02)
-
-    def test_of_a_born_again_network_is_its_teachers_forward_pass_more(self, plain):
-        assert self.count(BornAgain(build("resnet8"))) / plain == pytest.approx(1 + 1 / 3, rel=0.02)
+    shared, costs, plain = {}, [], count(CrossEntropy())
+    for _ in range(2):
+        method = NetworkAsRegularization(build())
+        method.share(shared)
+        costs.append(count(method) / plain)
+        shared["auxiliary"].finish()
+    ahead = SnapshotRegularization(build(), direction="pos")
+    ahead.prepare(lambda network, inner: None)
+    assert [*costs, count(ahead) / plain] == pytest.approx([2, 1, 4 / 3], rel=0.02)
 
 
-def build(name):
-    return networks.build(name, 8)
+def build():
+    return networks.build("resnet8", 8)

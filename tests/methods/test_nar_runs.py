@@ -13,7 +13,8 @@ from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
 from labelreg.methods.nar import Trajectory
-from labelreg.training import Recipe, Trainer
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 K = 5
 
@@ -302,16 +303,3 @@ class TestSnapshots:
         other.prepare(lambda network, inner: fit(inner, digits, network, epochs=3))
         assert len(one.snapshots) == 3
         assert equal(one, other)
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"lam": -0.1}, "lam is a weight"),
-            ({"alpha": 1.0}, "alpha is a weight"),
-            ({"interval": 0}, "interval is a number of epochs, at least 1, not 0"),
-            ({"direction": "post"}, "direction must be 'pre' or 'pos', not 'post'"),
-        ],
-    )
-    def test_refuses_what_is_no_snapshot_regularization(self, options, message):
-        with pytest.raises(ValueError, match=message):
-            SnapshotRegularization(make_network(1), **options)

@@ -5,9 +5,10 @@ import warnings
 
 import pytest
 import torch
+from scipy.special import rel_entr
 
 from labelreg.methods import StochasticBatchAugmentation
-from labelreg.methods.sba import dropout_points, gaussian_points, random_basis
+from labelreg.methods.sba import dropout_points, gaussian_points, random_basis, vicinity_kl
 
 
 def make_method(virtual, **options):
@@ -96,5 +97,19 @@ class TestVirtualPoints:
             list(method.virtual_points(torch.randn(2, 4097), draws(), 2))
 
     def test_of_integers_are_refused(self):
-        with pytest.raises(TypeError, match=r"must be floating-point, not torch\.int64"):
+        with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
             list(make_method(2).virtual_points(torch.ones(2, 3, dtype=torch.int64), draws(), 2))
+
+
+class TestVicinityKl:
+    def test_is_the_mean_divergence_of_the_points(self):
+        reference, *virtual = torch.randn(4, 6, 5, dtype=torch.float64)
+        p, points = reference.softmax(1).numpy(), torch.stack(virtual)
+        expected = rel_entr(p, points.softmax(2).numpy()).sum(2).mean(0)
+        torch.testing.assert_close(vicinity_kl(reference, points, "none"), torch.from_numpy(expected))
+        assert vicinity_kl(reference, points).item() == pytest.approx(expected.mean())
+
+    def test_without_points_is_zero(self):
+        reference, empty = torch.randn(3, 4, requires_grad=True), torch.empty(0, 3, 4)
+        assert vicinity_kl(reference, empty, "none").tolist() == [0, 0, 0]
+        assert not vicinity_kl(reference, empty, detach_reference=False).requires_grad

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, classifier, count_parameters, features, reset_state
+from labelreg.networks import build, count_parameters, features, reset_state
 
 V, H, T, B = 7, 5, 6, 3
 WORDS = torch.randint(V, (4 * T, B), generator=torch.Generator().manual_seed(0))
@@ -141,7 +141,8 @@ class TestState:
 
 class TestDropout:
     def test_of_everything_leaves_the_recurrence_alone(self):
-        network = make_network(dropout=1.0)
+        network = make_network()
+        network.dropout.p = 1.0
         logits = network(WORDS)
         assert torch.equal(logits, network.classifier.bias.expand(4 * T * B, V))
         _, states = written_out(network, WORDS, inputs_reach=0.0)
@@ -182,18 +183,8 @@ class TestBuild:
         assert -init_range <= values.min() < -0.99 * init_range
         assert values.std().item() == pytest.approx(init_range / 3**0.5, rel=0.02)
 
-    def test_takes_words_only(self):
-        assert build("lstm", V, (), hidden=H)(WORDS).shape == (4 * T * B, V)
-        with pytest.raises(ValueError, match=r"lstm takes words, whose input_shape is \(\), got \(3, 32, 32\)"):
-            build("lstm", V, (3, 32, 32))
-
-    def test_needs_a_layer(self):
-        with pytest.raises(ValueError, match="layers must be at least 1, got 0"):
-            build("lstm", V, layers=0)
-
-    def test_has_a_classifier_and_features(self):
+    def test_has_features(self):
         network = make_network()
-        assert classifier(network) is network.classifier
         logits, penultimate = features(network, WORDS)
         assert penultimate.shape == (4 * T * B, H)
         torch.testing.assert_close(logits, network.classifier(penultimate))

@@ -42,7 +42,7 @@ def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequen
             **styles[label],
         )
     axes.set_xlabel("epoch" if x is None else "")
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=x is None))
+    axes.xaxis.set_major_locator(MaxNLocator(8 if x is None else 6, steps=[1, 2, 5, 10], integer=x is None))
 
 
 def training_curves(

@@ -30,7 +30,7 @@ SOURCES = {
     ],
     ("another network", "#F9EFE2"): ["a network in training", "a finished network"],
 }
-# in inches
+# widths in inches, heights in units of 0.7 inches
 LEFT, COLUMN, LINE, PADDING = 2.25, 1.8, 0.47, 0.24
 BOLD = {"ha": "center", "va": "center", "fontsize": 9.5, "weight": "bold"}
 
@@ -90,13 +90,13 @@ def method_map() -> Figure:
     axes.text(LEFT - 0.12, top + 0.22, "Whose distribution\nsoftens the label?", ha="right", fontsize=10.5)
     axes.set(xlim=(0, right), ylim=(0, top + 0.95))
     axes.axis("off")
-    figure.set_size_inches(right, top + 0.95)
+    figure.set_size_inches(right, 0.7 * (top + 0.95))
     return figure
 
 
 def _draw_row(axes: Axes, bottom: float, source: str, cells: dict[str, list[type[Method]]]) -> float:
     """Draw a source and its methods, and return where the row ends."""
-    label = textwrap.fill(source, 28)
+    label = textwrap.fill(source, len(source) // math.ceil(len(source) / 28) + 6)
     columns = {time: (LEFT + COLUMN * position, COLUMN) for position, time in enumerate(TIMES)}
     spans = {time: columns.get(time, (LEFT, COLUMN * len(TIMES))) for time in cells}
     lines = {time: _lines(found, spans[time][1]) for time, found in cells.items()}
@@ -117,7 +117,7 @@ def _draw_row(axes: Axes, bottom: float, source: str, cells: dict[str, list[type
 def _lines(found: list[type[Method]], width: float) -> list[np.ndarray]:
     """Spread methods over as many lines as their names need."""
     needed = sum(0.35 + 0.07 * len(method.title) for method in found)
-    return np.array_split(found, math.ceil(needed / width))
+    return np.array_split(found, min(len(found), math.ceil(needed / width)))
 
 
 def _draw_method(axes: Axes, method: type[Method], x: float, y: float) -> None:

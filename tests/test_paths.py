@@ -1,0 +1,43 @@
+"""Where folders are, and that a file is written whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from labelreg import paths
+from labelreg.data import data_root
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "default"),
+    [("DATA", paths.data_root, "raw"), ("RESULTS", paths.results_root, "results"), ("RUNS", paths.runs_root, "runs")],
+)
+def test_a_folder_is_moved_by_its_variable(name, folder, default, monkeypatch):
+    for value, expected in (
+        ("/elsewhere", Path("/elsewhere")),
+        ("~/mine", Path.home() / "mine"),
+        ("", paths.project_root() / "data" / default),
+    ):
+        monkeypatch.setenv(f"LABELREG_{name}", value)
+        assert folder() == expected
+    monkeypatch.delenv(f"LABELREG_{name}")
+    assert folder() == Path(paths.__file__).resolve().parents[1] / "data" / default
+
+
+def test_the_root_argument_comes_before_the_variable(monkeypatch):
+    monkeypatch.setenv("LABELREG_DATA", "/elsewhere")
+    assert data_root("/here") == Path("/here")
+    assert data_root("~/here") == Path.home() / "here"
+
+
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "file"
+    for content in ("first", "second"):
+        with paths.atomic_write(path) as unfinished:
+            unfinished.write_text(content)
+            assert not path.exists() or path.read_text() == "first"
+        assert path.read_text() == content
+    with pytest.raises(TypeError), paths.atomic_write(path) as unfinished:
+        unfinished.write_text([unfinished.write_text("third")])
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
