@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
 
     Args:
         assignments: such as ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``,
-            ``teacher.network=resnet18``.
+            ``options.layers="head,classifier"`` (quoted, since it is one text), ``teacher.network=resnet18``.
 
     Returns:
         Setting to value, as :meth:`.Experiment.at` and the constructor take them; a teacher's settings as a mapping.
@@ -57,7 +58,7 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}={','.join(map(str, value)) or '()'}"
         else:
-            yield f"{prefix}{name}={value}"
+            yield f"{prefix}{name}={_written(value)}"
 
 
 def command(experiment: Experiment, seeds: int = 1) -> str:
@@ -65,15 +66,16 @@ def command(experiment: Experiment, seeds: int = 1) -> str:
     return shlex.join(["labelreg", "run", "--profile=paper", f"--seeds={seeds}", *render(experiment.changes())])
 
 
+def _written(value: Any) -> str:
+    """A value as text; text that would be read as something else, such as a list, is quoted."""
+    return repr(value) if isinstance(value, str) and _value(value) != value else str(value)
+
+
 def _value(text: str) -> Any:
-    if "," in text:
-        return tuple(_value(part) for part in text.split(",") if part)
-    words = {"true": True, "false": False, "()": ()}
-    if text.lower() in words:
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        if "," in text:
+            return tuple(_value(part) for part in text.split(",") if part)
+        return {"true": True, "false": False}.get(text.lower(), text)
+    return value if isinstance(value, int | float | str | tuple) else text

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from labelreg import cli
+from labelreg import cli, methods, running
 from labelreg.assignments import command, parse, render
-from labelreg.experiments import Experiment
+from labelreg.experiment import Experiment
 from labelreg.papers import papers
 
 numbers = st.floats(1e-6, 1e6)
@@ -22,17 +22,12 @@ SETTINGS = {
     "nesterov": st.booleans(),
     "weight_decay": st.floats(0, 0.1),
     "schedule": st.sampled_from(["multi_step", "one_cycle", "cosine", "constant", "plateau"]),
-    "milestones": st.lists(st.integers(1, 500), max_size=4).map(tuple),
+    "milestones": st.sets(st.integers(1, 500), max_size=4).map(sorted),
     "decay": st.floats(0.01, 0.99),
     "precision": st.sampled_from(["float32", "bfloat16"]),
     "sequence_length": st.integers(1, 100),
     "clip_norm": st.floats(0, 10),
     "dataset": st.sampled_from(["digits", "cifar10", "20news"]),
-    "network": st.sampled_from(["mlp", "resnet32"]),
-    "network_options": st.fixed_dictionaries(
-        {}, optional={"hidden": st.lists(st.integers(1, 512), max_size=3).map(tuple), "dropout": st.floats(0, 0.9)}
-    ),
-    "auxiliary_options": st.fixed_dictionaries({}, optional={"hidden": st.integers(1, 512)}),
     "augmentation": st.sampled_from(["standard", "none", "crop_flip"]),
     "subset": st.none() | st.integers(1, 50_000),
     "holdout": st.floats(0, 0.9),
@@ -40,55 +35,85 @@ SETTINGS = {
     "seed": st.integers(0, 10_000),
     "observe": st.sets(st.sampled_from(["residual_labels", "class_distributions", "residual_divergence"])).map(tuple),
 }
-methods = st.one_of(
-    st.fixed_dictionaries({"method": st.just("cross_entropy")}),
-    st.fixed_dictionaries(
-        {
-            "method": st.just("adaptive_label_regularization"),
-            "options": st.fixed_dictionaries(
-                {}, optional={"smoothing": st.floats(0, 1), "tracking": st.just("ema"), "lr_mult": numbers}
-            ),
-        }
-    ),
-    st.fixed_dictionaries(
-        {
-            "method": st.just("knowledge_refinery"),
-            "options": st.fixed_dictionaries(
-                {}, optional={"gamma": st.floats(0, 1), "truncate": st.integers(0, 99), "kind": st.just("kl")}
-            ),
-        }
-    ),
-)
-untaught = st.builds(
-    lambda settings, method: Experiment(**settings, **method), st.fixed_dictionaries({}, optional=SETTINGS), methods
-)
-experiments = st.builds(
-    lambda settings, method, teacher: Experiment(**settings, **method, teacher=teacher),
-    st.fixed_dictionaries({}, optional=SETTINGS),
-    methods,
-    st.none() | st.just(Experiment()) | untaught,
-)
+# values of options, by name; of a method those that it has are set
+OPTIONS = {
+    "smoothing": st.floats(0, 1),
+    "tracking": st.just("ema"),
+    "lr_mult": numbers,
+    "gamma": st.floats(0, 1),
+    "truncate": st.integers(0, 99),
+    "kind": st.sampled_from(["kl", "cross_entropy"]),
+    "epsilon": st.floats(0, 1),
+    "temperature": numbers,
+    "t_squared": st.booleans(),
+    "lam": st.floats(0, 1),
+    "interval": st.integers(1, 9),
+    "copies": st.integers(1, 9),
+    "virtual": st.integers(0, 9),
+    "layers": st.sampled_from(["features", ",features.stage3"]),
+}
+hidden = st.lists(st.integers(1, 512), min_size=1, max_size=3).map(tuple)
+NETWORKS = {
+    "mlp": {"hidden": hidden},
+    "wrn28_10": {"dropout": st.floats(0, 0.9)},
+    "lstm": {"hidden": st.integers(1, 9), "dropout": st.floats(0, 0.9)},
+    "resnet32": {},
+}
 
 
-@given(experiments)
-@settings(deadline=None, max_examples=60)
+@st.composite
+def options(draw, method):
+    """Options of a method, and of another inside it."""
+    named = {name: OPTIONS[name] for name in methods.options(method) if name in OPTIONS}
+    chosen = draw(st.fixed_dictionaries({}, optional=named))
+    if "method" in methods.options(method):
+        chosen["method"] = draw(st.sampled_from(["label_smoothing", "network_as_regularization", "mixup"]))
+        chosen |= {f"method.{name}": value for name, value in draw(options(chosen["method"])).items()}
+    elif "peer" in methods.options(method):
+        chosen["peer"] = draw(st.sampled_from(["", "lstm"]))
+    return chosen
+
+
+@st.composite
+def experiments(draw, taught=True):
+    """Experiments with any settings, of any method and some networks; a teacher is drawn like them."""
+    chosen = draw(st.fixed_dictionaries({}, optional=SETTINGS))
+    known = [name for name in methods.names() if taught or "teacher" not in methods.network_roles(name, {})]
+    chosen["method"], chosen["network"] = draw(st.sampled_from(known)), draw(st.sampled_from([*NETWORKS]))
+    chosen["network_options"] = draw(st.fixed_dictionaries({}, optional=NETWORKS[chosen["network"]]))
+    chosen["options"] = draw(options(chosen["method"]))
+    roles = methods.network_roles(chosen["method"], chosen["options"])
+    if "teacher" in roles:
+        chosen["teacher"] = draw(experiments(taught=False)).but(dataset=chosen.get("dataset", "digits"))
+    elif roles:
+        kind = chosen["options"].get("peer") or chosen["network"]
+        chosen["auxiliary_options"] = draw(st.fixed_dictionaries({}, optional=NETWORKS[kind]))
+    return Experiment(**chosen)
+
+
+@given(experiments())
+@settings(deadline=None, max_examples=150)
 def test_what_is_written_is_read_back(experiment):
     written = list(render(experiment.changes()))
     assert Experiment(**parse(written)) == experiment
     assert Experiment().at("paper", **parse(written)).key == experiment.key
+    assert Experiment(**experiment.changes()) == experiment
 
 
-@given(experiments)
+@given(experiments())
 @settings(deadline=None, max_examples=60)
-def test_the_shell_command_names_the_experiment(experiment):
+def test_the_shell_command_names_the_experiment_and_as_little_as_it_can(experiment):
     program, verb, profile, seeds, *settings = shlex.split(command(experiment, seeds=3))
     assert (program, verb, profile, seeds) == ("labelreg", "run", "--profile=paper", "--seeds=3")
-    assert Experiment(**parse(settings)).key == experiment.key
+    assert Experiment(**parse(settings)) == experiment
+    alone = [each for each in settings if "." not in each and not each.startswith(("method=", "network="))]
+    for each in alone:
+        assert Experiment(**parse(other for other in settings if other != each)) != experiment
 
 
 @pytest.mark.parametrize("paper", papers.values(), ids=papers)
 def test_the_commands_of_a_paper_run_its_rows(paper, monkeypatch):
-    monkeypatch.setattr(cli, "run_all", lambda experiments, **options: ran.extend(experiments) or {})
+    monkeypatch.setattr(running, "run_all", lambda experiments, **options: ran.extend(experiments) or {})
     for item in paper.items.values():
         for experiment in item:
             ran = []
@@ -114,6 +139,10 @@ class TestParse:
             ("options.smoothing=0.1", {"options": {"smoothing": 0.1}}),
             ("network_options.hidden=128,64", {"network_options": {"hidden": (128, 64)}}),
             ("network_options.hidden=128,", {"network_options": {"hidden": (128,)}}),
+            ("options.layers='features,head'", {"options": {"layers": "features,head"}}),
+            ("options.layers=features", {"options": {"layers": "features"}}),
+            ("milestones=a,2", {"milestones": ("a", 2)}),
+            ("nesterov=None", {"nesterov": "None"}),
             ("teacher.options.alpha=0.5", {"teacher": {"options": {"alpha": 0.5}}}),
             ("teacher.teacher.network=mlp", {"teacher": {"teacher": {"network": "mlp"}}}),
         ],
@@ -146,8 +175,8 @@ class TestParse:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("epochs=two", "epochs must be a whole number, not 'two'"),
-            ("milestones=a,b", "milestones, each, must be a whole number, not 'a'"),
+            ("epochs=two", "epochs should be a valid integer, got 'two'"),
+            ("milestones=a,b", "milestones.0 should be a valid integer, got 'a'"),
             ("options.gamma=2", "no option of cross_entropy is called 'gamma'"),
         ],
     )

@@ -1,4 +1,4 @@
-"""The recorded runs that come with the project: of one layout, small, complete, and each needed by a table or figure."""
+"""The recorded runs that come with the project: small, complete, and each needed by a table or figure."""
 
 import json
 import math

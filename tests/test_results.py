@@ -185,9 +185,10 @@ class TestStore:
             raise OSError("no space left on device")
 
         result = replace(make_result(), observations={"labels": np.ones(3)})
-        with monkeypatch.context() as patched, pytest.raises(OSError, match="no space"):
+        with monkeypatch.context() as patched:
             patched.setattr(torn, fail)
-            store.save(result)
+            with pytest.raises(OSError, match="no space"):
+                store.save(result)
         assert list(store.root.glob("shared/*.json")) == list(store.root.glob("shared/.*")) == []
         assert store.find(Experiment()) is None
         store.save(result)

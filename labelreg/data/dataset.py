@@ -35,7 +35,9 @@ class Split:
 
     def __post_init__(self):
         if (self.aspects is None) != (self.framing is None):
-            raise ValueError("squashed photographs need both their aspects and a framing, other inputs neither")
+            raise ValueError(
+                "photographs stored as squares need both their aspects and a framing, other inputs neither"
+            )
         inputs = len(self.inputs)
         for what, values in (("target", self.targets), ("aspect", self.aspects)):
             if values is not None and len(values) != inputs:

@@ -143,7 +143,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
         unfinished = _Unfinished(collection, listing, folder.with_name(f"{folder.name}.part"))
         unfinished.write(opened.values())
         os.replace(unfinished.folder, folder)
-        for name in _Unfinished.notes:
+        for name in _Unfinished.progress:
             (folder / name).unlink()
 
 
@@ -195,13 +195,13 @@ def _check(collection: Collection, listing: Listing, files: Iterable[Files]) -> 
 class _Unfinished:
     """A conversion in progress, maybe of an earlier process: arrays of their final size, and which rows are done."""
 
-    notes = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files about the progress
+    progress = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files to remove at the end
 
     def __init__(self, collection: Collection, listing: Listing, folder: Path):
         self.collection = collection
         self.listing = listing
         self.folder = folder
-        note = folder / self.notes[0]
+        note = folder / self.progress[0]
         digest = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
         resumed = note.exists() and note.read_text() == digest
         if not resumed:
