@@ -7,10 +7,11 @@ from scipy.special import rel_entr, softmax, xlogy
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from labelreg.experiments import Experiment, train
+from labelreg.experiment import Experiment
 from labelreg.losses import class_means
 from labelreg.methods import AdaptiveLabelRegularization, KnowledgeRefinery
 from labelreg.methods.alr import residual_labels, residual_logits, residual_losses, residual_probabilities
+from labelreg.running import train
 
 B, K = 6, 5
 DIVERGENCES = [("kl", "target_first"), ("kl", "literal"), ("cross_entropy", "target_first")]

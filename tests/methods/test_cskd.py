@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
 from labelreg.data import Batch, Loader, Split, load
-from labelreg.experiments import Experiment, train
+from labelreg.experiment import Experiment
 from labelreg.methods import (
     AdaCos,
     ClassWiseSelfDistillation,
@@ -23,6 +23,7 @@ from labelreg.methods import (
     VirtualSoftmax,
 )
 from labelreg.methods.cskd import _others_of_the_class
+from labelreg.running import train
 from labelreg.training import Recipe, Trainer
 
 K, B = 5, 12

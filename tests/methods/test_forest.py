@@ -3,9 +3,10 @@
 import torch
 
 from labelreg.data import Batch, Loader, load
-from labelreg.experiments import Experiment, train
+from labelreg.experiment import Experiment
 from labelreg.methods import ForestAsRegularization
 from labelreg.networks import build
+from labelreg.running import train
 
 
 def an_epoch(method: ForestAsRegularization, network, loader: Loader, epoch: int) -> list[torch.Tensor]:

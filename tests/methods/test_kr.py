@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from labelreg.experiments import Experiment, train
+from labelreg.experiment import Experiment
 from labelreg.methods import KnowledgeRefinery
 from labelreg.methods.kr import decayed_weight
+from labelreg.running import train
 
 K = 5
 SHORT = {"subset": 200, "epochs": 3, "schedule": "one_cycle"}
