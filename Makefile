@@ -43,7 +43,7 @@ small-book: notebooks  ## build the book from the notebooks at tiny PARAMETERS i
 	$(BIN)/jupyter-book build _build/small --all --warningiserror --nitpick --keep-going
 
 clean:  ## remove what was built; the environment stays
-	rm -rf _build .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/installed: pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --all-extras --compile-bytecode

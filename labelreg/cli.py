@@ -232,7 +232,7 @@ def main() -> None:
     """Run the command line; an error is one line, with exit code 2."""
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
-        app()
+        app(prog_name="labelreg")
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         _say(f"labelreg: {error}")
         sys.exit(2)

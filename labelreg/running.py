@@ -368,7 +368,7 @@ def run_all(
                             stop.request()
                     elif error is not None and not isinstance(error, Claimed):
                         failures.append(error)
-                    if progress is not None:
+                    if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
                         progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)

@@ -1,19 +1,21 @@
 """The command line: what it prints, and that every mistake is one line and exit code 2."""
 
-import shutil
+import os
+import shlex
 import signal
-import subprocess
 import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from labelreg import __version__, benchmark, cli, data, methods, networks, paths
-from labelreg.experiments import Experiment, run
-from labelreg.reproduce import COLLECTIONS, printed_methods
+from labelreg import __version__, cli, data, methods, networks, paths
+from labelreg.assignments import command
+from labelreg.experiment import Experiment
+from labelreg.papers import COLLECTIONS, shared
+from labelreg.reports import printed_methods
 from labelreg.results import Store
+from labelreg.running import run
 
 QUICK = ("epochs=2", "subset=100")
 
@@ -32,8 +34,14 @@ def labelreg(monkeypatch, capsys):
     return call
 
 
+def assert_one_line(outcome, message):
+    code, out, err = outcome
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"labelreg: {message}")
+
+
 class TestRun:
-    def test_prints_a_row_a_seed_and_its_progress_apart(self, labelreg):
+    def test_prints_one_row_per_seed_and_its_progress_apart(self, labelreg):
         code, out, err = labelreg("run", "method=label_smoothing", "options.epsilon=0.2", "--seeds=2", *QUICK)
         assert code == 0
         title, _, header, *rows = out.strip().splitlines()
@@ -42,7 +50,7 @@ class TestRun:
         experiment = Experiment(method="label_smoothing", options={"epsilon": 0.2}).at("quick", epochs=2, subset=100)
         expected = [[str(each.seed), each.key] for each in experiment.with_seeds(2)]
         assert [[row.split()[0], row.split()[-1]] for row in rows] == expected
-        assert err.splitlines()[-1] == "2 of 2 runs done"
+        assert err.splitlines()[-1].startswith("2 of 2: ")
         assert "epoch 2/2" in err
 
     def test_a_quick_run_is_a_look(self, labelreg):
@@ -51,29 +59,21 @@ class TestRun:
         assert not Store().root.exists()
 
     def test_a_quick_run_is_recorded_where_it_is_told(self, labelreg, tmp_path):
-        outputs = [labelreg("run", *QUICK, f"--results={tmp_path / 'mine'}") for _ in range(2)]
-        assert "epoch 2/2" in outputs[0][2]
-        assert "epoch" not in outputs[1][2]
-        assert outputs[0][1] == outputs[1][1]
+        outcomes = [labelreg("run", *QUICK, f"--results={tmp_path / 'mine'}") for _ in range(2)]
+        assert "epoch 2/2" in outcomes[0][2]
+        assert "epoch" not in outcomes[1][2]
+        assert outcomes[0][1] == outcomes[1][1]
         assert len(list(Store(tmp_path / "mine"))) == 1
 
-    def test_another_profile_is_recorded(self, labelreg):
-        code, out, _ = labelreg("run", "--profile=paper", "--device=cpu", *QUICK)
-        assert code == 0
-        (result,) = Store()
-        assert result.key == Experiment(epochs=2, subset=100).key
-        assert f"{100 * result.last['test_error']:.2f}" in out
-
-    def test_learns_from_a_teacher(self, labelreg):
-        code, _, err = labelreg(
-            "run", "--profile=paper", "method=knowledge_distillation", "teacher.epochs=1", "teacher.subset=100", *QUICK
-        )
+    def test_another_profile_is_recorded_and_its_teacher_too(self, labelreg):
+        words = ("method=knowledge_distillation", "teacher.epochs=1", "teacher.subset=100")
+        code, out, err = labelreg("run", "--profile=paper", "--device=cpu", *words, *QUICK)
         assert code == 0
         teacher = Experiment(epochs=1, subset=100)
-        assert {result.key for result in Store()} == {
-            teacher.key,
-            Experiment(method="knowledge_distillation", epochs=2, subset=100, teacher=teacher).key,
-        }
+        student = Experiment(method="knowledge_distillation", epochs=2, subset=100, teacher=teacher)
+        results = {result.experiment: result for result in Store()}
+        assert results.keys() == {teacher, student}
+        assert f"{100 * results[student].last['test_error']:.2f}" in out
         assert "epoch 1/1" in err
 
     @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ class TestRun:
         [
             (["epoch=3"], "no setting is called 'epoch'; did you mean epochs?"),
             (["epochs"], "settings are given as NAME=VALUE, not 'epochs'"),
-            (["epochs=two"], "epochs must be a whole number, not 'two'"),
+            (["epochs=two"], "epochs should be a valid integer, got 'two'"),
             (["options.gamma=0.9"], "no option of cross_entropy is called 'gamma'; there is none"),
             (["method=kr"], "no method is called 'kr'; there is ada_cos, adaptive_label"),
             (["network=mpl"], "no network is called 'mpl'; did you mean mlp?"),
@@ -100,11 +100,12 @@ class TestRun:
         ],
     )
     def test_a_mistake_is_one_line(self, arguments, message, labelreg):
-        code, out, err = labelreg("run", "epochs=1", *arguments)
-        assert code == 2
-        assert out == ""
-        assert err.count("\n") == 1
-        assert err.startswith(f"labelreg: {message}")
+        assert_one_line(labelreg("run", "epochs=1", *arguments), message)
+
+    def test_several_failures_are_one_line_each(self, labelreg):
+        code, out, err = labelreg("run", "learning_rate=1e30", "--seeds=2", *QUICK)
+        assert (code, out) == (2, "")
+        assert sum(line.startswith("labelreg: the loss is nan") for line in err.splitlines()) == 2
 
     @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--jobs=-1"], ["--seed=3"]])
     def test_a_wrong_flag_is_shown_with_the_usage(self, arguments, labelreg):
@@ -112,30 +113,40 @@ class TestRun:
         assert code == 2
         assert err.startswith("Usage: labelreg run")
 
-    def test_data_that_is_not_there_is_one_line(self, labelreg, monkeypatch, tmp_path):
-        def nothing(name, **options):
-            raise FileNotFoundError(f"there is no {name}")
+    def test_data_that_is_not_there_is_one_line(self, labelreg, monkeypatch):
+        def nothing(*_, **__):
+            raise FileNotFoundError("there is no digits")
 
-        monkeypatch.setattr("labelreg.experiments.running.load", nothing)
-        assert labelreg("run")[::2] == (2, "labelreg: there is no digits\n")
+        monkeypatch.setattr("labelreg.build.load", nothing)
+        code, _, err = labelreg("run")
+        assert (code, err.splitlines()[-1]) == (2, "labelreg: there is no digits")
 
-    def test_ctrl_c_says_how_to_go_on(self):
-        program = shutil.which("labelreg", path=Path(sys.executable).parent)
-        settings = {"epochs": 100, "batch_size": 16, "subset": 200, "schedule": "one_cycle"}
+    def test_ctrl_c_says_how_to_go_on(self, labelreg, monkeypatch):
+        say = cli._say
+        settings = {"epochs": 30, "batch_size": 16, "subset": 200, "schedule": "one_cycle"}
         words = [f"{name}={value}" for name, value in settings.items()]
-        process = subprocess.Popen(
-            [program, "run", "--profile=paper", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert "epoch 1/100" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert out == ""
-        assert err.splitlines()[-1].startswith("interrupted ")
-        assert err.splitlines()[-1].endswith("; saved, the same call resumes there")
+
+        def interrupt(line):
+            say(line)
+            if "epoch 1/" in line:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        monkeypatch.setattr(cli, "_say", interrupt)
+        code, out, err = labelreg("run", "--profile=paper", *words)
+        assert (code, out) == (130, "")
+        assert err.splitlines()[-1] == "interrupted; saved, the same call resumes there"
         lines = []
         run(Experiment(**settings), progress=lines.append)
-        assert len(lines) < 100
+        assert 0 < len(lines) < 30
+
+    @pytest.mark.parametrize("paper", COLLECTIONS.values(), ids=COLLECTIONS)
+    def test_the_command_of_a_row_runs_it_with_its_seeds(self, paper, labelreg, monkeypatch):
+        ran = []
+        monkeypatch.setattr("labelreg.running.run_all", lambda experiments, **_: ran.extend(experiments) or {})
+        experiments = [item[-1] for item in paper.items.values()]
+        for experiment in experiments:
+            assert labelreg(*shlex.split(command(experiment, paper.seeds))[1:])[0] == 0
+        assert ran == [seed for experiment in experiments for seed in experiment.with_seeds(paper.seeds)]
 
 
 class TestStatus:
@@ -158,57 +169,52 @@ class TestStatus:
         assert code == 0
         assert "0 recorded runs" in out
         assert err.startswith(f"warning: {Store().root / 'notes.json'} is no result and is passed over")
-
-
-class TestThroughput:
-    def test_two_speeds_and_their_ratio(self, labelreg):
-        code, out, err = labelreg("throughput", "method=mixup", "--profile=quick", "--steps=5", "--device=cpu")
-        assert (code, err) == (0, "")
-        training, bare, ratio = out.splitlines()
-        speeds = [float(line.split()[1].replace(",", "")) for line in (training, bare)]
-        assert [line.split()[0] for line in (training, bare)] == ["training", "bare"]
-        assert ratio.startswith(f"{speeds[0] / speeds[1]:.0%} of the bare loop, on ")
-        assert not Store().root.exists()
-
-    def test_a_text_has_no_samples(self, labelreg):
-        code, _, err = labelreg("throughput", "dataset=pydoc", "network=lstm", "network_options.hidden=8")
-        assert (code, err.count("\n")) == (2, 1)
-        assert "pydoc is a text" in err
+        assert err.count("\n") == 1
 
 
 class TestReproduce:
-    PLAN = ("reproduce", "--papers=shared", "--network=resnet8", "--profile=quick", "--seeds=1")
+    PLAN = ("reproduce", "--papers=shared", "--network=resnet8", "--profile=quick", "--seeds=1", "--dataset=digits")
 
     @pytest.fixture(autouse=True)
     def embedded(self, monkeypatch):
         """The benchmark on the embedded data, which are always on disk."""
-        item = benchmark.compared(Experiment(dataset="digits", network="resnet8"), benchmark.METHODS)
-        shared = replace(COLLECTIONS["shared"], tables={"resnet8": item})
-        monkeypatch.setitem(COLLECTIONS, "shared", shared)
+        item = shared.compared(Experiment(dataset="digits", network="resnet8"))
+        monkeypatch.setitem(COLLECTIONS, "shared", replace(COLLECTIONS["shared"], tables={"resnet8": item}))
 
     def test_without_minutes_shows_what_there_is_to_run(self, labelreg):
-        code, out, err = labelreg(*self.PLAN, "--dataset=digits", "--jobs=2")
+        methods = len(COLLECTIONS["shared"].tables["resnet8"])
+        code, out, err = labelreg(*self.PLAN, "--jobs=2")
         assert (code, err) == (0, "")
         title, _, header, row, _, total = out.strip().splitlines()
         assert title == "runs at quick, in their order"
         assert header.split() == ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
-        assert row.split()[:7] == ["shared", "resnet8", "digits", "resnet8", "17", "0", "17"]
-        assert total.startswith("0 of 17 runs recorded; what is left takes about 0.0 hours with jobs=2, guessed: ")
-        assert list(Store()) == []
+        assert row.split() == ["shared", "resnet8", "digits", "resnet8", str(methods), "0", str(methods), "-"]
+        assert total == (
+            f"0 of {methods} runs recorded; what is left takes a time that no recorded run on this device tells "
+            "with jobs=2"
+        )
+        assert not Store().root.exists()
+
+    def test_the_plan_needs_no_data(self, labelreg, monkeypatch, tmp_path):
+        monkeypatch.setenv("LABELREG_DATA", str(tmp_path / "nothing"))
+        code, out, err = labelreg("reproduce", "--papers=kr", "--dataset=cifar10,cifar100,imagenet", "--profile=paper")
+        assert (code, err) == (0, "")
+        rows = [line.split() for line in out.splitlines()]
+        assert ["kr", "table2", "imagenet", "imagenet_resnet50", "20", "0", "20", "-"] in rows
+        assert not (tmp_path / "nothing").exists()
 
     def test_runs_what_is_left(self, labelreg, tmp_path):
-        arguments = (*self.PLAN, "--dataset=digits", "--methods=Cross-entropy,KR", f"--output={tmp_path / 'mine'}")
+        arguments = (*self.PLAN, "--methods=Cross-entropy,KR", f"--output={tmp_path / 'mine'}")
         code, out, err = labelreg(*arguments, "--minutes=2")
         assert code == 0
         assert "0 of 2 runs recorded" in out
-        assert err.splitlines()[-1] == "2 of 2 runs recorded, 0 left"
+        assert err.splitlines()[-1].startswith("2 of 2: ")
         assert {path.parent.name for path in tmp_path.glob("mine/*/*.json")} == {"shared"}
-        out = labelreg(*arguments)[1]
-        assert "2 of 2 runs recorded; what is left takes about 0.0 hours" in out
-        assert "guessed" not in out
+        assert len(list(Store(tmp_path / "mine"))) == 2
+        assert "2 of 2 runs recorded; what is left takes about 0.0 hours" in labelreg(*arguments, "--minutes=2")[1]
 
     def test_what_no_table_asks_for(self, labelreg):
-        assert labelreg(*self.PLAN, "--dataset=toy") == (0, "no table or figure asks for such a run\n", "")
+        assert labelreg(*self.PLAN[:-1], "--dataset=toy") == (0, "no table or figure asks for such a run\n", "")
 
     def test_commas_may_be_part_of_a_name(self):
         names = "KR, lambda = 0.5, alpha = 0.1,LS"
@@ -227,22 +233,25 @@ class TestReproduce:
         ],
     )
     def test_a_mistake_is_one_line(self, arguments, message, labelreg):
-        code, out, err = labelreg(*self.PLAN, "--dataset=digits", *arguments)
-        assert (code, out, err.count("\n")) == (2, "", 1)
-        assert err.startswith(f"labelreg: {message}")
+        assert_one_line(labelreg(*self.PLAN, *arguments), message)
 
 
 class TestLists:
-    def test_networks_and_data_sets(self, labelreg):
-        assert labelreg("networks") == (0, "".join(f"{name}\n" for name in networks.names()), "")
+    def test_data_sets(self, labelreg):
         assert labelreg("datasets") == (0, "".join(f"{name}\n" for name in data.names()), "")
 
-    def test_methods_with_their_defaults(self, labelreg):
-        code, out, _ = labelreg("methods")
-        assert code == 0
-        assert [line.split()[0] for line in out.splitlines()] == list(methods.names())
-        assert "cross_entropy\n" in out
-        assert "label_smoothing  epsilon=0.1 convention=all\n" in out
+    @pytest.mark.parametrize(
+        ("verb", "names", "lines"),
+        [
+            ("networks", networks.names(), ["mlp  hidden=(256, 256)"]),
+            ("methods", methods.names(), ["cross_entropy", "label_smoothing  epsilon=0.1 convention=all"]),
+        ],
+    )
+    def test_options_with_their_defaults(self, verb, names, lines, labelreg):
+        code, out, err = labelreg(verb)
+        assert (code, err) == (0, "")
+        assert [line.split()[0] for line in out.splitlines()] == list(names)
+        assert set(lines) <= set(out.splitlines())
 
     def test_data(self, labelreg, monkeypatch):
         monkeypatch.setenv("LABELREG_DATA", "/some/where")
@@ -254,26 +263,10 @@ class TestLists:
             ["train", "1097", "1x8x8"],
             ["test", "700", "1x8x8"],
         ]
-        code, _, err = labelreg("data", "cifar")
-        assert (code, err.count("\n")) == (2, 1)
-        assert "no data set is called 'cifar'" in err
-
-    def test_runs_as_a_module(self):
-        command = [sys.executable, "-m", "labelreg", "version"]
-        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{__version__}\n"
+        assert_one_line(labelreg("data", "cifar"), "no data set is called 'cifar'")
 
     def test_version_and_help(self, labelreg):
         assert labelreg("version") == (0, f"{__version__}\n", "")
         out = labelreg("--help")[1]
-        for command in (
-            "run",
-            "reproduce",
-            "status",
-            "throughput",
-            "data",
-            "networks",
-            "methods",
-            "datasets",
-            "version",
-        ):
-            assert f"\n  {command} " in out
+        for verb in ("run", "reproduce", "status", "data", "networks", "methods", "datasets", "version"):
+            assert f"\n  {verb} " in out

@@ -1,115 +1,114 @@
-"""How the house is built: each room knows only the rooms above it, and none knows what is not its business."""
+"""How the house is built. Which room may import which is import-linter's business, in ``make lint``."""
 
 import ast
 import re
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import labelreg
-from labelreg import methods, papers
+from labelreg import methods
+from labelreg.papers import papers
 
 PACKAGE = Path(labelreg.__file__).parent
-# from the ground up; rooms of one level do not know each other
-LEVELS = (
-    ("checks", "names", "paths"),
-    ("options",),
-    ("functional",),
-    ("networks",),
-    ("data",),
-    ("methods", "regression"),
-    ("costs", "metrics"),
-    ("training",),
-    ("observers",),
-    ("results",),
-    ("experiments",),
-    ("assignments",),
-    ("sweeps",),
-    ("papers",),
-    ("benchmark",),
-    ("reproduce",),
-    ("figures", "tables", "notebook"),
-    ("cli",),
-    ("__main__",),
-)
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = {path: path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
+TESTS = {path: path.read_text() for path in sorted(PACKAGE.parent.glob("tests/**/*.py"))}
 
 
-def room_of(path):
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def lines(files):
+    return sum(text.count("\n") for text in files.values())
 
 
-def imported_modules(tree):
-    for node in ast.walk(tree):
+class TestSize:
+    def test_files_are_short(self):
+        lengths = {path.name: text.count("\n") for path, text in (FILES | TESTS).items()}
+        assert {name: length for name, length in lengths.items() if length > 500} == {}
+
+    def test_the_package_is_small_and_its_tests_are_little_larger(self):
+        assert lines(FILES) < 9_000
+        assert lines(TESTS) < 1.3 * lines(FILES)
+
+
+def imported(text):
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
 
 
-def imported_rooms(path):
-    modules = imported_modules(ast.parse(path.read_text()))
-    rooms = {module.split(".")[1] for module in modules if module.startswith("labelreg.")}
-    return {room for room in rooms if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").exists()}
+def names_and_texts(text):
+    """What is written in a file's code, in small letters, without its comments."""
+    values = (value for node in ast.walk(ast.parse(text)) for value in vars(node).values())
+    return "\n".join(value.lower() for value in values if isinstance(value, str))
 
 
-def test_every_room_has_its_place():
-    assert {room_of(path) for path in FILES} - {"__init__"} == LEVEL.keys()
+class TestNames:
+    @pytest.mark.parametrize("room", ["training", "metrics", "results", "running"])
+    def test_room_knows_no_method_by_name(self, room):
+        classes = [methods.find(name).__name__.lower() for name in methods.names()]
+        text = names_and_texts(FILES[PACKAGE / f"{room}.py"])
+        assert [name for name in (*methods.names(), *classes) if re.search(rf"\b{name}\b", text)] == []
+
+    def test_no_paper_is_imported_by_name_outside_the_papers(self):
+        forbidden = {f"labelreg.papers.{key}" for key in papers}
+        outside = {path: text for path, text in FILES.items() if path.parent != PACKAGE / "papers"}
+        assert {path.name for path, text in outside.items() if forbidden & set(imported(text))} == set()
+
+    def test_the_reading_of_imports_sees_each_way_of_writing_one(self):
+        for line in (
+            "import labelreg.papers.kr",
+            "from labelreg.papers import kr",
+            "from labelreg.papers import Row, kr as paper",
+            "from labelreg.papers.kr import PAPER",
+            "def late():\n    from labelreg.papers import kr",
+        ):
+            assert "labelreg.papers.kr" in set(imported(line))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_knows_only_the_rooms_above(path):
-    room = room_of(path)
-    if room == "__init__":
-        assert not imported_rooms(path)
-    else:
-        assert {other for other in imported_rooms(path) if other != room and LEVEL[other] >= LEVEL[room]} == set()
+def test_every_equation_is_marked_at_one_place():
+    marks = Counter(re.findall(r"(?<!`)# ([A-Z][\w-]* eq\. \w+)", "\n".join(FILES.values())))
+    assert len(marks) > 25
+    assert {mark for mark, count in marks.items() if count > 1} == set()
 
 
-def test_the_equations_know_nothing_of_ours():
-    rooms = [imported_rooms(path) for path in FILES if room_of(path) == "functional"]
-    assert set.union(*rooms) == {"functional"}
+class TestStartUp:
+    """Counted in modules, which, unlike seconds, do not depend on the machine."""
 
+    HEAVY = frozenset({"torch", "pandas", "sklearn", "scipy", "torchvision", "joblib", "matplotlib", "PIL", "seaborn"})
 
-def test_the_rule_can_be_broken(tmp_path, monkeypatch):
-    """The reading of imports sees each way of writing one."""
-    for line in (
-        "import labelreg.cli",
-        "from labelreg import cli",
-        "from labelreg import __version__, cli as line",
-        "from labelreg.cli import app",
-        "def late():\n    from labelreg.cli import app",
-    ):
-        path = tmp_path / "room.py"
-        path.write_text(line)
-        assert imported_rooms(path) == {"cli"}
+    @staticmethod
+    def loaded(program):
+        """The packages that a program has loaded at its end."""
+        shown = "import sys; print('', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+        ended = subprocess.run(
+            [sys.executable, "-c", f"{program}\n{shown}"], capture_output=True, text=True, check=True
+        )
+        return set(ended.stderr.splitlines()[-1].split())
 
+    @pytest.mark.parametrize("arguments", [["--help"], ["run", "epocs=3"]])
+    def test_help_and_a_mistyped_setting_load_nothing_heavy(self, arguments):
+        program = f"""
+import sys
+from labelreg.cli import main
+sys.argv[1:] = {arguments}
+try: main()
+except SystemExit: pass
+"""
+        loaded = self.loaded(program)
+        assert {"labelreg", "typer"} <= loaded
+        assert not loaded & (self.HEAVY | {"numpy"})
 
-def words(path):
-    """The names and texts in a file's code, in small letters, without its comments."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        for value in vars(node).values():
-            if isinstance(value, str):
-                yield value.lower()
+    def test_methods_load_pytorch_and_no_other_heavy_package(self):
+        loaded = self.loaded("import labelreg.methods")
+        assert "torch" in loaded
+        assert not loaded & (self.HEAVY - {"torch"})
 
-
-@pytest.mark.parametrize("room", ["training.py", "metrics.py", "sweeps.py", "results.py"])
-def test_knows_no_method_by_name(room):
-    classes = [methods.find(name).__name__.lower() for name in methods.names()]
-    text = "\n".join(words(PACKAGE / room))
-    assert [name for name in (*methods.names(), *classes) if re.search(rf"\b{name}\b", text)] == []
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_no_paper_is_imported_by_name_below_the_papers(path):
-    modules = set(imported_modules(ast.parse(path.read_text())))
-    if room_of(path) != "papers":
-        assert not modules & {f"labelreg.papers.{key}" for key in papers.papers}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_are_short(path):
-    assert len(path.read_text().splitlines()) <= 500
+    def test_the_package_itself_loads_nothing(self):
+        ours = {"labelreg", "__future__", "typing"}
+        assert self.loaded("import labelreg") - self.loaded("import typing") <= ours
