@@ -16,7 +16,6 @@ from labelreg import networks
 from labelreg.data import Batch, load
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
-from labelreg.metrics import expected_calibration_error, top_k_error
 from labelreg.training import Recipe, Trainer
 
 B, D, K = 13, 4, 5
