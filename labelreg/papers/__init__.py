@@ -33,8 +33,7 @@ def reported(paper: str) -> pd.DataFrame:
         paper: key of a paper, such as ``"kr"``.
 
     Returns:
-        The columns ``item, dataset, network, method, metric, value, std``; ``value`` as printed, ``std`` NaN where none
-        is printed.
+        The columns ``item, dataset, network, method, metric, value, std``; ``std`` is NaN where none is printed.
 
     Raises:
         ValueError: there is no such paper.

@@ -97,7 +97,7 @@ class TestCurves:
         np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.5, 3.0])
 
     def test_recorded_runs_have_one_panel_per_network_and_one_legend(self):
-        rows = [Row("digits", network, label, Experiment()) for network in ("mlp", "resnet8") for label in "xy"]
+        rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
         figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
         first, second = figure.axes
         assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
