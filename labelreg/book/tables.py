@@ -20,11 +20,7 @@ from labelreg.results import Result, Store, paired_difference
 
 
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
-    """Compare methods with a baseline on the same seeds, at the last epoch.
-
-    Args:
-        results: label to the results of one experiment, in the same order of seeds for every label.
-        baseline: one of the labels.
+    """Compare methods with a baseline, one of the labels, on the same seeds and in their order, at the last epoch.
 
     Returns:
         One row per label, with the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
@@ -69,9 +65,9 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
     """Show metrics at the last epoch: the mean and the standard deviation over seeds.
 
     Args:
-        results: label to the results of one experiment; a label may be a tuple.
-        columns: name of a metric, or of an observation with one number per epoch, to its heading. Under a heading that
-            ends in %, fractions are in percent.
+        results: label, which may be a tuple, to the results of one experiment.
+        columns: name of a metric, or of an observation with one number per epoch, to its heading; under one that ends
+            in %, fractions are in percent.
     """
     shown = {}
     for name, heading in columns.items():
@@ -119,45 +115,35 @@ def recorded_against_baseline(
         metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs, with the mean ``value`` of the metric over seeds and its ``deviation``; the
-        ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval; the means at the
-        ``best`` epoch on the test set and at the one ``chosen`` on the validation split; ``ece`` in percent, ``nll`` in
-        nats; the number of ``seeds`` and ``minutes`` per run. Numbers that do not exist are NaN.
+        One row per method that has runs, with ``ours, ours_std, best, chosen, difference, half_width`` as in
+        :func:`labelreg.reports.compare`, ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the
+        ``minutes`` per run; NaN where there are none.
     """
     others = next((group for row, group in runs.items() if row.method == baseline), [])
     rows = {}
     for row, group in runs.items():
-        numbers = measured(group, metric)
         rows[row.method] = {
-            "value": numbers["ours"],
-            "deviation": numbers["ours_std"],
+            **measured(group, metric),
             **paired(group, others, metric),
-            "best": numbers["best"],
-            "chosen": numbers["chosen"],
             "ece": measured(group, "ece")["ours"],
             "nll": np.mean([result.last["test_nll"] for result in group]),
             "seeds": len(group),
             "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
         }
-    columns = ["value", "deviation", "difference", "half_width", "best", "chosen", "ece", "nll", "seeds", "minutes"]
+    columns = ["ours", "ours_std", "best", "chosen", "difference", "half_width", "ece", "nll", "seeds", "minutes"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
 
 
 def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> Styler:
     """Lay out a table of :func:`recorded_against_baseline`, with the command that runs what is missing.
 
-    Args:
-        table: one data set and network.
-        item: whose rows are shown, recorded or not.
-        baseline: its label.
-        profile: at which the runs were made.
-        metric: that of the table.
+    All rows of the item are shown; baseline, profile and metric are those of the table.
     """
     heading = "error, %" if metric == "error" else metric.replace("_", " ")
     compared = (table.index != baseline) & table.difference.notna()
     shown = pd.DataFrame(
         {
-            heading: _written(table.value, ".2f", table.deviation),
+            heading: _written(table.ours, ".2f", table.ours_std),
             "against the baseline": _written(table.difference, "+.2f", table.half_width, compared),
             "best epoch": _written(table.best, ".2f"),
             "best validation epoch": _written(table.chosen, ".2f"),

@@ -120,8 +120,8 @@ class TestRecordedAgainstBaseline:
         interval = stats.ttest_rel([11, 17], [12, 20]).confidence_interval()
         assert own.difference == pytest.approx(-2)
         assert own.half_width == pytest.approx((interval.high - interval.low) / 2)
-        assert own.value == pytest.approx(118 / 3)
-        assert own.deviation == pytest.approx(np.std([17, 11, 90], ddof=1))
+        assert own.ours == pytest.approx(118 / 3)
+        assert own.ours_std == pytest.approx(np.std([17, 11, 90], ddof=1))
         assert own.best == pytest.approx(118 / 3 - 1)
         assert (own.ece, own.nll, own.seeds, own.minutes) == pytest.approx((10, 0.4, 3, 11 / 3))
         assert table.difference["Cross-entropy"] == 0
@@ -132,7 +132,7 @@ class TestRecordedAgainstBaseline:
         del runs[self.FIRST]
         table = recorded_against_baseline(runs, "Cross-entropy")
         assert np.isnan(table.difference["Label smoothing"])
-        assert table.value["Label smoothing"] == pytest.approx(10)
+        assert table.ours["Label smoothing"] == pytest.approx(10)
         assert "nan" not in show_recorded(table, self.ITEM, "Cross-entropy", "paper").to_html()
 
     def test_shown_in_the_order_of_the_rows_with_commands_for_what_is_missing(self):
@@ -155,7 +155,7 @@ class TestRecordedAgainstBaseline:
                 result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
                 result.history["validation_perplexity"] = [60.0, 70.0, 90.0]
         table = recorded_against_baseline(runs, "Cross-entropy", "test_perplexity")
-        assert table.value.tolist() == [100, 200]
+        assert table.ours.tolist() == [100, 200]
         assert table.difference.tolist() == [0, 100]
         assert table.best.tolist() == [80, 160]
         assert table.chosen.tolist() == [200, 400]
