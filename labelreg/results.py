@@ -11,7 +11,7 @@ import subprocess
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 DIGITS = 5  # significant digits of a recorded number: more than any of them is good for, and small files
+SECONDS_BETWEEN_QUESTIONS = 1.0  # whether to go on waiting for another process
 ERRORS_OF_DAMAGED_ARCHIVES = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
@@ -96,6 +97,22 @@ class Claimed(RuntimeError):
     """Another process is at work on the same experiment."""
 
 
+@contextmanager
+def hold(lock: FileLock, wait: bool = True, stop: Callable[[], bool] | None = None) -> Iterator[None]:
+    """Hold a lock, as :meth:`Store.claim` does."""
+    while True:
+        try:
+            lock.acquire(timeout=SECONDS_BETWEEN_QUESTIONS if wait else 0)
+            break
+        except Timeout as error:
+            if not wait or (stop is not None and stop()):
+                raise Claimed(f"another process holds {lock.lock_file}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class Store:
     """A folder of results, ``data/results`` by default; it need not exist yet."""
 
@@ -117,21 +134,21 @@ class Store:
                 yield result
 
     @contextmanager
-    def claim(self, experiment: Experiment, wait: bool = True) -> Iterator[None]:
+    def claim(
+        self, experiment: Experiment, wait: bool = True, stop: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
         """Hold an experiment, so that no other process that shares this folder works on it; the holder's end frees it.
 
+        Args:
+            experiment: what to hold.
+            wait: whether to wait for another holder.
+            stop: asked while waiting; where it returns true, waiting is over.
+
         Raises:
-            Claimed: another process holds it, and ``wait`` is false.
+            Claimed: another process holds it, and this one does not wait.
         """
-        lock = self._lock(experiment.key)
-        try:
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout as error:
-            raise Claimed(f"another process holds {lock.lock_file}") from error
-        try:
+        with hold(self._lock(experiment.key), wait, stop):
             yield
-        finally:
-            lock.release()
 
     def _lock(self, name: str) -> FileLock:
         claims = self.root / ".claims"

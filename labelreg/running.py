@@ -26,7 +26,7 @@ from labelreg.build import build, prepare_data, prepare_training, resolve_device
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
-from labelreg.results import Claimed, Recorded, Result, Store, provenance
+from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance
 from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
 
 __all__ = [
@@ -100,18 +100,18 @@ def run(
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
         wait: whether to wait for another process that is at work on this experiment.
         progress: called with a line of text after every epoch; None for silence.
-        stop: asked after every step; where it returns true, training is saved and interrupted.
+        stop: asked after every step; where it returns true, training is saved and interrupted. It ends waiting too.
 
     Raises:
         ValueError: the experiment does not fit its data set, or there is no such data set, network or device.
         FileNotFoundError: the data set is not on disk and cannot be fetched.
-        labelreg.results.Claimed: another process is at work on it, and ``wait`` is false.
+        labelreg.results.Claimed: another process is at work on it, and this one does not wait.
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
     """
     store = Store(results)
     found = store.find(experiment)
     if found is None:
-        with _at_work(experiment, store, wait) as folder:
+        with _at_work(experiment, store, wait, stop) as folder:
             found = store.find(experiment)  # another process may have finished it while this one waited
             if found is None:
                 found = _train_and_record(experiment, store, folder, device, progress, stop)
@@ -160,7 +160,7 @@ def trained(
     Args and errors are those of :func:`run`.
     """
     store = Store(results)
-    with _at_work(experiment, store) as folder:
+    with _at_work(experiment, store, stop=stop) as folder:
         weights = folder / "weights.pt"
         result = store.find(experiment)
         if result is None or not weights.exists():
@@ -175,11 +175,11 @@ def trained(
 
 
 @contextmanager
-def _at_work(experiment: Experiment, store: Store, wait: bool = True) -> Iterator[Path]:
+def _at_work(experiment: Experiment, store: Store, wait: bool = True, stop: Stop | None = None) -> Iterator[Path]:
     """Hold an experiment among all processes that share the results or the work folders; yield its work folder."""
     folder = paths.runs_root() / f"{experiment.name}-{experiment.key}"
     folder.mkdir(parents=True, exist_ok=True)
-    with store.claim(experiment, wait), FileLock(folder / "lock"):
+    with store.claim(experiment, wait, stop), hold(FileLock(folder / "lock"), wait, stop):
         yield folder
 
 
@@ -339,7 +339,6 @@ def run_all(
     # what is recorded may be resumed, and then the runs that it shares something with are gone
     missing = [each for each in todo if each not in finished]
     waiting = [[each] for each in missing] if record else _sharing(missing)
-    workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
     workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
     tell = progress if workers == 1 else progress and _SlowLines()
     under_way: list[Experiment] = []

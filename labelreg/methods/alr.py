@@ -112,13 +112,8 @@ def residual_losses(
     Warns:
         UserWarning: with two classes, where both losses are always 0.
     """
-    _check_residual(logits, targets)
-    num_classes = logits.shape[1]
-    check_floating("matrix", matrix, num_classes, num_classes)
-    _check_reading(kind, direction)
-    if num_classes == 2:
-        warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=2)
-    wrong = _wrong_classes(targets, num_classes)
+    _check_residual_losses(logits, targets, matrix, kind, direction)
+    wrong = _wrong_classes(targets, logits.shape[1])
     divergence = kl if kind == "kl" else cross_entropy
     log_p = log_softmax(logits.gather(1, wrong))
     stored = F.embedding(targets, matrix).gather(1, wrong)  # ALR eq. 3
@@ -143,6 +138,15 @@ def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
 def _check_residual(logits: Tensor, targets: Tensor) -> None:
     check_loss(logits, targets, indices=True)
     check_classes(logits.shape[1], 2, "a residual distribution")
+
+
+def _check_residual_losses(logits: Tensor, targets: Tensor, matrix: Tensor, kind: str, direction: str) -> None:
+    _check_residual(logits, targets)
+    num_classes = logits.shape[1]
+    check_floating("matrix", matrix, num_classes, num_classes)
+    _check_reading(kind, direction)
+    if num_classes == 2:
+        warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=3)
 
 
 def _check_reading(kind: str, direction: str) -> None:

@@ -22,8 +22,9 @@ _UNITWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoi
 def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the network's output when the activations of a layer are changed.
 
-    ``change`` maps them to a new tensor, which the rest of the network gets. The layer must be called exactly once in a
-    forward pass; one that does not exist raises ``AttributeError``.
+    ``layer`` is its name, empty for the input of the final MLP; it must be called exactly once in a forward pass, and
+    one that does not exist raises ``AttributeError``. ``change`` maps the activations to a new tensor, which the rest
+    of the network gets.
     """
     calls = 0
 

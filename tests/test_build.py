@@ -1,0 +1,136 @@
+"""From an experiment to what is trained: its data, and what equal seeds share."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from labelreg import methods, networks
+from labelreg.build import prepare_data, prepare_training, resolve_device, untrained
+from labelreg.experiment import Experiment
+from labelreg.running import train
+
+SHORT = {"subset": 100, "epochs": 1, "batch_size": 32, "schedule": "one_cycle"}
+TAUGHT = {"teacher": Experiment(**SHORT)}
+
+
+def taught(method):
+    return TAUGHT if "teacher" in methods.network_roles(method, {}) else {}
+
+
+class TestData:
+    def test_subset_hold_out_and_label_noise(self):
+        plain, _ = prepare_data(Experiment())
+        noisy, validation = prepare_data(Experiment(subset=300, holdout=0.2, label_noise=0.5, seed=1))
+        assert (len(noisy.train), len(validation)) == (240, 60)
+        clean, _ = prepare_data(Experiment(subset=300, holdout=0.2, seed=1))
+        assert torch.equal(clean.train.inputs, noisy.train.inputs)
+        # of the redrawn half, a tenth keeps its label
+        assert 0.3 < (clean.train.targets != noisy.train.targets).double().mean() < 0.6
+        assert torch.equal(noisy.test.targets, plain.test.targets)
+        assert set(validation.targets.tolist()) == set(range(10))
+
+    def test_reports_the_validation_split(self):
+        result = train(Experiment(**SHORT, holdout=0.2)).result
+        assert {"validation_error", "validation_nll", "validation_ece"} <= result.history.keys()
+
+    @pytest.mark.parametrize(("augmentation", "changed"), [("standard", False), ("none", False), ("crop_flip", True)])
+    def test_standard_augmentation_is_that_of_the_data(self, augmentation, changed):
+        trainer = prepare_training(Experiment(**SHORT, augmentation=augmentation), "cpu")
+        (batch, *_), dataset = trainer.loader.epoch(0), trainer.dataset
+        plain = (dataset.train.inputs[batch.indices] - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
+        assert torch.allclose(batch.inputs, plain, atol=1e-6) != changed
+
+    def test_device(self):
+        assert resolve_device("cpu") == torch.device("cpu")
+        assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+    @pytest.mark.parametrize(
+        ("settings", "device", "message"),
+        [
+            ({}, "gpu", "device 'gpu' cannot be used here"),
+            ({}, "cuda:63", "device 'cuda:63' cannot be used here"),
+            ({"dataset": "digit"}, "cpu", "no data set is called 'digit'; did you mean digits"),
+            ({"network": "mpl"}, "cpu", "no network is called 'mpl'; did you mean mlp"),
+            ({"dataset": "toy"}, "cpu", "toy is a regression task; experiments need classes or words"),
+            (
+                {"dataset": "pydoc", "network": "lstm", "holdout": 0.1},
+                "cpu",
+                r"pydoc comes with a validation split; holdout=0\.1 must be 0",
+            ),
+            ({"observe": "vote"}, "cpu", "CrossEntropy takes no vote that could be observed"),
+            (
+                {"schedule": "plateau"},
+                "cpu",
+                "schedule 'plateau' watches a validation split",
+            ),
+        ],
+    )
+    def test_what_does_not_fit_is_refused_before_training(self, settings, device, message):
+        with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
+            train(Experiment(**settings), device=device)
+
+
+class TestPairedComparison:
+    """Equal seeds start every method from the same network, on the same batches, with the same draws ahead.
+
+    Where a batch holds copies of its samples, the first is that batch.
+    """
+
+    @staticmethod
+    def starts(**settings):
+        trainer = prepare_training(Experiment(**SHORT | {"augmentation": "crop_flip"} | settings), "cpu")
+        draws = torch.rand(4)
+        batches = [
+            [values.chunk(trainer.method.copies)[0] for values in (batch.inputs, batch.targets, batch.indices)]
+            for batch in trainer.loader.epoch(0)
+        ]
+        return {"network": dict(trainer.network.state_dict()), "batches": batches, "draws": draws, "trainer": trainer}
+
+    @pytest.mark.parametrize("method", methods.names())
+    def test_same_network_same_batches_same_draws(self, method):
+        plain, other = self.starts(), self.starts(method=method, **taught(method))
+        # a student begins with parameters of its own
+        for name in ("batches", "draws") if taught(method) else ("network", "batches", "draws"):
+            torch.testing.assert_close(other[name], plain[name], rtol=0, atol=0)
+
+    def test_another_seed_changes_all_of_it(self):
+        one, other = self.starts(seed=0), self.starts(seed=1)
+        assert not torch.equal(one["network"]["classifier.weight"], other["network"]["classifier.weight"])
+        assert not torch.equal(one["batches"][0][2], other["batches"][0][2])
+        assert not torch.equal(one["draws"], other["draws"])
+
+    def test_a_peer_starts_from_elsewhere_and_can_be_another_network(self):
+        start = self.starts(method="deep_mutual_learning")
+        peer = start["trainer"].method.peer.state_dict()
+        assert peer.keys() == start["network"].keys()
+        assert not torch.equal(peer["classifier.weight"], start["network"]["classifier.weight"])
+        chosen = {"method": "deep_mutual_learning", "options": {"peer": "resnet8"}}
+        peer = self.starts(**chosen)["trainer"].method.peer
+        assert peer.state_dict().keys() == networks.build("resnet8", 10, input_shape=(1, 8, 8)).state_dict().keys()
+
+    def test_training_draws_are_no_repetition_of_the_initial_weights(self):
+        torch.manual_seed(0)
+        initial = torch.rand(4)
+        assert not torch.equal(self.starts(seed=0)["draws"], initial)
+
+    def test_every_generation_begins_with_parameters_of_its_own(self):
+        """Without, a born-again network would start as its teacher did."""
+        teacher = Experiment(**SHORT)
+        first = Experiment(method="born_again", teacher=teacher, **SHORT)
+        generations = [teacher, teacher.but(method="label_smoothing"), first, first.but(teacher=first)]
+        weights: list[Tensor] = [self.first_weight(each) for each in generations]
+        assert torch.equal(weights[0], weights[1])
+        assert not any(torch.equal(weights[0], each) for each in weights[2:])
+        assert not torch.equal(weights[2], weights[3])
+
+    @staticmethod
+    def first_weight(experiment):
+        return next(prepare_training(experiment, "cpu").network.parameters()).detach()
+
+
+def test_untrained_networks_are_those_of_the_experiment():
+    network = untrained(Experiment(network_options={"hidden": (7,)}))
+    expected = networks.build("mlp", 10, input_shape=(1, 8, 8), hidden=(7,))
+    assert {name: value.shape for name, value in network.state_dict().items()} == {
+        name: value.shape for name, value in expected.state_dict().items()
+    }

@@ -1,0 +1,387 @@
+"""Running many experiments: the same results as one by one, however many at once and whatever stops them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from labelreg import paths, running
+from labelreg.experiment import Experiment
+from labelreg.results import Store
+from labelreg.running import run, run_all, train
+from labelreg.training import Interrupted
+
+SHORT = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
+SEEDS = SHORT.with_seeds(3)
+STUDENT = SHORT.but(method="knowledge_distillation", teacher=SHORT.but(seed=9))
+BROKEN = SHORT.but(observe="residual_labels")
+LOST = SHORT.but(network="mpl")
+LONG = SHORT.but(epochs=100, seed=11).with_seeds(2)
+
+
+def metrics(results, digits=5):
+    """Each run's history but for the time it took, to so many digits."""
+    return [
+        {name: [float(f"{value:.{digits}g}") for value in values] for name, values in each.history.items()}
+        | {"seconds": None}
+        for each in results
+    ]
+
+
+def folder(experiment):
+    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
+
+
+def epochs_saved(experiment):
+    path = folder(experiment) / "checkpoint.pt"
+    return torch.load(path, weights_only=True)["epoch"] if path.exists() else 0
+
+
+class TestOneProcess:
+    def test_returns_every_experiment_with_its_result_in_order(self):
+        finished = run_all(reversed(SEEDS), jobs=1, progress=None)
+        assert list(finished) == list(reversed(SEEDS))
+        assert [result.experiment for result in finished.values()] == list(finished)
+        assert metrics(finished.values()) == metrics(train(each).result for each in finished)
+        assert len(list(Store())) == 3
+
+    def test_runs_equal_experiments_once_and_tells_of_each_epoch_and_run(self):
+        lines = []
+        finished = run_all([SHORT, SHORT.but(), SHORT.but(learning_rate=0.1)], jobs=1, progress=lines.append)
+        assert list(finished) == [SHORT]
+        error = finished[SHORT].last["test_error"]
+        assert [line.split("  ")[1] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+        assert lines[2].startswith(f"1 of 1: {SHORT.name}: error {error:.2%}, ")
+        assert len(lines) == 3
+
+    def test_takes_recorded_runs_wherever_they_lie(self):
+        recorded = run(SEEDS[1].but(observe="embedding"), progress=None)
+        Store().root.joinpath("shared").rename(Store().root / "elsewhere")
+        lines = []
+        finished = run_all(SEEDS, jobs=1, progress=lines.append)
+        assert finished[SEEDS[1]] == recorded
+        assert sum("epoch" in line for line in lines) == 2 * 2
+        assert lines[-1].startswith("3 of 3: ")
+
+    def test_live_runs_are_trained_anew_and_leave_nothing(self, tmp_path):
+        recorded = run(SHORT, results=tmp_path / "elsewhere", progress=None)
+        before = sorted(tmp_path.rglob("*"))
+        lines = []
+        live = run_all([SHORT], record=False, jobs=1, results=tmp_path / "elsewhere", progress=lines.append)
+        assert sum("epoch" in line for line in lines) == 2
+        assert metrics(live.values()) == metrics([recorded])
+        assert live[SHORT].provenance["date"] >= recorded.provenance["date"]
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_records_where_it_is_told(self, tmp_path):
+        run_all([SHORT], jobs=1, results=tmp_path / "elsewhere", progress=None)
+        assert len(list(Store(tmp_path / "elsewhere"))) == 1
+        assert list(Store()) == []
+
+    def test_nothing_to_run_is_nothing(self):
+        assert run_all([], progress=None) == {}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"jobs": -1}, "jobs is a number of processes, 0 for as many as there are cores, not -1"),
+            ({"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ],
+    )
+    def test_refuses_what_cannot_be(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            run_all([SHORT], **options)
+
+    @pytest.mark.parametrize("record", [True, False])
+    def test_a_run_that_fails_does_not_stop_the_others(self, record):
+        """One error is raised as it is, several together; what ended stays."""
+        lines = []
+        with pytest.raises(ValueError, match="no network is called 'mpl'"):
+            run_all([SEEDS[0], LOST, SEEDS[1]], jobs=1, record=record, progress=lines.append)
+        assert [line.split(":")[0] for line in lines if "epoch" not in line] == ["1 of 3", "1 of 3", "2 of 3"]
+        assert f"{LOST.name}: ValueError: no network is called 'mpl'; did you mean mlp" in lines[-4]
+        with pytest.raises(ExceptionGroup, match="2 of 3 runs failed") as caught:
+            run_all([LOST, BROKEN, SEEDS[2]], jobs=1, record=record, progress=None)
+        assert ["mpl" in str(each) for each in caught.value.exceptions] == [True, False]
+        assert {each.experiment for each in Store()} == ({*SEEDS} if record else set())
+
+    @pytest.mark.parametrize(
+        ("jobs", "cores", "expected"), [(0, 4, 4), (0, 100, 20), (3, 100, 3), (1, 8, 1), (50, 8, 20)]
+    )
+    def test_runs_no_more_at_once_than_asked_or_needed(self, jobs, cores, expected, monkeypatch):
+        used = []
+
+        class Parallel:
+            def __init__(self, workers, **options):
+                used.append(workers)
+
+            def __call__(self, calls):
+                return (running._Outcome(arguments[0], {}, claimed=True) for _, arguments, _ in calls)
+
+        monkeypatch.setattr(running.joblib, "Parallel", Parallel)
+        monkeypatch.setattr(running.joblib, "cpu_count", lambda: cores)
+        assert run_all(SHORT.with_seeds(20), jobs=jobs, device="cpu", progress=None) == {}
+        assert used == [expected]
+
+
+class TestSharing:
+    """Runs in memory that differ in nothing but what their method can share."""
+
+    GRID = [  # noqa: RUF012
+        SHORT.but(method="network_as_regularization", options={"lam": lam, "alpha": alpha}, seed=seed)
+        for lam in (0.2, 0.7)
+        for alpha in (0.1, 0.6)
+        for seed in (0, 1)
+    ]
+
+    def test_gives_bit_by_bit_what_each_gives_alone(self):
+        shared = run_all([SHORT, *self.GRID], record=False, jobs=1, progress=None)
+        assert list(shared) == [SHORT, *self.GRID]
+        alone = (train(each).result for each in shared)
+        assert metrics(shared.values(), digits=17) == metrics(alone, digits=17)
+
+    @pytest.mark.parametrize(
+        ("changes", "groups"),
+        [
+            ({}, [4, 4]),
+            ({"observe": "disturbed_labels"}, [1] * 8),
+            ({"observe": "embedding"}, [4, 4]),
+            ({"schedule": "plateau", "holdout": 0.2}, [1] * 8),
+        ],
+    )
+    def test_groups_what_has_the_same_auxiliary_and_shows_it_not(self, changes, groups):
+        found = running._sharing([each.but(**changes) for each in self.GRID])
+        assert [len(group) for group in found] == groups
+        assert all(len({each.seed for each in group}) == 1 for group in found)
+        assert len(running._sharing(SEEDS)) == 3
+
+    def test_an_auxiliary_is_trained_once_and_only_in_memory(self, monkeypatch):
+        stored = []
+        share = running.methods.NetworkAsRegularization.share
+        monkeypatch.setattr(
+            running.methods.NetworkAsRegularization,
+            "share",
+            lambda self, shared: stored.append(id(shared)) or share(self, shared),
+        )
+        run_all(self.GRID[::2], record=False, jobs=1, progress=None)
+        assert (len(stored), len(set(stored))) == (4, 1)
+        run_all(self.GRID[::2], jobs=1, progress=None)
+        assert len(stored) == 4
+
+
+class TestStopping:
+    def test_a_deadline_saves_what_is_under_way_and_the_same_call_goes_on(self, monkeypatch):
+        """Time passes in the second epoch of the second run; nothing is started afterwards."""
+        now, lines = [0.0], []
+        monkeypatch.setattr(running.time, "time", lambda: now[0])
+
+        def tell(line):
+            lines.append(line)
+            if "s1  epoch 1/2" in line:
+                now[0] += 61
+
+        finished = run_all(SEEDS, jobs=1, minutes=1, progress=tell)
+        assert list(finished) == SEEDS[:1]
+        assert lines[-1] == f"1 of 3: {SEEDS[1].name}: stopped; the same call resumes there"
+        assert epochs_saved(SEEDS[1]) == 1
+        assert not folder(SEEDS[2]).exists()
+        assert run_all(SEEDS, jobs=1, minutes=0, progress=pytest.fail) == finished
+        lines.clear()
+        finished = run_all(SEEDS, jobs=1, minutes=1, progress=tell)
+        assert [line for line in lines if "s1  epoch" in line] == [lines[0]]
+        assert metrics(finished.values()) == metrics(train(each).result for each in SEEDS)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    @pytest.mark.parametrize("record", [True, False])
+    def test_a_signal_stops_the_run_under_way_and_starts_no_other(self, number, record):
+        def tell(line):
+            lines.append(line)
+            if "s1  epoch 1/2" in line:
+                os.kill(os.getpid(), number)
+
+        lines = []
+        with pytest.raises(
+            Interrupted, match="^interrupted; saved, the same call resumes there$" if record else "^interr"
+        ):
+            run_all(SEEDS, jobs=1, record=record, progress=tell)
+        assert lines[-1].startswith(f"1 of 3: {SEEDS[1].name}: stopped")
+        assert not any("s2" in line for line in lines)
+        assert epochs_saved(SEEDS[1]) == record
+        finished = run_all(SEEDS, jobs=1, progress=None)
+        assert metrics(finished.values()) == metrics(train(each).result for each in SEEDS)
+
+    def test_a_run_of_another_process_is_left_to_it_under_a_deadline(self):
+        lines = []
+        with Store().claim(SEEDS[0]):
+            finished = run_all(SEEDS[:2], jobs=1, minutes=60, progress=lines.append)
+        assert list(finished) == SEEDS[1:2]
+        assert lines[0] == f"0 of 2: {SEEDS[0].name}: another process is at it"
+
+    @pytest.mark.parametrize(("seconds", "expected"), [(200, 0), (10, 1), (2, 2), (0.5, 0)])
+    def test_what_ends_in_time_goes_first(self, seconds, expected):
+        class Fixed:
+            def seconds(self, experiment):
+                return {0: 100.0, 1: 5.0, 2: 1.0}[experiment.seed]
+
+        assert running._next([[each] for each in SEEDS], Fixed(), seconds) == [SEEDS[expected]]
+
+    def test_what_takes_unknown_time_goes_in_its_turn(self):
+        unknown = running.Runtimes([], torch.device("cpu"))
+        assert running._next([[each] for each in SEEDS], unknown, 1.0) == [SEEDS[0]]
+
+
+def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
+    """The students share a teacher; one run is another process's, two cannot be made, one is recorded already."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)  # here, not in the processes
+    students = [STUDENT, STUDENT.but(options={"alpha": 0.2})]
+    recorded, claimed = run(SEEDS[2], progress=None), SHORT.but(seed=8)
+    lines = []
+    with Store().claim(claimed), pytest.raises(ExceptionGroup, match="2 of 8 runs failed") as caught:
+        run_all([*students, BROKEN, *SEEDS, LOST, claimed], jobs=2, device="cpu", minutes=60, progress=lines.append)
+    notes = [note for each in caught.value.exceptions for note in each.__notes__]
+    assert len(notes) == 2
+    assert all("Traceback" in note and "running.py" in note for note in notes), "where it failed is told"
+    assert {type(each) for each in caught.value.exceptions} == {ValueError}
+    assert sum(f"{claimed.name}: another process is at it" in line for line in lines) == 1
+    assert lines[-1].startswith("5 of 8: ")
+
+    finished = run_all([*students, *SEEDS], jobs=2, progress=pytest.fail)
+    assert list(finished) == [*students, *SEEDS]
+    assert finished[SEEDS[2]] == recorded
+    assert {each.experiment for each in Store()} == {*finished, STUDENT.teacher}
+    threads = {result.provenance["threads"] for result in finished.values() if result is not finished[SEEDS[2]]}
+    assert threads == {max(1, (os.cpu_count() or 1) // 2)}
+    # a process may sum up with more threads than this one
+    for result in finished.values():
+        straight = train(result.experiment).result
+        assert result.history["loss"] == pytest.approx(straight.history["loss"], rel=1e-3)
+
+
+# every step takes its time: one run may be far ahead when a busy machine has started the process of the other
+PROGRAM = """
+import time
+from labelreg import running
+from labelreg.experiment import Experiment
+
+class Slowly(running.StopWhen):
+    def __call__(self):
+        time.sleep(0.2)
+        return super().__call__()
+
+running.StopWhen = Slowly
+todo = Experiment(subset=100, epochs=100, batch_size=32, schedule="one_cycle", seed=11).with_seeds(2)
+running.run_all(todo, jobs=2, device="cpu", progress=lambda line: print(line, flush=True))
+"""
+
+
+def wait_for(condition, seconds=240):
+    """Return what a condition returns as soon as that is true; machines may be busy."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, f"nothing came in {seconds} s"
+        time.sleep(0.05)
+    return found
+
+
+def descendants(pid):
+    """Every process that one has started, and those that these have."""
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            children = [int(child) for child in (task / "children").read_text().split()]
+            found += [*children, *(each for child in children for each in descendants(child))]
+    return found
+
+
+def runs(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@pytest.fixture
+def start():
+    """Start the program; when both of its runs have got on, return it and the processes that it has started."""
+    started = []
+
+    def begin():
+        before = [epochs_saved(each) for each in LONG]
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        started.append(process)
+
+        def on_their_way():
+            assert process.poll() is None, process.stdout.read()
+            return all(epochs_saved(each) > 1 + saved for each, saved in zip(LONG, before, strict=True))
+
+        wait_for(on_their_way)
+        return process, descendants(process.pid)
+
+    yield begin
+    for process in started:
+        for each in [process.pid, *descendants(process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        process.wait(60)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+
+
+def assert_the_same_call_ends_bit_by_bit():
+    finished = run_all(LONG, jobs=1, device="cpu", progress=None)
+    for experiment in LONG:
+        straight = train(experiment, device="cpu")
+        stored = torch.load(folder(experiment) / "weights.pt", weights_only=True)["network"]
+        torch.testing.assert_close(stored, dict(straight.network.state_dict()), rtol=0, atol=0)
+        assert metrics([finished[experiment]]) == metrics([straight.result])
+        assert {path.name for path in folder(experiment).iterdir()} == {"lock", "weights.pt"}
+    assert len(list(Store())) == 2
+
+
+@linux
+def test_a_signal_saves_all_and_leaves_no_process(start):
+    """First SIGINT, then SIGTERM, to the process that waits alone; the same call resumes, bit by bit."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process, children = start()
+        assert len(children) >= 2
+        process.send_signal(number)
+        said = process.communicate(timeout=240)[0]
+        assert process.returncode != 0
+        assert "Interrupted: interrupted; saved, the same call resumes there" in said
+        assert said.count("stopped; the same call resumes there") == 2
+        wait_for(lambda children=children: not any(map(runs, children)))
+        positions = [torch.load(folder(each) / "checkpoint.pt", weights_only=True)["position"] for each in LONG]
+        assert max(positions) <= 4
+    assert_the_same_call_ends_bit_by_bit()
+
+
+@linux
+def test_a_kill_loses_at_most_the_epoch_under_way(start):
+    """First one of the processes that train, which is told with what ran; then the one that waits."""
+    process, children = start()
+    trains = [each for each in children if b"LokyProcess" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    saved = [epochs_saved(each) for each in LONG]
+    os.kill(trains[-1], signal.SIGKILL)
+    said = process.communicate(timeout=240)[0]
+    assert process.returncode == 1
+    assert "RuntimeError: a process was killed, for want of memory perhaps, while these ran: " in said
+    assert all(each.name in said for each in LONG)
+    assert "The same call resumes from their last finished epochs" in said
+    wait_for(lambda: not any(map(runs, children)))
+    assert all(epochs_saved(each) >= before for each, before in zip(LONG, saved, strict=True))
+
+    process, children = start()
+    saved = [epochs_saved(each) for each in LONG]
+    process.kill()
+    process.wait(60)
+    wait_for(lambda: not any(map(runs, children)))  # nobody tells them
+    assert all(epochs_saved(each) >= before for each, before in zip(LONG, saved, strict=True))
+    assert_the_same_call_ends_bit_by_bit()

@@ -1,0 +1,458 @@
+"""Running one experiment: what a run leaves on disk, whatever interrupts it and however many want it."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+
+import pytest
+import torch
+
+import labelreg
+from labelreg import networks, paths, results, running
+from labelreg.data import Split, load
+from labelreg.experiment import Experiment
+from labelreg.methods import CrossEntropy
+from labelreg.recipe import Recipe
+from labelreg.results import Claimed, Result, Store
+from labelreg.running import Runtimes, Trained, run, train, trained
+from labelreg.training import Interrupted, Trainer
+
+SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
+PLAIN = Experiment(**SHORT)
+STUDENT = Experiment(**SHORT, method="knowledge_distillation", teacher=PLAIN.but(seed=5))
+AHEAD = Experiment(**SHORT, method="snapshot_regularization", options={"direction": "pos", "interval": 1})
+
+
+def folder(experiment):
+    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
+
+
+def kept_weights(experiment):
+    return torch.load(folder(experiment) / "weights.pt", weights_only=True)["network"]
+
+
+def assert_same_weights(one, other):
+    torch.testing.assert_close(dict(one), dict(other), rtol=0, atol=0)
+
+
+def assert_is_the_straight_run(experiment, result):
+    """Bit by bit in its weights, and in its history but for the digits that a file leaves out."""
+    straight = train(experiment)
+    assert_same_weights(kept_weights(experiment), straight.network.state_dict())
+    assert result.history.keys() == straight.result.history.keys()
+    for name, values in straight.result.history.items():
+        if name != "seconds":
+            assert result.history[name] == pytest.approx(values, rel=5e-5)
+
+
+def files(root):
+    """Every file that is no lock."""
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(str(path) for path in found if ".claims" not in path.parts and path.name != "lock")
+
+
+class TestRun:
+    def test_is_the_function_that_the_package_offers(self):
+        assert labelreg.run is run
+        assert labelreg.Experiment is Experiment
+
+    def test_is_recorded_and_then_read(self, monkeypatch):
+        lines = []
+        first = run(PLAIN, progress=lines.append)
+        assert len(lines) == 3
+        assert "epoch 3/3" in lines[-1]
+        monkeypatch.setattr(running, "build", None)  # nothing could train
+        assert run(PLAIN, progress=lines.append) == first
+        assert len(lines) == 3
+        assert first.experiment == PLAIN
+
+    def test_a_run_that_observed_more_is_its_run(self):
+        watched = run(PLAIN.but(observe="embedding"), progress=None)
+        assert run(PLAIN, progress=pytest.fail) == watched
+
+    def test_records_what_training_in_memory_gives(self):
+        experiment = Experiment(
+            **SHORT, method="knowledge_refinery", observe=("residual_labels", "residual_divergence")
+        )
+        recorded, live = run(experiment, progress=None), train(experiment)
+        assert_is_the_straight_run(experiment, recorded)
+        assert recorded.observations.keys() == live.result.observations.keys()
+        assert recorded.observations["residual_labels"].shape == (3, 10, 10)
+
+    def test_training_in_memory_leaves_nothing_on_disk(self, tmp_path):
+        train(STUDENT)
+        assert list(tmp_path.rglob("*")) == []
+
+    def test_leaves_the_result_and_the_weights(self, tmp_path):
+        run(PLAIN, progress=None)
+        other = PLAIN.but(seed=1)
+        run(other, results=tmp_path / "elsewhere", progress=None)
+        ours, theirs = (f"{each.name}-{each.key}" for each in (PLAIN, other))
+        assert files(tmp_path) == [
+            f"elsewhere/shared/{theirs}.json",
+            f"results/shared/{ours}.json",
+            f"runs/{ours}/weights.pt",
+            f"runs/{theirs}/weights.pt",
+        ]
+
+    def test_records_where_it_comes_from(self):
+        origin = run(PLAIN, progress=None).provenance
+        assert origin["torch"] == torch.__version__
+        assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
+        assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"network": "mpl"}, {"dataset": "digit"}, {"observe": "vote"}],
+        ids=lambda settings: next(iter(settings)),
+    )
+    def test_what_cannot_be_run_is_an_error_each_time(self, settings):
+        for _ in range(2):
+            with pytest.raises(ValueError, match=next(iter(settings.values()))):
+                run(PLAIN.but(**settings), progress=None)
+        assert list(Store()) == []
+
+    @pytest.mark.parametrize("moved", ["LABELREG_RUNS", "LABELREG_RESULTS", None])
+    def test_what_another_process_makes_is_waited_for_only_as_long_as_asked(self, moved, monkeypatch, tmp_path):
+        """Whether the folders of the work, of the results, or both are shared with it."""
+        monkeypatch.setattr(results, "SECONDS_BETWEEN_QUESTIONS", 0.01)
+        asked = []
+        with running._at_work(PLAIN, Store()):
+            if moved:
+                monkeypatch.setenv(moved, str(tmp_path / "elsewhere"))
+            with pytest.raises(Claimed):
+                run(PLAIN, wait=False, progress=None)
+            with pytest.raises(Claimed):
+                run(PLAIN, progress=None, stop=lambda: asked.append(1) or len(asked) == 3)
+        assert len(asked) == 3
+        assert run(PLAIN, wait=False, progress=None).experiment == PLAIN
+
+    def test_a_run_of_other_settings_does_not_answer(self):
+        """Defaults may change: what is recorded is complete, whatever its file is called."""
+        run(PLAIN, progress=None)
+        (path,) = Store().root.rglob("*.json")
+        content = json.loads(path.read_text())
+        content["experiment"]["decay"] = 0.7
+        path.write_text(json.dumps(content))
+        old = PLAIN.but(decay=0.7)
+        recorded = run(old, progress=pytest.fail)
+        result = run(PLAIN, progress=None)
+        # both stay, each under its settings, without a word
+        assert run(PLAIN, progress=pytest.fail) == result
+        assert run(old, progress=pytest.fail) == recorded
+        assert len(list(Store())) == 2
+
+    @pytest.mark.parametrize("broken", ["result", "weights"])
+    def test_is_recorded_by_the_next_call_where_recording_failed(self, broken, monkeypatch):
+        """The checkpoint stays until result and weights are there: nothing is trained twice, nothing stays behind."""
+        save = torch.save
+
+        def full(*arguments):
+            if broken == "result" or "weights" in str(arguments[1]):
+                raise OSError("no space left on device")
+            save(*arguments)
+
+        lines = []
+        with monkeypatch.context() as patched:
+            patched.setattr(*(Store, "save") if broken == "result" else (torch, "save"), full)
+            with pytest.raises(OSError, match="no space"):
+                run(PLAIN, progress=lines.append)
+        assert (Store().find(PLAIN) is None) == (broken == "result")
+        result = trained(PLAIN, progress=lines.append).result
+        assert len(lines) == 3
+        assert_is_the_straight_run(PLAIN, result)
+        assert files(folder(PLAIN)) == ["weights.pt"]
+
+
+class TestInterruption:
+    @staticmethod
+    def interrupting(lines, beginning):
+        def interrupt(line):
+            lines.append(line)
+            if line.startswith(beginning) and "epoch 2/3" in line:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return interrupt
+
+    @pytest.mark.parametrize("method", ["adaptive_label_regularization", "disturb_label"])
+    def test_resumes_where_it_was_interrupted(self, method):
+        experiment, lines = Experiment(**SHORT, method=method), []
+        with pytest.raises(Interrupted, match="saved, the same call resumes there"):
+            run(experiment, progress=self.interrupting(lines, "digits"))
+        result = run(experiment, progress=lines.append)
+        assert [line.split("epoch ")[1][0] for line in lines] == ["1", "2", "3"]
+        assert_is_the_straight_run(experiment, result)
+
+    @pytest.mark.parametrize("interrupted", ["preparing", "digits"])
+    def test_resumes_what_a_method_trains_beforehand(self, interrupted):
+        lines = []
+        with pytest.raises(Interrupted, match="saved, the same call resumes there"):
+            run(AHEAD, progress=self.interrupting(lines, interrupted))
+        result = run(AHEAD, progress=lines.append)
+        assert [(line.startswith("preparing"), line.split("epoch ")[1][0]) for line in lines] == [
+            (before, str(epoch)) for before in (True, False) for epoch in (1, 2, 3)
+        ]
+        assert_is_the_straight_run(AHEAD, result)
+        assert files(folder(AHEAD)) == ["weights.pt"]
+
+    @pytest.mark.parametrize("steps", [1, 7, 10, 13, 20])
+    @pytest.mark.parametrize("experiment", [AHEAD, STUDENT], ids=lambda experiment: experiment.method)
+    def test_stop_reaches_preparation_and_teacher(self, experiment, steps):
+        """Of 12 steps beforehand, and 12 of the run itself."""
+        asked = []
+        with pytest.raises(Interrupted, match="saved, the same call resumes there"):
+            run(experiment, progress=None, stop=lambda: asked.append(1) or len(asked) == steps)
+        assert Store().find(experiment) is None
+        rest = []
+        result = run(experiment, progress=None, stop=lambda: rest.append(1))
+        assert len(asked) + len(rest) == 24
+        assert_is_the_straight_run(experiment, result)
+
+
+class TestTeacher:
+    def test_runs_first_and_is_recorded_and_kept(self):
+        lines = []
+        run(STUDENT, progress=lines.append)
+        assert [line.split()[0] for line in lines] == [STUDENT.teacher.name] * 3 + [STUDENT.name] * 3
+        assert_is_the_straight_run(STUDENT.teacher, Store().find(STUDENT.teacher))
+        assert_is_the_straight_run(STUDENT, Store().find(STUDENT))
+
+    def test_serves_every_student(self):
+        lines = []
+        for alpha in (0.2, 0.8):
+            run(STUDENT.but(options={"alpha": alpha}), progress=lines.append)
+        assert sum(line.startswith(STUDENT.teacher.name) for line in lines) == 3
+
+    def test_is_trained_again_where_only_its_weights_are_lost(self):
+        recorded = run(STUDENT.teacher, progress=None)
+        (folder(STUDENT.teacher) / "weights.pt").unlink()
+        run(STUDENT, progress=None)
+        assert Store().find(STUDENT.teacher) == recorded
+        assert len(list(Store())) == 2
+
+    def test_teaches(self):
+        finished = train(STUDENT.but(options={"alpha": 1.0, "temperature": 1.0}))
+        assert_same_weights(finished.method.teacher.state_dict(), train(STUDENT.teacher).network.state_dict())
+        assert finished.result.history["loss_hard"] == [0.0] * 3
+
+    def test_can_be_another_network_and_be_taught_itself(self):
+        chain = STUDENT.but(teacher=STUDENT.but(network="resnet8", subset=40))
+        run(chain, progress=None)
+        assert {each.experiment for each in Store()} == {chain, chain.teacher, chain.teacher.teacher}
+
+
+class TestTrained:
+    """Trained networks of recorded runs."""
+
+    def test_trains_and_records_where_there_is_nothing(self):
+        lines = []
+        found = trained(PLAIN, progress=lines.append)
+        assert len(lines) == 3
+        assert found.result == Store().find(PLAIN)
+        assert_same_weights(found.network.state_dict(), kept_weights(PLAIN))
+
+    def test_trains_again_where_only_the_weights_are_lost(self):
+        lines, result = [], run(PLAIN, progress=None)
+        kept = kept_weights(PLAIN)
+        (folder(PLAIN) / "weights.pt").unlink()
+        found = trained(PLAIN, progress=lines.append)
+        assert len(lines) == 3
+        assert found.result == result
+        assert_same_weights(found.network.state_dict(), kept)
+        assert len(list(Store())) == 1
+
+    @pytest.mark.parametrize("content", [b"", b"no weights"])
+    def test_weights_that_are_damaged_are_named_and_stay(self, content):
+        run(PLAIN, progress=None)
+        path = folder(PLAIN) / "weights.pt"
+        path.write_bytes(content)
+        message = rf"^[^\n]*weights\.pt cannot be read \(.*\); move it away to train {PLAIN.name} anew$"
+        with pytest.raises(ValueError, match=message):
+            trained(PLAIN, progress=pytest.fail)
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("method", "options"),
+        [
+            ("cross_entropy", {}),
+            ("ada_cos", {}),  # a scale of its own
+            ("stochastic_batch_augmentation", {"vote": True}),  # random numbers of its own
+            ("knowledge_refinery", {}),
+            ("network_as_regularization", {}),
+            ("snapshot_regularization", {"direction": "pos", "interval": 1}),  # networks made in preparation
+            ("knowledge_distillation", {}),  # and no need for the teacher, whose weights are lost
+        ],
+    )
+    def test_predicts_as_right_after_training(self, method, options):
+        teacher = PLAIN.but(seed=5) if method == "knowledge_distillation" else None
+        experiment = PLAIN.but(method=method, options=options, teacher=teacher)
+        fresh = train(experiment)
+        result = run(experiment, progress=None)
+        if teacher:
+            (folder(teacher) / "weights.pt").unlink()
+        found = trained(experiment, progress=pytest.fail)
+        assert found.result == result
+        for ours, theirs in zip(found.predict(found.dataset.test), fresh.predict(fresh.dataset.test), strict=True):
+            assert torch.equal(ours, theirs)
+        for name, value in fresh.method.state_dict().items():
+            if isinstance(value, torch.Tensor) and name in found.method.state_dict():
+                assert torch.equal(found.method.state_dict()[name], value)
+
+    def test_logits_are_the_methods_and_features_the_networks(self):
+        found = train(PLAIN.but(method="ada_cos"))
+        test, dataset = found.dataset.test, found.dataset
+        logits, penultimate, targets = found.predict(test)
+        inputs = (test.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
+        with torch.no_grad():
+            expected = found.method.eval().predict(found.network.eval(), inputs)
+            plain, expected_features = networks.features(found.network, inputs)
+        torch.testing.assert_close(logits, expected)
+        torch.testing.assert_close(penultimate, expected_features)
+        assert not torch.allclose(logits, plain)
+        assert torch.equal(targets, test.targets)
+        error = (logits.argmax(1) != targets).double().mean().item()
+        assert error == pytest.approx(found.result.last["test_error"])
+
+    def test_other_data_are_normalised_like_the_training_split(self):
+        found = train(PLAIN)
+        test = found.dataset.test
+        brighter = Split(2 * test.inputs[:30] + 1, test.targets[:30])
+        logits, _, _ = found.predict(brighter)
+        inputs = (brighter.inputs - found.dataset.mean.view(-1, 1, 1)) / found.dataset.std.view(-1, 1, 1)
+        torch.testing.assert_close(logits, found.network.eval()(inputs).detach())
+
+    def test_predicts_a_text(self):
+        dataset = load("pydoc")
+        parts = {name: getattr(dataset, name).select(slice(500)) for name in ("train", "test", "validation")}
+        network = networks.build("lstm", dataset.num_classes, (), hidden=8, layers=1, dropout=0.0)
+        found = Trained(None, Trainer(network, CrossEntropy(), replace(dataset, **parts), Recipe(batch_size=5)))
+        logits, penultimate, targets = found.predict(found.dataset.test)
+        assert len(logits) == len(penultimate) == len(targets)
+        assert penultimate.shape[1] == 8
+        torch.testing.assert_close(network.classifier(penultimate), logits)
+
+
+class TestRuntimes:
+    CPU = torch.device("cpu")
+
+    @staticmethod
+    def result(experiment, seconds, device="x"):
+        return Result(experiment, {"test_error": [0.2]}, {"device": device, "seconds": seconds})
+
+    @pytest.fixture(autouse=True)
+    def _device(self, monkeypatch):
+        monkeypatch.setattr(running, "provenance", lambda device: {"device": "x"})
+
+    def test_the_speed_of_the_same_method_or_else_of_the_same_network(self):
+        known = [self.result(PLAIN.but(seed=seed), seconds) for seed, seconds in enumerate((3.0, 5.0, 99.0))]
+        runtimes = Runtimes([*known, self.result(PLAIN, 0.01, device="y"), self.result(PLAIN, None)], self.CPU)
+        assert runtimes.seconds(PLAIN.but(epochs=6)) == pytest.approx(10.0)
+        assert runtimes.seconds(PLAIN.but(subset=50)) == pytest.approx(2.5)
+        assert runtimes.seconds(PLAIN.but(holdout=0.2)) == pytest.approx(4.0)
+        assert runtimes.seconds(PLAIN.but(method="mixup")) == pytest.approx(5.0)
+        runtimes.add(self.result(PLAIN.but(method="mixup"), 8.0))
+        assert runtimes.seconds(PLAIN.but(method="mixup")) == pytest.approx(8.0)
+
+    def test_is_no_number_where_nothing_is_known(self):
+        runtimes = Runtimes(
+            [self.result(PLAIN, 1.0, device="y"), self.result(PLAIN.but(network="resnet8"), 1)], self.CPU
+        )
+        assert math.isnan(runtimes.seconds(PLAIN))
+
+
+def in_processes(program):
+    """Run a program that forks when all is imported, which takes longer than all of its runs; without a GPU."""
+    prelude = f"""
+        import os, random, signal, sys
+        from labelreg.experiment import Experiment
+        from labelreg.running import run, train
+        from labelreg.training import Trainer
+
+        step = Trainer.step
+        SHORT = {SHORT!r}
+        train(Experiment(**SHORT), device="cpu")
+
+        def fork(function, *arguments):
+            child = os.fork()
+            if child == 0:
+                function(*arguments)
+                os._exit(0)
+            return child
+
+        def status(child):
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    """
+    source = textwrap.dedent(prelude) + textwrap.dedent(program)
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_runs_killed_at_random_steps_are_resumed_bit_by_bit():
+    """Networks made in preparation and teachers too: what is killed loses the epoch under way, and nothing else."""
+    kills = in_processes("""
+        def killed_at(experiment, last):
+            steps = []
+            def killing(self, batch):
+                steps.append(1)
+                if len(steps) == last:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(self, batch)
+            Trainer.step = killing
+            run(experiment, device="cpu", progress=None)
+
+        ahead = Experiment(**SHORT, method="snapshot_regularization", options={"direction": "pos", "interval": 1})
+        student = Experiment(**SHORT, method="knowledge_distillation", teacher=Experiment(**SHORT, seed=5))
+        for experiment in (ahead, student):
+            draws, kills = random.Random(0), 0
+            while True:
+                code = status(fork(killed_at, experiment, draws.randint(1, 9)))
+                if code == 0:
+                    break
+                assert code == -signal.SIGKILL
+                kills += 1
+            print(kills)
+    """)
+    assert len(kills) == 2
+    assert min(map(int, kills)) >= 2, "of 24 steps, at most 9 at a time"
+    for experiment in (AHEAD, STUDENT):
+        assert_is_the_straight_run(experiment, Store().find(experiment))
+        assert files(folder(experiment)) == ["weights.pt"]
+    assert len(list(Store())) == 3
+
+
+def test_two_processes_at_once_train_once():
+    """Whether they want the same run or the same teacher; the one that waits takes what is recorded."""
+    steps = in_processes("""
+        def counted(experiment, writer):
+            steps = []
+            def counting(self, batch):
+                steps.append(1)
+                return step(self, batch)
+            Trainer.step = counting
+            history = run(experiment, device="cpu", progress=None).history
+            os.write(writer, f"{len(steps)} {history['loss'][-1]}\\n".encode())
+
+        long = Experiment(**SHORT | {"epochs": 20})
+        students = [
+            Experiment(**SHORT, method="knowledge_distillation", options={"alpha": alpha}, teacher=long.but(seed=1))
+            for alpha in (0.3, 0.7)
+        ]
+        reader, writer = os.pipe()
+        for pair in ([long, long], students):
+            assert [status(child) for child in [fork(counted, each, writer) for each in pair]] == [0, 0]
+        os.close(writer)
+        sys.stdout.write(os.fdopen(reader).read())
+    """)
+    assert sorted(map(int, steps[0:4:2])) == [0, 80]
+    assert steps[1] == steps[3]
+    assert sorted(map(int, steps[4:8:2])) == [12, 92]
+    assert len(list(Store())) == 4
