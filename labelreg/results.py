@@ -60,7 +60,7 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the best epoch on the test set, so chosen on it: no result by itself."""
+        """The history's values at the best epoch on the test set, which, chosen on it, are no result by themselves."""
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 

@@ -31,8 +31,8 @@ _INJECTED = "# Parameters\n"  # how papermill begins the cell in which it sets p
 class Session:
     """One notebook at work: its parameters, its runs, its provenance.
 
-    Every notebook has the parameters :data:`COMMON` and may have others; an empty text or a 0 leaves a choice to the
-    profile.
+    Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
+    and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
 
     Args:
         shell: the notebook's ``get_ipython()``.

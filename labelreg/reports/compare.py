@@ -27,7 +27,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         store: the recorded runs, a :class:`.Store` or what was read from one; those under ``data/results`` by default.
 
     Returns:
-        One row per printed number, all numbers in its unit, and NaN where there are none:
+        One row per printed number, with all numbers in its unit, and NaN where there are none.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
