@@ -8,12 +8,6 @@ PAPER = papers["nar"]
 NETWORKS = ("plaincnn6", "resnet32", "preresnet110", "wrn28_10")
 
 
-def test_counts():
-    counts = {"table2": 30, "table3": 40, "table4": 7, "table5": 16, "figure4": 36, "figure5": 10}
-    assert {name: len(item) for name, item in PAPER.items.items()} == counts
-    assert PAPER.seeds == 5
-
-
 def test_recipes_by_network(protocol):
     names = ("epochs", "milestones", "decay", "weight_decay", "learning_rate", "batch_size", "nesterov")
     slow = (300, (150, 225), 0.1, 1e-4, 0.1, 128, True)
