@@ -32,11 +32,7 @@ def test_table_2_has_every_method_on_every_data_set_and_network():
 def test_born_again_networks_learn_from_the_generation_before(protocol):
     table = PAPER.tables["table2"]
     for second in protocol.find(table, method="BAN-2"):
-        names = {"dataset": second.dataset, "network": second.network}
-        (first,), (third,) = (
-            protocol.find(table, method="Baseline", **names),
-            protocol.find(table, method="BAN-3", **names),
-        )
+        first, third = (table.find(second.dataset, second.network, name) for name in ("Baseline", "BAN-3"))
         assert second.experiment.teacher == first.experiment
         assert third.experiment.teacher == second.experiment
         assert first.experiment == second.experiment.but(method="cross_entropy")
@@ -45,18 +41,15 @@ def test_born_again_networks_learn_from_the_generation_before(protocol):
 
 def test_table_3_pairs_every_network_with_every_auxiliary(protocol):
     table = PAPER.tables["table3"]
-    pairs = {
-        (row.dataset, row.network, row.method): row.experiment.options.get("auxiliary")
-        for row in table.rows
-        if row.method != "Single"
-    }
-    assert pairs == {
+    pairs = [row for row in table.rows if row.method != "Single"]
+    found = {(row.dataset, row.network, row.method): row.experiment.options["auxiliary"] for row in pairs}
+    assert found == {
         (dataset, network, f"NaR ({auxiliary})"): "" if auxiliary == network else auxiliary
         for dataset in ("cifar10", "cifar100")
         for network in NETWORKS
         for auxiliary in NETWORKS
     }
-    assert {row.against for row in table.rows if row.method != "Single"} == {"Single"}
+    assert {row.against for row in pairs} == {"Single"}
     assert {row.experiment.method for row in protocol.find(table, method="Single")} == {"cross_entropy"}
 
 
@@ -96,17 +89,15 @@ class TestPennTreebank:
 
 
 def test_table_5_puts_nar_inside_both(protocol):
-    rows = {
-        (row.method, row.experiment.method, row.experiment.options["method"]) for row in PAPER.tables["table5"].rows
-    }
-    assert rows == {
+    table = PAPER.tables["table5"]
+    assert {(row.method, row.experiment.method, row.experiment.options["method"]) for row in table.rows} == {
         ("AT", "adversarial_training", "cross_entropy"),
         ("AT+NaR", "adversarial_training", "network_as_regularization"),
         ("mixup", "mixup", "cross_entropy"),
         ("mixup+NaR", "mixup", "network_as_regularization"),
     }
-    assert {row.against for row in PAPER.tables["table5"].rows} == {"AT", "mixup"}
-    options = [row.experiment.options for row in protocol.find(PAPER.tables["table5"], method="mixup+NaR")]
+    assert {row.against for row in table.rows} == {"AT", "mixup"}
+    options = [row.experiment.options for row in protocol.find(table, method="mixup+NaR")]
     assert {(each["alpha"], each["method.alpha"], each["method.lam"]) for each in options} == {(1.0, 0.1, 0.5)}
 
 
