@@ -177,7 +177,7 @@ class TestLabels:
         assert texts(grid[2].get_xticklabels()) == texts(grid[0].get_yticklabels()) == ["cat", "dog", "ship"]
 
     def test_heatmaps_of_many_classes_leave_the_names_out(self):
-        figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [str(k) for k in range(100)])
+        figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [*map(str, range(100))])
         assert not figure.axes[0].get_xticks().size
 
     def test_bars_draw_every_distribution(self):

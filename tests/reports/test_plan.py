@@ -66,10 +66,8 @@ class TestPlan:
 
     def test_longer_runs_come_after_shorter_ones(self, collections):
         collections["one"] = paper("one", table1=(row("Baseline", epochs=4),), table2=(row("KR", epochs=3),))
-        assert [task.item for task in plan("paper", collections=["one"], datasets=["digits"], seeds=1)] == [
-            "table2",
-            "table1",
-        ]
+        todo = plan("paper", collections=["one"], datasets=["digits"], seeds=1)
+        assert [task.item for task in todo] == ["table2", "table1"]
 
     def test_options_spelt_out_are_the_same_run(self, collections):
         collections["one"] = paper("one", table1=(row("LS"), row("LS", options={"epsilon": 0.1})))
@@ -139,9 +137,8 @@ class TestRuntimes:
             assert math.isnan(known.seconds(BASE.but(network="resnet8", **changes)))
 
     def test_runs_without_a_duration_tell_nothing(self):
-        assert math.isnan(
-            self.estimates(result(BASE, seconds=None), Result(BASE, {"test_error": [0.1]}, {})).seconds(BASE)
-        )
+        known = self.estimates(result(BASE, seconds=None), Result(BASE, {"test_error": [0.1]}, {}))
+        assert math.isnan(known.seconds(BASE))
 
 
 class HalfAnHour:
