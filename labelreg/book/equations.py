@@ -4,8 +4,6 @@ A line says so in a trailing comment, such as ``# KR eq. 6``. Formulas stand in 
 together with the reason where an equation has no line.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """What every notebook of the book begins and ends with: its parameters, and where its numbers come from."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap
@@ -34,12 +32,8 @@ class Session:
     Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
     and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
 
-    Args:
-        shell: the notebook's ``get_ipython()``.
-
-    Raises:
-        ValueError: no parameters cell has been run, papermill set a name that it does not have, or a parameter has a
-            value of another type than in that cell.
+    ``shell`` is the notebook's ``get_ipython()``, whose parameters cell has been run; what papermill sets is of the
+    names and types of that cell.
     """
 
     def __init__(self, shell: InteractiveShell):

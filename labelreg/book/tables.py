@@ -1,7 +1,5 @@
 """Tables for the notebooks: methods against a baseline on the same seeds, and recorded runs beside printed numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -25,9 +23,6 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> 
     Returns:
         One row per label, with the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
         ``difference`` of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points.
-
-    Raises:
-        ValueError: the baseline is none of the labels, or a label has another number of seeds.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
@@ -112,7 +107,7 @@ def recorded_against_baseline(
     Args:
         runs: rows of one data set and network to their recorded runs, see :func:`labelreg.reports.recorded_runs`.
         baseline: the method of one of the rows.
-        metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
+        metric: ``"error"``, in percent, or ``"test_perplexity"``.
 
     Returns:
         One row per method that has runs, with ``ours, ours_std, best, chosen, difference, half_width`` as in

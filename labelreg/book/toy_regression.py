@@ -1,7 +1,5 @@
 """Network as Regularization for regression: all runs of the toy experiment at once (NaR, figure 3)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

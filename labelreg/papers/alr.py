@@ -1,7 +1,5 @@
 """Adaptive Regularization of Labels (2019): tables and figures as experiments."""
 
-from __future__ import annotations
-
 from labelreg.experiment import Experiment
 from labelreg.papers import decoupled
 from labelreg.papers.paper import Item, Paper, Row

@@ -14,8 +14,6 @@ as in CS-KD's code; the paper speaks of random resized crops (``augmentation="re
 features and calibration, so that one run serves all tables and figures it stands in.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from labelreg.experiment import Experiment

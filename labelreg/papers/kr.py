@@ -1,7 +1,5 @@
 """Knowledge Refinery: Learning from Decoupled Label (AAAI 2021): tables and figures as experiments."""
 
-from __future__ import annotations
-
 from labelreg.experiment import Experiment
 from labelreg.papers import decoupled
 from labelreg.papers.paper import Item, Paper, Row

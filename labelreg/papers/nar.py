@@ -10,8 +10,6 @@ the validation set does not improve. The rest is from PyTorch's word-level examp
 parameters were found by search and are not given: they are at the package's defaults.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +48,7 @@ QUICK_LANGUAGE_MODEL: dict[str, Any] = {
     "sequence_length": 20,
     "learning_rate": 30.0,
 }
-# chosen from the grid of figure 4
-LAM, ALPHA = 0.5, 0.1
-# "from 10^-2 to 0.9": the grid itself is not printed
+# of figure 4, "from 10^-2 to 0.9": the grid itself is not printed
 GRID = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)
 
 

@@ -1,7 +1,5 @@
 """What a paper is here: bibliographic facts, and the experiments behind every table and figure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -9,8 +9,6 @@ language model of 200 units learns Penn Treebank as PyTorch's word-level example
 a dropout of 0.2), with the methods of NaR's table 4.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from labelreg import methods

@@ -1,7 +1,5 @@
 """Recorded runs beside printed numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,12 +17,7 @@ _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 
 
 def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
-    """Put the recorded runs beside the numbers that a table prints.
-
-    Args:
-        paper: key of a paper.
-        item: name of one of its tables.
-        store: the recorded runs, a :class:`.Store` or what was read from one; those under ``data/results`` by default.
+    """Put the recorded runs, by default those under ``data/results``, beside the numbers that a paper's table prints.
 
     Returns:
         One row per printed number, with all numbers in its unit, and NaN where there are none.
@@ -38,9 +31,6 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         - ``gap``, ours minus printed
         - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row; a
           relative improvement takes two, its own and the baseline's
-
-    Raises:
-        ValueError: there is no such paper or table.
     """
     if paper not in papers:
         raise unknown("paper", paper, papers)
@@ -81,10 +71,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
 def recorded_runs(rows: Iterable[Row], profile: str, store: Iterable[Result] | None = None) -> dict[Row, list[Result]]:
     """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
 
-    Args:
-        rows: such as ``papers["kr"].tables["table1"].rows``.
-        profile: at which the runs were made.
-        store: see :func:`compare`.
+    Rows are such as ``papers["kr"].tables["table1"].rows``; the profile is that at which the runs were made.
     """
     recorded = Recorded(Store() if store is None else store)
     return {row: runs for row in rows if (runs := runs_of(row, profile, recorded))}

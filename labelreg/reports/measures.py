@@ -1,7 +1,5 @@
 """What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

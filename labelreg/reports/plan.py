@@ -1,7 +1,5 @@
 """Recording the tables and figures: what they need, in the most telling order, and how much of it is there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,9 +51,6 @@ def plan(
         datasets, networks: their names; all networks if empty.
         methods: as :func:`printed_methods` names them; all if empty.
         seeds: runs of each experiment; 0 for the profile's number, or at ``"paper"`` the paper's.
-
-    Raises:
-        ValueError: an unknown name.
     """
     collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
     networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
@@ -109,10 +104,7 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
 
 
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
-    """Summarise how much of every table and figure is recorded.
-
-    Args:
-        store: the recorded runs; those under ``data/results`` by default.
+    """Summarise how much of every table and figure is recorded, by default under ``data/results``.
 
     Returns:
         One row per table or figure, with ``collection, item, shows``; the number of ``cells``, printed numbers of a

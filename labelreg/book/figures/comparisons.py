@@ -1,7 +1,5 @@
 """Methods against each other: their differences to a baseline, their confidence, their features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

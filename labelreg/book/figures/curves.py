@@ -1,7 +1,5 @@
 """Curves: quantities over the epochs of training, or over what else was varied."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Samples, and what happens to their labels."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """What a method is called and drawn in, and the map that places all methods."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 

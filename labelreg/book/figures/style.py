@@ -1,7 +1,5 @@
 """The style of the book's figures, and figures with several axes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
