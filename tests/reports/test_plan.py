@@ -42,9 +42,8 @@ def names(todo):
     return [(task.collection, task.row.network, task.row.method, task.experiment.seed) for task in todo]
 
 
-def result(experiment, seconds=1.0, device="x"):
-    history = {"test_error": [0.2], "test_ece": [0.1]}
-    return Result(experiment, history, {"device": device, "seconds": seconds})
+def result(experiment):
+    return Result(experiment, {"test_error": [0.2], "test_ece": [0.1]}, {})
 
 
 class TestPlan:
