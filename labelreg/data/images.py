@@ -59,10 +59,9 @@ def fashion_mnist(root: Path) -> Dataset:
 
 
 def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read a data set of images (H, W, C) from ``root/name.npz``, which is made first if it is missing.
+    """Read images (H, W, C) as (N, C, H, W) uint8, channels-last in memory, from ``root/name.npz``.
 
-    It is made with the class ``torchvision_name`` of torchvision.datasets. The inputs are (N, C, H, W) uint8,
-    channels-last in memory.
+    If the archive is missing, it is made first, with the class ``torchvision_name`` of torchvision.datasets.
     """
     path = root / f"{name}.npz"
     if not path.exists():
@@ -91,14 +90,11 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
             "variable LABELREG_DATA."
         ) from error
     with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            x_train=np.asarray(train.data).reshape(-1, *shape),
-            y_train=np.asarray(train.targets, dtype=np.int64),
-            x_test=np.asarray(test.data).reshape(-1, *shape),
-            y_test=np.asarray(test.targets, dtype=np.int64),
-            classes=np.array(train.classes),
-        )
+        arrays = {}
+        for split, data in (("train", train), ("test", test)):
+            arrays[f"x_{split}"] = np.asarray(data.data).reshape(-1, *shape)
+            arrays[f"y_{split}"] = np.asarray(data.targets, dtype=np.int64)
+        np.savez(file, **arrays, classes=np.array(train.classes))
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:

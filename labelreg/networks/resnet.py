@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
+from labelreg.networks.layers import convolution, residual_network
 from labelreg.networks.registry import register
 
 
@@ -60,12 +60,8 @@ def resnet(
     input_shape: tuple[int, int, int] = (3, 32, 32),
 ) -> nn.Module:
     """Build a residual network for 32 px: a 3x3 stem as wide as the first stage, and ``depth`` blocks per stage."""
-    features = {
-        "stem": nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU()),
-        **residual_stages(BasicBlock, widths[0], widths, depth, shortcut=shortcut),
-        **global_average_pool(),
-    }
-    return assemble(features, widths[-1], num_classes)
+    stem = nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU())
+    return residual_network(stem, BasicBlock, widths[0], widths, depth, num_classes, shortcut=shortcut)
 
 
 # Filters of the stages, blocks per stage and shortcut; the number of parameters is that on CIFAR-100.

@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import struct
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -108,12 +109,10 @@ def test_compressed_originals_are_unpacked_without_network(tmp_path, monkeypatch
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_files_are_answered_with_where_and_what_they_must_be(name, offline, tmp_path):
     path = tmp_path / "new" / f"{name}.npz"
-    size = "[N, 28, 28, 1]" if name == "fashion_mnist" else "[N, 32, 32, 3]"
-    message = f"there is no {path}.*no network in this test.*x_train {size} uint8, y_train [N] int64.*classes [N] str"
-    with pytest.raises(FileNotFoundError, match=re.escape(message).replace(r"\.\*", ".*")) as error:
+    size = "28, 28, 1" if name == "fashion_mnist" else "32, 32, 3"
+    layout = rf"x_train \[N, {size}\] uint8, y_train \[N\] int64.*classes \[N\] str.*data/README.md.*LABELREG_DATA"
+    with pytest.raises(FileNotFoundError, match=rf"there is no {path}.*no network in this test.*{layout}"):
         load(name, root=path.parent)
-    assert "data/README.md" in str(error.value)
-    assert "LABELREG_DATA" in str(error.value)
 
 
 def test_a_failed_conversion_leaves_nothing_behind(offline, tmp_path, monkeypatch):
@@ -129,40 +128,29 @@ def test_a_failed_conversion_leaves_nothing_behind(offline, tmp_path, monkeypatc
     assert not list(tmp_path.glob("cifar10*"))
 
 
-def without(key):
-    return lambda made: made.pop(key)
-
-
-def replaced(key, change):
+def edited(key, change):
     return lambda made: made.update({key: change(made[key])})
 
 
-DAMAGES = {
-    "missing key": (without("y_test"), r"lacks y_test; it must hold x_train \[N, 32, 32, 3\] uint8"),
-    "images of another dtype": (
-        replaced("x_train", lambda x: x / np.float32(255)),
-        r"x_train in .* is \[20, 32, 32, 3\] float32; it must be x_train \[N, 32, 32, 3\] uint8",
-    ),
-    "channels first": (
-        replaced("x_test", lambda x: x.transpose(0, 3, 1, 2)),
-        r"x_test in .* is \[10, 3, 32, 32\] uint8; it must be x_test \[N, 32, 32, 3\] uint8",
-    ),
-    "labels of another dtype": (replaced("y_train", lambda y: y.astype(np.int32)), r"y_train .* int32; .* int64"),
-    "labels one-hot": (replaced("y_train", lambda y: np.eye(10, dtype=np.int64)[y]), r"y_train in .* \[20, 10\] int64"),
-    "a scalar": (replaced("y_train", lambda y: np.int64(3)), r"y_train in .* is \[\] int64"),
-    "pickled names": (replaced("classes", lambda names: names.astype(object)), r"cannot be read as an .npz archive"),
-    "too few labels": (replaced("y_train", lambda y: y[:-1]), r"20 images in x_train but 19 labels in y_train"),
-    "labels up to 10": (replaced("y_test", lambda y: y * 0 + 10), r"y_test in .* from 10 to 10; they must be 0 to 9"),
-    "negative labels": (replaced("y_test", lambda y: np.arange(-1, 9)), r"from -1 to 8; they must be 0 to 9"),
-    "too few names": (replaced("classes", lambda names: names[:9]), r"names 9 classes; it must name 10"),
-}
+DAMAGES = [
+    (lambda made: made.pop("y_test"), r"lacks y_test; it must hold x_train \[N, 32, 32, 3\] uint8"),
+    (edited("x_train", lambda x: x / np.float32(255)), r"\[20, 32, 32, 3\] float32; .* x_train \[N, 32, 32, 3\] uint8"),
+    (edited("x_test", lambda x: x.transpose(0, 3, 1, 2)), r"\[10, 3, 32, 32\] uint8; .* x_test \[N, 32, 32, 3\] uint8"),
+    (edited("y_train", lambda y: y.astype(np.int32)), r"y_train .* int32; .* int64"),
+    (edited("y_train", lambda y: np.eye(10, dtype=np.int64)[y]), r"y_train in .* \[20, 10\] int64"),
+    (edited("y_train", lambda y: np.int64(3)), r"y_train in .* is \[\] int64"),
+    (edited("classes", lambda names: names.astype(object)), r"cannot be read as an .npz archive"),  # pickled
+    (edited("y_train", lambda y: y[:-1]), r"20 images in x_train but 19 labels in y_train"),
+    (edited("y_test", lambda y: y * 0 + 10), r"y_test in .* from 10 to 10; they must be 0 to 9"),
+    (edited("y_test", lambda y: np.arange(-1, 9)), r"from -1 to 8; they must be 0 to 9"),
+    (edited("classes", lambda names: names[:9]), r"names 9 classes; it must name 10"),
+]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_archive_is_named_with_what_is_wrong_and_left_alone(damage, offline, tmp_path):
-    break_it, message = DAMAGES[damage]
+@pytest.mark.parametrize(("damage", "message"), DAMAGES)
+def test_a_damaged_archive_is_named_with_what_is_wrong_and_left_alone(damage, message, offline, tmp_path):
     made = arrays("cifar10")
-    break_it(made)
+    damage(made)
     path = tmp_path / "cifar10.npz"
     np.savez(path, **made)
     before = path.read_bytes()
@@ -201,12 +189,8 @@ def test_an_unreadable_file_is_named_and_left_alone(spoil, offline, tmp_path):
 def test_superclasses_of_cifar100_go_by_the_names_of_its_classes_in_any_order(offline, tmp_path):
     made = arrays("cifar100")
     names = [(name, group) for group, names in images.CIFAR100_SUPERCLASSES.items() for name in names.split()]
-    for order in (names, names[::-1]):
+    assert Counter(Counter(group for _, group in names).values()) == {5: 20}
+    for order in (names, names[::-1], [(f"class {k}", None) for k in range(100)]):
         made["classes"] = np.array([name for name, _ in order])
         np.savez(tmp_path / "cifar100.npz", **made)
-        assert load("cifar100", root=tmp_path).superclasses == tuple(group for _, group in order)
-    counts = {group: [other for _, other in names].count(group) for _, group in names}
-    assert (len(counts), set(counts.values())) == (20, {5})
-    made["classes"] = np.array([f"class {k}" for k in range(100)])
-    np.savez(tmp_path / "cifar100.npz", **made)
-    assert load("cifar100", root=tmp_path).superclasses == ()
+        assert load("cifar100", root=tmp_path).superclasses == tuple(group for _, group in order if group)

