@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, check_injectable, classifier, inject, injectable, tail
+from labelreg.networks import build, check_injectable, inject, injectable, tail
+from labelreg.networks.preresnet import PreActBlock
 
 SMALL = {"mlp": {}, "resnet8": {}, "vgg16": {"hidden": (32, 16)}, "alexnet": {"hidden": (32, 16)}, "plaincnn6": {}}
 
@@ -20,7 +21,7 @@ def make(name, shape=None):
 
 def captured(network, inputs, layer=""):
     kept = []
-    logits = inject(network, inputs, layer, lambda values: kept.append(values) or values)
+    logits = inject(network, inputs, layer, lambda values: kept.append(values.clone()) or values)
     assert len(kept) == 1
     return logits, kept[0]
 
@@ -71,18 +72,15 @@ class TestInject:
         torch.testing.assert_close(values, expected)
 
     def test_ends_the_classifier_mlp_at_what_is_no_part_of_one(self):
-        network = nn.Sequential(
-            nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)
-        )
-        inputs = torch.randn(3, 4)
-        assert torch.equal(captured(network.eval(), inputs)[1], network[:3](inputs))
+        first, last = (nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh()), (nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2))
+        network, inputs = nn.Sequential(*first, *last).eval(), torch.randn(3, 4)
+        assert torch.equal(captured(network, inputs)[1], network[:3](inputs))
 
     def test_replaces_what_a_layer_returns(self):
         network, inputs = make("mlp")
         doubled = inject(network, inputs, "head.1", lambda values: 2 * values)
-        torch.testing.assert_close(
-            doubled, network.classifier(network.head[2:](2 * network.head[:2](inputs.flatten(1))))
-        )
+        begun = network.head[:2](inputs.flatten(1))
+        torch.testing.assert_close(doubled, network.classifier(network.head[2:](2 * begun)))
 
     @pytest.mark.parametrize("layer", ["", "head.1"])
     def test_leaves_no_hook_behind_even_after_an_error(self, layer):
@@ -113,15 +111,9 @@ class TestInjectable:
 
     @pytest.mark.parametrize("count", [1, 2, 5])
     def test_of_a_branch_are_none_even_if_two_rows_can_be_added_to_one(self, count):
-        class Residual(nn.Module):
-            def __init__(self):
-                super().__init__()
-                self.branch, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
-
-            def forward(self, inputs):
-                return self.last(inputs + self.branch(inputs))
-
-        assert injectable(Residual(), torch.randn(count, 4)) == {"last": (2,)}
+        network = nn.Sequential(PreActBlock(4, 4, stride=1), nn.Flatten(), nn.Linear(4, 2))
+        shapes = injectable(network, torch.randn(count, 4, 1, 1))
+        assert shapes == {"0": (4, 1, 1), "1": (4,), "2": (2,)}
 
     def test_are_found_by_trying(self):
         assert list(injectable(Branches(), torch.randn(5, 4))) == ["after_reshape", "last"]
@@ -134,10 +126,8 @@ class TestInjectable:
             torch.testing.assert_close(tripled, network(inputs).repeat(3, 1))
 
     def test_leave_the_network_and_the_random_numbers_alone(self):
-        network = nn.Sequential(
-            nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(), nn.BatchNorm1d(4), nn.Linear(4, 2)
-        )
-        inputs = torch.randn(3, 4)
+        layers = nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(), nn.BatchNorm1d(4), nn.Linear(4, 2)
+        network, inputs = nn.Sequential(*layers), torch.randn(3, 4)
         before, modes = copy.deepcopy(network.state_dict()), [module.training for module in network.modules()]
         drawn = torch.get_rng_state()
         assert list(injectable(network, inputs)) == ["0", "1", "2", "3", "4"]
@@ -181,8 +171,8 @@ class TestTail:
     def test_is_a_slice_of_the_networks_written_here(self, name):
         network, inputs = make(name)
         values = torch.randn(8, *network.features(inputs).shape[1:])
-        torch.testing.assert_close(tail(network, inputs, "", values), network[1:](values))
-        torch.testing.assert_close(tail(network, inputs, "features", values), network[1:](values))
+        for layer in ("", "features"):
+            torch.testing.assert_close(tail(network, inputs, layer, values), network[1:](values))
 
     @pytest.mark.parametrize(
         ("name", "layers"),
@@ -194,9 +184,8 @@ class TestTail:
     def test_ends_what_was_begun(self, name, layers):
         network, inputs = make(name)
         for layer in layers:
-            kept = []
-            inject(network, inputs, layer, lambda values, kept=kept: kept.append(values.clone()) or values)
-            torch.testing.assert_close(tail(network, inputs, layer, kept[0]), network(inputs))
+            _, values = captured(network, inputs, layer)
+            torch.testing.assert_close(tail(network, inputs, layer, values), network(inputs))
 
     def test_touches_nothing_before_the_layer_and_trains_what_is_behind(self):
         network, inputs = make("vgg16")
@@ -232,12 +221,8 @@ class TestTail:
     def test_has_the_gradients_of_the_activations_and_of_what_is_behind(self):
         network, inputs = make("mlp")
         values = torch.randn(5, 256, requires_grad=True)
+        behind = [values, network.head[2].weight, network.classifier.weight]
         tail(network, inputs, "head.1", values).square().sum().backward()
         assert network.head[0].weight.grad is None
-        grads = [values.grad, network.head[2].weight.grad, classifier(network).weight.grad]
-        expected = torch.autograd.grad(
-            network.classifier(network.head[2:](values)).square().sum(),
-            [values, network.head[2].weight, network.classifier.weight],
-        )
-        for one, other in zip(grads, expected, strict=True):
-            torch.testing.assert_close(one, other)
+        expected = torch.autograd.grad(network.classifier(network.head[2:](values)).square().sum(), behind)
+        torch.testing.assert_close([each.grad for each in behind], list(expected))

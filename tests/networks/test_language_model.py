@@ -50,11 +50,6 @@ class TestForward:
             network.reset_state()
             torch.testing.assert_close(network(WORDS[:, text : text + 1]), logits[:, text])
 
-    @pytest.mark.parametrize("shape", [(T,), (T, B, 1)])
-    def test_takes_words_of_texts_side_by_side(self, shape):
-        with pytest.raises(ValueError, match=r"takes \(T, B\) words"):
-            make_network()(torch.zeros(shape, dtype=torch.int64))
-
     def test_in_half_precision_keeps_its_state_in_full(self):
         network = make_network()
         expected = network(WORDS)
@@ -99,11 +94,19 @@ class TestState:
         reset_state(peers, alone)
         assert {network.get_extra_state().shape[2] for network in (peers[0], peers[1][0], alone)} == {0}
 
-    def test_other_texts_need_a_reset(self):
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (WORDS[:, :2], r"in the midst of 3 texts, got inputs of 2; reset_state\(\) begins"),
+            (WORDS[:, 0], r"takes \(T, B\) words"),
+            (WORDS[:, :, None], r"takes \(T, B\) words"),
+        ],
+    )
+    def test_does_not_go_with_other_inputs(self, words, message):
         network = make_network()
         network(WORDS)
-        with pytest.raises(ValueError, match=r"in the midst of 3 texts, got inputs of 2; reset_state\(\) begins"):
-            network(WORDS[:, :2])
+        with pytest.raises(ValueError, match=message):
+            network(words)
         network.reset_state()
         assert network(WORDS[:, :2]).shape == (4 * T * 2, V)
 
@@ -118,25 +121,15 @@ class TestState:
         again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
         assert torch.equal(again(WORDS[T:]), expected)
 
-    def test_that_was_saved_does_not_change_any_more(self):
+    def test_of_a_copy_or_a_saved_one_does_not_change_with_the_networks(self):
         network = make_network()
         network(WORDS[:T])
-        saved = network.state_dict()["_extra_state"]
+        copied, saved = copy.deepcopy(network), network.state_dict()["_extra_state"]
         before = saved.clone()
-        network(WORDS[T:])
-        assert torch.equal(saved, before)
-
-    def test_is_a_copys_own(self):
-        network = make_network()
-        network(WORDS[:T])
-        copied = copy.deepcopy(network)
         expected = network(WORDS[T:])
+        assert torch.equal(saved, before)
         assert torch.equal(copied(WORDS[T:]), expected)
-
-    def test_follows_the_network_to_another_type(self):
-        network = make_network()
-        network(WORDS[:T])
-        assert network.double()(WORDS[T:]).dtype == torch.float64
+        assert copied.double()(WORDS[T:]).dtype == torch.float64  # it follows the network to another type
 
 
 class TestDropout:
