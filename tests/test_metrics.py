@@ -179,12 +179,6 @@ class TestVarianceRatio:
         turned = features @ torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
         assert variance_ratio(3 * turned + 1e5, targets) == pytest.approx(variance_ratio(features, targets), rel=1e-6)
 
-    def test_grows_with_the_square_of_the_spread_within(self, clustered):
-        features, targets = clustered
-        means = torch.stack([features[targets == k].mean(0) for k in targets])
-        wider = means + 2 * (features - means)
-        assert variance_ratio(wider, targets) == pytest.approx(4 * variance_ratio(features, targets))
-
     def test_limits(self):
         points, targets = torch.tensor([[0.0], [0.0], [2.0], [2.0]]), torch.tensor([0, 0, 1, 1])
         assert variance_ratio(points, targets) == 0
@@ -194,7 +188,7 @@ class TestVarianceRatio:
 
 class TestFitTemperature:
     @given(temperature=st.floats(0.05, 20))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_labels_drawn_at_a_temperature_give_it_back(self, temperature):
         generator = torch.Generator().manual_seed(0)
         likely = 2 * torch.randn(20_000, 4, generator=generator, dtype=torch.float64)
@@ -224,7 +218,6 @@ class TestFitTemperature:
 
 class TestDetection:
     @given(*[st.lists(st.integers(0, 5), min_size=1, max_size=20)] * 2)
-    @settings(deadline=None)
     def test_is_the_share_of_pairs_in_order(self, inside, outside):
         pairs = [(one > other) + (one == other) / 2 for one in inside for other in outside]
         area = detection_auroc(torch.tensor(inside) / 5, torch.tensor(outside) / 5)

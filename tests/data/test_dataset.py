@@ -117,7 +117,7 @@ class TestDataset:
 
 
 @given(labels_of_classes, st.data())
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_counts_of_a_subset_differ_by_at_most_one_unless_a_class_is_used_up(classes_and_labels, data):
     classes, labels = classes_and_labels
     n = data.draw(st.integers(1, len(labels)))
@@ -137,7 +137,7 @@ def test_counts_of_a_subset_differ_by_at_most_one_unless_a_class_is_used_up(clas
 
 class TestHoldOut:
     @given(labels_of_classes, st.data())
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     def test_is_a_partition_in_proportion(self, classes_and_labels, data):
         classes, labels = classes_and_labels
         count = data.draw(st.integers(1, len(labels) - 1))

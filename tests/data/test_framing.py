@@ -80,7 +80,7 @@ class TestResample:
         torch.testing.assert_close(together, alone)
 
     @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 10**6))
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_is_an_average_of_pixels_of_the_box(self, pixels, side, seed):
         image = torch.rand(1, 1, pixels, pixels, generator=seeded(seed)) + 1
         start, extent = torch.rand(2, 2, generator=seeded(seed + 1))
@@ -160,7 +160,6 @@ class TestRandomBoxes:
             torch.testing.assert_close(boxes, wanted.expand(5, 4))
 
     @given(st.floats(0.05, 20), st.integers(0, 1000))
-    @settings(deadline=None)
     def test_lie_within_the_photograph(self, aspect, seed):
         boxes = random_boxes(torch.full((50,), aspect), seeded(seed))
         assert (boxes >= 0).all()

@@ -1,6 +1,5 @@
 """Archives of images: made once from torchvision's files, then read and checked."""
 
-import gzip
 import io
 import pickle
 import re
@@ -89,21 +88,6 @@ def test_originals_are_converted_once_and_read_back_exactly(name, offline, tmp_p
     assert [path.name for path in tmp_path.glob(f"{name}*")] == [f"{name}.npz"]
     monkeypatch.setattr(images, "convert", None)  # a second conversion would fail
     assert torch.equal(load(name, root=tmp_path).train.inputs, dataset.train.inputs)
-
-
-def test_compressed_originals_are_unpacked_without_network(tmp_path, monkeypatch):
-    made = arrays("fashion_mnist")
-    write_originals("fashion_mnist", tmp_path, made)
-    for path in (tmp_path / "FashionMNIST" / "raw").iterdir():
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
-
-    def without_checksum(self):
-        for file, _ in self.resources:
-            mnist.extract_archive(f"{self.raw_folder}/{file}", self.raw_folder)
-
-    monkeypatch.setattr(mnist.MNIST, "download", without_checksum)
-    np.testing.assert_array_equal(load("fashion_mnist", root=tmp_path).test.targets, made["y_test"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -143,12 +143,6 @@ def unpack(content: dict[str, bytes], folder: Path) -> None:
             (folder / name).write_bytes(data)
 
 
-def place_of(number: int, files: dict) -> tuple[str, str]:
-    """The first archive of a data set, and where a picture lies in it."""
-    archive = next(iter(files))
-    return archive, next(key for key, data in files[archive].items() if data == picture(number))
-
-
 @pytest.fixture
 def publish(monkeypatch):
     """A function that lays small archives of a data set into a folder and lets them pass for the published ones."""
@@ -216,14 +210,6 @@ class TestLoading:
         with pytest.raises(FileNotFoundError, match=message):
             load(name, root=tmp_path)
 
-    def test_a_photograph_that_is_no_image_is_named(self, name, publish, tmp_path):
-        files = copy.deepcopy(FILES[name])
-        archive, inside = place_of(20, files)
-        files[archive][inside] = b"no image"
-        publish(name, tmp_path / name, files)
-        with pytest.raises(ValueError, match=rf"{inside} in {tmp_path / name / archive} cannot be decoded"):
-            load(name, root=tmp_path)
-
     def test_other_numbers_than_the_published_are_refused(self, name, publish, tmp_path):
         publish(name, tmp_path / name, sizes=(3, 2))
         with pytest.raises(ValueError, match="list 1 photographs for the test split; they must list 2"):
@@ -246,16 +232,6 @@ class TestLoading:
 
 @pytest.mark.parametrize("name", DOWNLOADED)
 class TestOriginals:
-    def test_a_photograph_that_is_listed_and_missing_is_named(self, name, publish, tmp_path):
-        files = copy.deepcopy(FILES[name])
-        archive, inside = place_of(20, files)
-        del files[archive][inside]
-        publish(name, tmp_path / name, files)
-        listed = "list 2 photographs for the train split" if name == "tinyimagenet" else f"lack 1 .* such as {inside}"
-        with pytest.raises(ValueError, match=listed):
-            load(name, root=tmp_path)
-        assert not list(tmp_path.glob(f"{name}-*.part"))
-
     def test_are_downloaded_where_they_are_missing(self, name, publish, tmp_path, monkeypatch):
         originals, asked = publish(name, tmp_path / "server").originals, []
 
@@ -286,16 +262,14 @@ class TestOriginals:
             assert not (tmp_path / name / next(iter(FILES[name]))).exists()
 
     @pytest.mark.parametrize("checksum", [True, False])
-    def test_one_that_is_cut_off_is_named_and_left_alone(self, checksum, name, publish, tmp_path, monkeypatch):
+    def test_one_that_is_cut_off_is_named_and_left_alone(self, checksum, name, publish, tmp_path):
         collection = publish(name, tmp_path / name)
         path = tmp_path / name / next(iter(FILES[name]))
         content = path.read_bytes()
         content = content[: 1000 if path.suffix == ".tar" else len(content) // 2]  # a tar ends in a lot of padding
         path.write_bytes(content)
-        damage = "is damaged or cut short"
-        if checksum and name != "mit67":
-            damage = "is not the published file: its MD5"
-        else:
+        damage = "is not the published file: its MD5" if checksum and name != "mit67" else "is damaged or cut short"
+        if not checksum:
             unchecked = tuple(replace(each, md5=None) for each in collection.originals)
             collection = replace(collection, originals=unchecked)
         with pytest.raises(ValueError, match=rf"{path} {damage}"):
@@ -304,21 +278,33 @@ class TestOriginals:
         assert [each.name for each in tmp_path.glob(f"{name}-*")] == [f"{name}-{SIDE}.lock"]
 
 
-BROKEN_LISTS = {
-    "no list": ("cub200", f"{BIRDS}/train_test_split.txt", None, "lacks .*train_test_split.txt"),
-    "half a line": ("cub200", f"{BIRDS}/images.txt", b"1 a/b.jpg\n2\n", "must have two words per line"),
-    "fewer lines": ("cub200", f"{BIRDS}/image_class_labels.txt", b"1 2\n", "not of the same"),
-    "no text": ("cub200", f"{BIRDS}/images.txt", b"\xff\xfe\xfd", "images.txt in .* is not UTF-8 text"),
-    "no MATLAB": ("stanford_dogs", "train_list.mat", b"nothing", "train_list.mat in .* is not a list of files"),
-    "no matrix": ("stanford_dogs", "test_list.mat", None, "lists.tar lacks test_list.mat"),
-    "class 5 of 2": ("stanford_dogs", "train_list.mat", matlab(DOG_FILES[:3], [5, 2, 2]), "n02_7.jpg no valid class"),
-    "unknown class": ("tinyimagenet", f"{TINY}/val/val_annotations.txt", b"a.JPEG\tn07", "puts a.JPEG into 'n07', not"),
+PICTURES = {  # where the picture 20 of every data set lies in its first archive
+    name: next(inside for inside, data in next(iter(files.values())).items() if data == picture(20))
+    for name, files in FILES.items()
 }
+BROKEN = [
+    *(
+        (name, inside, b"no image", rf"{inside} in .*{next(iter(FILES[name]))} cannot")
+        for name, inside in PICTURES.items()
+    ),
+    *(
+        (name, PICTURES[name], None, f"lack 1 .* such as {PICTURES[name]}")
+        for name in ("cub200", "stanford_dogs", "mit67")
+    ),
+    ("tinyimagenet", PICTURES["tinyimagenet"], None, "list 2 photographs for the train split"),
+    ("cub200", f"{BIRDS}/train_test_split.txt", None, "lacks .*train_test_split.txt"),
+    ("cub200", f"{BIRDS}/images.txt", b"1 a/b.jpg\n2\n", "must have two words per line"),
+    ("cub200", f"{BIRDS}/image_class_labels.txt", b"1 2\n", "not of the same"),
+    ("cub200", f"{BIRDS}/images.txt", b"\xff\xfe\xfd", "images.txt in .* is not UTF-8 text"),
+    ("stanford_dogs", "train_list.mat", b"nothing", "train_list.mat in .* is not a list of files"),
+    ("stanford_dogs", "test_list.mat", None, "lists.tar lacks test_list.mat"),
+    ("stanford_dogs", "train_list.mat", matlab(DOG_FILES[:3], [5, 2, 2]), "n02_7.jpg no valid class"),
+    ("tinyimagenet", f"{TINY}/val/val_annotations.txt", b"a.JPEG\tn07", "puts a.JPEG into 'n07', not"),
+]
 
 
-@pytest.mark.parametrize("kind", BROKEN_LISTS)
-def test_lists_that_are_not_what_they_must_be(kind, publish, tmp_path):
-    name, inside, content, message = BROKEN_LISTS[kind]
+@pytest.mark.parametrize(("name", "inside", "content", "message"), BROKEN)
+def test_photographs_and_lists_that_are_not_what_they_must_be(name, inside, content, message, publish, tmp_path):
     files = copy.deepcopy(FILES[name])
     archive = next(inner for inner in files.values() if inside in inner)
     archive[inside] = content
@@ -327,6 +313,7 @@ def test_lists_that_are_not_what_they_must_be(kind, publish, tmp_path):
     publish(name, tmp_path / name, files)
     with pytest.raises(ValueError, match=message):
         load(name, root=tmp_path)
+    assert any(tmp_path.glob("*.part")) == (content == b"no image")  # lists are checked before anything is written
 
 
 class TestConversion:

@@ -35,20 +35,13 @@ def image_size(name):
 @pytest.mark.parametrize(
     ("name", "num_classes", "printed"),
     [
-        ("plaincnn6", 100, "2.2"),  # Network as Regularization, Table 1
-        ("resnet32", 100, "0.5"),
-        ("preresnet110", 100, "1.7"),
-        ("wrn28_10", 100, "36.5"),
-        ("resnet18", 10, "11.17"),  # Knowledge Refinery, Table 1
-        ("resnet18", 100, "11.22"),
-        ("preact_resnet18", 10, "11.17"),
-        ("preact_resnet18", 100, "11.22"),
-        ("wrn28_10", 10, "36.48"),
-        ("wrn28_10", 100, "36.54"),
-        ("resnet20", 10, "0.27"),  # He et al., Table 6
-        ("resnet32", 10, "0.46"),
-        ("resnet44", 10, "0.66"),
-        ("preresnet110", 10, "1.70"),  # bearpaw/pytorch-classification
+        # Network as Regularization, Table 1
+        *(("plaincnn6", 100, "2.2"), ("resnet32", 100, "0.5"), ("preresnet110", 100, "1.7"), ("wrn28_10", 100, "36.5")),
+        # Knowledge Refinery, Table 1
+        *(("resnet18", 10, "11.17"), ("preact_resnet18", 10, "11.17"), ("wrn28_10", 10, "36.48")),
+        *(("resnet18", 100, "11.22"), ("preact_resnet18", 100, "11.22"), ("wrn28_10", 100, "36.54")),
+        # He et al., Table 6, and bearpaw/pytorch-classification
+        *(("resnet20", 10, "0.27"), ("resnet32", 10, "0.46"), ("resnet44", 10, "0.66"), ("preresnet110", 10, "1.70")),
     ],
 )
 def test_parameters_as_printed_in_the_papers(name, num_classes, printed):
@@ -129,7 +122,7 @@ def test_the_smallest_size_is_the_smallest(name, smallest):
 
 
 @given(name=st.sampled_from(["plaincnn6", "resnet8"]), height=st.integers(8, 40), width=st.integers(8, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_images_need_not_be_square(name, height, width):
     network = on_meta(name, 4, (2, height, width))
     assert network(torch.empty(3, 2, height, width, device="meta")).shape == (3, 4)
@@ -138,14 +131,9 @@ def test_images_need_not_be_square(name, height, width):
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("resnet20", [32, 16, 8]),
-        ("preresnet110", [32, 16, 8]),
-        ("wrn28_10", [32, 16, 8]),
-        ("resnet18", [32, 16, 8, 4]),
-        ("preact_resnet18", [32, 16, 8, 4]),
-        ("plaincnn6", [16, 8, 4]),
-        ("vgg16", [16, 8, 4, 2, 1]),
-        ("alexnet", [4, 2, 1]),
+        *((name, [32, 16, 8]) for name in ("resnet20", "preresnet110", "wrn28_10")),
+        *((name, [32, 16, 8, 4]) for name in ("resnet18", "preact_resnet18")),
+        *(("plaincnn6", [16, 8, 4]), ("vgg16", [16, 8, 4, 2, 1]), ("alexnet", [4, 2, 1])),
     ],
 )
 def test_every_stage_leaves_the_size_the_papers_give(name, sizes):
@@ -257,14 +245,6 @@ def test_gradient_reaches_every_parameter_and_nothing_is_nan(name):
     for path, parameter in network.named_parameters():
         assert parameter.grad.isfinite().all(), path
         assert parameter.grad.any(), path
-
-
-@pytest.mark.parametrize("name", ["preresnet110", "wrn28_10", "densenet121"])
-def test_large_networks_at_32_px_keep_their_logits_in_bounds(name):
-    torch.manual_seed(0)
-    logits = build(name, 100)(torch.randn(2, 3, 32, 32))
-    assert logits.shape == (2, 100)
-    assert logits.abs().max() < 20
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "vgg16"])

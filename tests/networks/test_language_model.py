@@ -43,13 +43,6 @@ class TestForward:
         torch.testing.assert_close(network(WORDS), logits)
         torch.testing.assert_close(network.get_extra_state(), states)
 
-    def test_logits_are_in_the_order_of_the_flattened_inputs(self):
-        network = make_network()
-        logits = network(WORDS).view(4 * T, B, V)
-        for text in range(B):
-            network.reset_state()
-            torch.testing.assert_close(network(WORDS[:, text : text + 1]), logits[:, text])
-
     def test_in_half_precision_keeps_its_state_in_full(self):
         network = make_network()
         expected = network(WORDS)
