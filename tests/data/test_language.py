@@ -23,8 +23,8 @@ def words_of(dataset, split):
     return [dataset.classes[index] for index in [*split.inputs.tolist(), split.targets[-1].item()]]
 
 
-def text_of(dataset, split):
-    return " ".join(words_of(dataset, split))
+def texts_of(dataset):
+    return [" ".join(words_of(dataset, split)) for split in (dataset.train, dataset.validation, dataset.test)]
 
 
 def dataset_of(*texts, **options):
@@ -33,10 +33,10 @@ def dataset_of(*texts, **options):
 
 class TestMakeDataset:
     def test_targets_are_the_words_that_follow(self):
-        texts = ("a b a c a", "b a", "c b a")
+        texts = ["a b a c a", "b a", "c b a"]
         dataset = dataset_of(*texts)
-        for split, text in zip((dataset.train, dataset.validation, dataset.test), texts, strict=True):
-            assert text_of(dataset, split) == text
+        assert texts_of(dataset) == texts
+        for split in (dataset.train, dataset.validation, dataset.test):
             assert torch.equal(split.inputs[1:], split.targets[:-1])
             assert split.inputs.dtype == split.targets.dtype == torch.int64
 
@@ -50,9 +50,7 @@ class TestMakeDataset:
     def test_rare_words_of_the_training_text_are_unknown_everywhere(self):
         dataset = dataset_of("a b a b c a", "c b d", "d a", minimum_count=2)
         assert dataset.classes == ("a", "b", "<unk>")
-        assert text_of(dataset, dataset.train) == "a b a b <unk> a"
-        assert text_of(dataset, dataset.validation) == "<unk> b <unk>"
-        assert text_of(dataset, dataset.test) == "<unk> a"
+        assert texts_of(dataset) == ["a b a b <unk> a", "<unk> b <unk>", "<unk> a"]
 
 
 class TestTokenise:
@@ -107,22 +105,8 @@ def small_ptb(monkeypatch):
     monkeypatch.setattr(language, "PTB_SHA256", SUMS)
 
 
-def write(folder, files):
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_text(content)
-
-
 class TestPtb:
-    def test_every_line_ends_a_sentence(self, small_ptb, tmp_path):
-        write(tmp_path / "ptb", PTB)
-        dataset = load("ptb", root=tmp_path)
-        assert text_of(dataset, dataset.train) == "the cat <unk> <eos> a N cat <eos>"
-        assert text_of(dataset, dataset.validation) == "a cat <eos>"
-        assert text_of(dataset, dataset.test) == "the N <eos> the <eos>"
-        assert set(dataset.classes) == {"the", "cat", "<unk>", "<eos>", "a", "N"}
-
-    def test_missing_files_are_fetched_once(self, small_ptb, tmp_path, monkeypatch):
+    def test_is_fetched_once_and_every_line_ends_a_sentence(self, small_ptb, tmp_path, monkeypatch):
         fetched = []
 
         def fetch(url, path, hash_prefix, progress):
@@ -134,7 +118,9 @@ class TestPtb:
         monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
         first, again = load("ptb", root=tmp_path / "new"), load("ptb", root=tmp_path / "new")
         assert fetched == list(PTB)
-        assert torch.equal(again.train.inputs, first.train.inputs)
+        assert texts_of(first) == ["the cat <unk> <eos> a N cat <eos>", "a cat <eos>", "the N <eos> the <eos>"]
+        assert set(first.classes) == {"the", "cat", "<unk>", "<eos>", "a", "N"}
+        assert texts_of(again) == texts_of(first)
 
     @pytest.mark.parametrize("failure", [OSError("no network in this test"), RuntimeError("invalid hash value")])
     def test_files_that_cannot_be_had_are_named(self, failure, tmp_path, monkeypatch):
@@ -149,8 +135,9 @@ class TestPtb:
         assert not path.exists()
 
     def test_another_file_is_refused_and_left_alone(self, small_ptb, tmp_path):
-        write(tmp_path / "ptb", PTB | {"ptb.valid.txt": " a dog \n"})
-        path = tmp_path / "ptb" / "ptb.valid.txt"
+        (tmp_path / "ptb").mkdir()
+        path = tmp_path / "ptb" / "ptb.train.txt"
+        path.write_text(" a dog \n")
         with pytest.raises(ValueError, match=rf"{path} is not Mikolov's file, its SHA-256 differs"):
             load("ptb", root=tmp_path)
         assert path.read_text() == " a dog \n"

@@ -284,13 +284,10 @@ PICTURES = {  # where the picture 20 of every data set lies in its first archive
 }
 BROKEN = [
     *(
-        (name, inside, b"no image", rf"{inside} in .*{next(iter(FILES[name]))} cannot")
-        for name, inside in PICTURES.items()
+        (name, place, b"no image", f"{place} in .*{next(iter(FILES[name]))} cannot be")
+        for name, place in PICTURES.items()
     ),
-    *(
-        (name, PICTURES[name], None, f"lack 1 .* such as {PICTURES[name]}")
-        for name in ("cub200", "stanford_dogs", "mit67")
-    ),
+    *((name, PICTURES[name], None, f"lack 1 .* {PICTURES[name]}") for name in ("cub200", "stanford_dogs", "mit67")),
     ("tinyimagenet", PICTURES["tinyimagenet"], None, "list 2 photographs for the train split"),
     ("cub200", f"{BIRDS}/train_test_split.txt", None, "lacks .*train_test_split.txt"),
     ("cub200", f"{BIRDS}/images.txt", b"1 a/b.jpg\n2\n", "must have two words per line"),

@@ -37,11 +37,13 @@ def written_out(network, words, inputs_reach=1.0):
 
 class TestForward:
     @pytest.mark.parametrize("layers", [1, 2, 3])
-    def test_is_an_lstm(self, layers):
+    def test_is_an_lstm_also_of_a_text_read_in_pieces(self, layers):
         network = make_network(layers=layers)
         logits, states = written_out(network, WORDS)
-        torch.testing.assert_close(network(WORDS), logits)
-        torch.testing.assert_close(network.get_extra_state(), states)
+        for sizes in ([4 * T], [T] * 4, [1, 10, 2, 11]):
+            network.reset_state()
+            torch.testing.assert_close(torch.cat([network(part) for part in WORDS.split(sizes)]), logits)
+            torch.testing.assert_close(network.get_extra_state(), states)
 
     def test_in_half_precision_keeps_its_state_in_full(self):
         network = make_network()
@@ -55,13 +57,6 @@ class TestForward:
 
 
 class TestState:
-    def test_a_text_read_in_pieces_is_the_text_read_at_once(self):
-        network = make_network()
-        expected, _ = written_out(network, WORDS)
-        for sizes in ([T] * 4, [1, 10, 2, 11]):
-            network.reset_state()
-            torch.testing.assert_close(torch.cat([network(part) for part in WORDS.split(sizes)]), expected)
-
     def test_no_gradient_reaches_the_piece_before(self):
         first, second = torch.tensor([[0], [1]]), torch.tensor([[2], [3]])
         for pieces, reached in (([torch.cat((first, second))], [0, 1, 2, 3]), ([first, second], [2, 3])):
