@@ -283,10 +283,7 @@ PICTURES = {  # where the picture 20 of every data set lies in its first archive
     for name, files in FILES.items()
 }
 BROKEN = [
-    *(
-        (name, place, b"no image", f"{place} in .*{next(iter(FILES[name]))} cannot be")
-        for name, place in PICTURES.items()
-    ),
+    *((name, place, b"no image", rf"{place} in .*/{name}/.* cannot be decoded") for name, place in PICTURES.items()),
     *((name, PICTURES[name], None, f"lack 1 .* {PICTURES[name]}") for name in ("cub200", "stanford_dogs", "mit67")),
     ("tinyimagenet", PICTURES["tinyimagenet"], None, "list 2 photographs for the train split"),
     ("cub200", f"{BIRDS}/train_test_split.txt", None, "lacks .*train_test_split.txt"),

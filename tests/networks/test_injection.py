@@ -99,20 +99,11 @@ class TestInjectable:
         assert shapes["classifier"] == (7,)
 
     @pytest.mark.parametrize("count", [1, 2, 5])
-    def test_of_a_branch_are_none_even_if_two_rows_can_be_added_to_one(self, count):
+    def test_are_found_by_trying_even_where_two_rows_can_be_added_to_one(self, count):
         network = nn.Sequential(PreActBlock(4, 4, stride=1), nn.Flatten(), nn.Linear(4, 2))
         shapes = injectable(network, torch.randn(count, 4, 1, 1))
         assert shapes == {"0": (4, 1, 1), "1": (4,), "2": (2,)}
-
-    def test_are_found_by_trying(self):
-        assert list(injectable(Branches(), torch.randn(5, 4))) == ["after_reshape", "last"]
-
-    @pytest.mark.parametrize("name", ["alexnet", "imagenet_resnet18"])
-    def test_of_others_take_any_number_of_rows(self, name):
-        network, inputs = make(name)
-        for layer in injectable(network, inputs):
-            tripled = inject(network, inputs, layer, lambda values: values.repeat(3, *[1] * (values.dim() - 1)))
-            torch.testing.assert_close(tripled, network(inputs).repeat(3, 1))
+        assert list(injectable(Branches(), torch.randn(count, 4))) == ["after_reshape", "last"]
 
     def test_leave_the_network_and_the_random_numbers_alone(self):
         layers = nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(), nn.BatchNorm1d(4), nn.Linear(4, 2)
