@@ -50,15 +50,12 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
 
 
 def perplexity(logits: Tensor, targets: Tensor) -> float:
-    """Return the exponential of the negative log-likelihood.
-
-    It is 1 for a perfect prediction, K for a uniform one, and infinite where it exceeds the largest float.
-    """
+    """Return the exponential of the negative log-likelihood: 1 for a perfect prediction, K for a uniform one."""
     return perplexity_from_nll(negative_log_likelihood(logits, targets))
 
 
 def perplexity_from_nll(nll: float) -> float:
-    """Return the perplexity that belongs to a negative log-likelihood in nats."""
+    """Return the exponential of a negative log-likelihood in nats, infinite where it exceeds the largest float."""
     try:
         return math.exp(nll)
     except OverflowError:

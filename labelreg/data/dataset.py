@@ -137,11 +137,10 @@ class Dataset:
         inputs = inputs[:: max(1, -(-inputs.nbytes // MOMENTS_BYTES))]
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]
-        # a float64 copy of all of CIFAR would take 1.2 GB
-        for chunk in inputs.split(min(1024, -(-MOMENTS_CHUNK // math.prod(inputs.shape[1:])))):
+        samples = min(1024, -(-MOMENTS_CHUNK // math.prod(inputs.shape[1:])))
+        for chunk in inputs.split(samples):  # a float64 copy of all of CIFAR would take 1.2 GB
             chunk = chunk.double()
-            total = total + chunk.sum(others)
-            square = square + chunk.square().sum(others)
+            total, square = total + chunk.sum(others), square + chunk.square().sum(others)
         count = inputs.numel() // inputs.shape[1]
         mean = total / count
         return mean.float(), (square / count - mean.square()).clamp(min=0).sqrt().float()

@@ -83,23 +83,19 @@ def make_dataset(
 
 
 def _ptb_words(path: Path) -> list[str]:
-    if not path.exists():
-        download(path)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
-        raise ValueError(f"{path} is not Mikolov's file, its SHA-256 differs; remove it to have it downloaded again")
-    return content.decode().replace("\n", f" {END} ").split()
-
-
-def download(path: Path) -> None:
-    """Download a file of Penn Treebank; no file is left where that fails or its checksum is wrong."""
     url = f"{PTB_MIRROR}/{path.name}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # leaves no file where it fails or the checksum is wrong
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and {url} cannot be downloaded ({error}). Put {', '.join(PTB_SHA256)} of Mikolov's "
             "Penn Treebank into that folder, or name the folder that holds ptb/ by the root argument or the "
             "environment variable LABELREG_DATA."
         ) from error
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
+        raise ValueError(f"{path} is not Mikolov's file, its SHA-256 differs; remove it to have it downloaded again")
+    return content.decode().replace("\n", f" {END} ").split()

@@ -44,8 +44,7 @@ class Loader:
     since batch normalisation cannot train on one sample.
 
     Args:
-        split: N samples; batches are on the device of its targets.
-        batch_size: B.
+        split, batch_size: N samples and B; batches are on the device of the targets.
         mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
         augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
             ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
@@ -54,7 +53,6 @@ class Loader:
         copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
             does not depend on the number of copies.
         num_classes: to check the labels against; None or 0 (regression) for no check.
-        seed: not negative.
     """
 
     def __init__(

@@ -249,18 +249,12 @@ class _Unfinished:
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
         free = shutil.disk_usage(self.folder.parent).free
         if free < needed:
-            raise OSError(
-                f"{self.collection.name} needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has "
-                f"{free / 1e9:.1f} GB left"
-            )
+            space = f"needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has {free / 1e9:.1f} GB left"
+            raise OSError(f"{self.collection.name} {space}")
 
 
 def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
-    """Decode the content of an image file and resize it to a square of ``side`` pixels; the source is for the error.
-
-    Returns:
-        Pixels (side, side, 3) uint8, and the original's width over height.
-    """
+    """Decode an image file and resize it; return pixels (side, side, 3) uint8 and the original's width over height."""
     from PIL import Image
 
     try:

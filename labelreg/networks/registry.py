@@ -1,11 +1,7 @@
 """The register of networks: from a name to the function that builds the network.
 
 A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``. Its options have types and defaults,
-so that the values chosen for them are checked before the network is built:
-
-    @register("mlp")
-    def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:
-        ...
+so that the values chosen for them are checked before the network is built; see ``mlp.py`` for a short one.
 
 ``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words.
 """

@@ -30,7 +30,7 @@ class ProjectedShortcut(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is the identity where the shape stays.
+    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is used where the shape changes.
 
     Maps (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up.
     """
@@ -47,8 +47,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same_shape else shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = F.relu(self.norm1(self.conv1(x)))
-        residual = self.norm2(self.conv2(residual))
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(residual + self.shortcut(x))
 
 
