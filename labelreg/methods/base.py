@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from labelreg.data import Batch
-from labelreg.options import options_of
+from labelreg.options import PLAIN, options_of
 
 
 @dataclass
@@ -26,6 +26,11 @@ class Step:
     loss: Tensor
     logits: Tensor
     terms: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, logits: Tensor, terms: dict[str, Tensor]) -> Self:
+        """The step whose loss is the sum of the terms."""
+        return cls(sum(terms.values()), logits, terms)
 
 
 class Method(nn.Module, ABC):
@@ -115,8 +120,7 @@ class Method(nn.Module, ABC):
         trains beside the target are treated like the target.
         """
         groups = []
-        own = [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]
-        if own:
+        if own := [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]:
             groups.append({"params": own, "weight_decay": 0.0, "lr": learning_rate * self.lr_mult})
         for child in self.children():
             if isinstance(child, Method):
@@ -127,16 +131,11 @@ class Method(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         shown = {name: getattr(self, name, None) for name in options_of(type(self))}
-        kinds = (bool, int, float, str, tuple)
-        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, kinds))
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, PLAIN))
 
 
 class Wrapper(Method):
-    """A method around another: it changes the batch or the loss and leaves everything else to the method inside.
-
-    Args:
-        method: the method inside.
-    """
+    """A method around another: it changes the batch or the loss and leaves everything else to the method inside."""
 
     def __init__(self, method: Method):
         super().__init__()
@@ -181,5 +180,4 @@ class Criterion(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
-        terms = self.terms(logits, batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, self.terms(logits, batch.targets))

@@ -15,7 +15,7 @@ from labelreg.data import Batch
 from labelreg.losses import check_same_shape, kl, log_softmax, reduce
 from labelreg.methods.base import Method, Step, Wrapper
 from labelreg.methods.baselines import CrossEntropy
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 
 def classwise_kl(
@@ -28,7 +28,6 @@ def classwise_kl(
         partner_logits: (B, K), of another sample of the same class, or of another view of the same sample.
         temperature: T, positive.
         t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_same_shape("B", "K", logits=logits, partner_logits=partner_logits)
     if not temperature > 0:
@@ -67,7 +66,7 @@ class ClassWiseSelfDistillation(Wrapper):
             gradient, as in the published code, or ``"anchor_only"`` the inputs' alone.
 
     Raises:
-        ValueError: an option out of range; at a step, a batch without a view that is needed, or a text, with a label
+        ValueError: at a step, a batch without a view that is needed, or a text, with a label
             per word.
         TypeError: probabilities as targets with ``partners="batch"``, at the first step.
     """
@@ -78,7 +77,7 @@ class ClassWiseSelfDistillation(Wrapper):
     place = ("its prediction on another sample of the class", "anew at every step")
     benchmark: ClassVar = {"CS-KD": {}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         method: Method | None = None,
@@ -90,12 +89,6 @@ class ClassWiseSelfDistillation(Wrapper):
         bn: Literal["both", "anchor_only"] = "both",
     ):
         super().__init__(CrossEntropy() if method is None else method)
-        self.temperature = temperature
-        self.class_weight = class_weight
-        self.sample_weight = sample_weight
-        self.t_squared = t_squared
-        self.partners = partners
-        self.bn = bn
         if class_weight and partners == "loader":
             self.views |= {"partner"}
         if sample_weight:
@@ -111,14 +104,13 @@ class ClassWiseSelfDistillation(Wrapper):
         terms = dict(inner.terms)
         if self.class_weight:
             partner_logits = self._partner_logits(network, batch, inner.logits)
-            terms["class_wise"] = self.class_weight * self._divergence(inner.logits, partner_logits)  # CS-KD L_cls
+            class_wise = classwise_kl(inner.logits, partner_logits, self.temperature, self.t_squared)
+            terms["class_wise"] = self.class_weight * class_wise  # CS-KD L_cls
         if self.sample_weight:
             source_logits = self._view_logits(network, batch, "source")
-            terms["sample_wise"] = self.sample_weight * self._divergence(inner.logits, source_logits)  # CS-KD L_sam
-        return Step(sum(terms.values()), inner.logits, terms)  # CS-KD L_tot
-
-    def _divergence(self, logits: Tensor, fixed_logits: Tensor) -> Tensor:
-        return classwise_kl(logits, fixed_logits, self.temperature, self.t_squared)
+            sample_wise = classwise_kl(inner.logits, source_logits, self.temperature, self.t_squared)
+            terms["sample_wise"] = self.sample_weight * sample_wise  # CS-KD L_sam
+        return Step.of(inner.logits, terms)  # CS-KD L_tot
 
     def _partner_logits(self, network: nn.Module, batch: Batch, logits: Tensor) -> Tensor:
         if self.partners == "loader":
@@ -144,10 +136,8 @@ class ClassWiseSelfDistillation(Wrapper):
 
 
 def _others_of_the_class(targets: Tensor) -> Tensor:
-    """For each sample the index of another one of its class, drawn uniformly; its own where there is none: (B,) int64.
-
-    In a random order, the partner is the next sample of the class, and of the last one the first.
-    """
+    """For each sample the index of another one of its class, drawn uniformly; its own where there is none, (B,)."""
+    # in a random order, the partner is the next sample of the class, and of the last one the first
     shuffled = torch.randperm(len(targets), device=targets.device)
     order = shuffled[targets[shuffled].argsort(stable=True)]
     classes = targets[order]

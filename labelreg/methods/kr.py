@@ -13,7 +13,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from labelreg.methods.alr import Direction, Kind, ResidualCriterion
-from labelreg.options import Fraction, checked
+from labelreg.options import Fraction, takes_options
 
 
 def decayed_weight(epoch: int, gamma: float, truncate: int = 0) -> float:
@@ -44,9 +44,6 @@ class KnowledgeRefinery(ResidualCriterion):
 
     Attributes:
         alpha: the weight of the current epoch.
-
-    Raises:
-        ValueError: an option out of range, or ``"cross_entropy"`` with ``direction="literal"``.
     """
 
     title = "KR"
@@ -55,7 +52,7 @@ class KnowledgeRefinery(ResidualCriterion):
     place = ("its class mean over the wrong classes", "slowly, over epochs")
     benchmark: ClassVar = {"KR": {}, "KR-LS": {"smoothing": 0.1}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         num_classes: PositiveInt,
@@ -66,9 +63,7 @@ class KnowledgeRefinery(ResidualCriterion):
         direction: Direction = "target_first",
         lr_mult: NonNegativeFloat = 1.0,
     ):
-        super().__init__(num_classes, smoothing, kind, direction, lr_mult)
-        self.gamma = gamma
-        self.truncate = truncate
+        super().__init__(num_classes)
         self.start_epoch(0)
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:

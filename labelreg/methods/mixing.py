@@ -13,7 +13,7 @@ from torch.distributions import Beta
 from labelreg.data import Batch
 from labelreg.losses import smooth_labels
 from labelreg.methods.base import Method, Step, Wrapper
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 
 class Mixup(Wrapper):
@@ -34,7 +34,6 @@ class Mixup(Wrapper):
         alpha: l is drawn from Beta(alpha, alpha), alpha > 0; NaR does not state it.
 
     Raises:
-        ValueError: alpha is not positive.
         TypeError: inputs that are not floating-point, at the first step.
     """
 
@@ -47,11 +46,9 @@ class Mixup(Wrapper):
         "Mixup + CS-KD": {"method": "class_wise_self_distillation"},
     }
 
-    @checked
+    @takes_options
     def __init__(self, method: Method, num_classes: PositiveInt, alpha: PositiveFloat = 1.0):
         super().__init__(method)
-        self.num_classes = num_classes
-        self.alpha = alpha
 
     def share(self, shared: dict) -> None:
         self.method.share(shared)
@@ -83,9 +80,6 @@ class BatchAugmentation(Wrapper):
     Args:
         method: what is trained on the copies.
         copies: how many of each sample, at least 1; SBA, table 1, has 32 and 40 for CIFAR, 4 and 8 for ImageNet.
-
-    Raises:
-        ValueError: copies below 1.
     """
 
     title = "batch augmentation"
@@ -93,7 +87,7 @@ class BatchAugmentation(Wrapper):
     colour = "#220055"
     place = ("nobody's: the label stays one-hot", "")
 
-    @checked
+    @takes_options
     def __init__(self, method: Method, copies: PositiveInt = 10):
         super().__init__(method)
         self.copies = copies * method.copies

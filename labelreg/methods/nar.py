@@ -24,7 +24,7 @@ from labelreg.losses import (
 )
 from labelreg.methods.base import Method, Step
 from labelreg.methods.baselines import CrossEntropy
-from labelreg.options import Fraction, FractionBelowOne, checked
+from labelreg.options import Fraction, FractionBelowOne, takes_options
 
 
 @torch.no_grad()
@@ -37,14 +37,13 @@ def nar_targets(
     weight alpha. No gradient flows to either network.
 
     Args:
-        logits: (B, K), of the target network.
-        auxiliary_logits: (B, K), of the auxiliary network.
+        logits, auxiliary_logits: (B, K), of the target and of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
         lam: the weight of the predictions, in [0, 1).
         alpha: the weight of the target network among them, in [0, 1).
 
     Returns:
-        The disturbed labels, (B, K), without gradient.
+        The disturbed labels, (B, K).
     """
     check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
     predictions, auxiliary_predictions = (log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
@@ -56,18 +55,16 @@ def nar_targets(
 def nar_regression_targets(
     outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
 ) -> Tensor:
-    """The disturbed targets of a regression (NaR, equations 3 and 4, of the networks' outputs).
+    """The disturbed targets of a regression, without gradient (NaR, equations 3 and 4, of the networks' outputs).
 
     Args:
-        outputs, auxiliary_outputs: of the target and of the auxiliary network, of any one shape.
-        targets: of that shape.
+        outputs, auxiliary_outputs, targets: of any one shape, which is also that of the result.
         lam, alpha: see :func:`nar_targets`.
-
-    Returns:
-        The disturbed targets, of that shape, without gradient.
     """
     check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
-    _check_weights(lam=lam, alpha=alpha)
+    for name, weight in (("lam", lam), ("alpha", alpha)):
+        if not 0 <= weight < 1:
+            raise ValueError(f"{name} must lie in [0, 1), got {weight}")
     dtype = compute_dtype(outputs, auxiliary_outputs, targets)
     outputs, auxiliary_outputs, targets = (each.to(dtype) for each in (outputs, auxiliary_outputs, targets))
     disturbance = alpha * outputs + (1 - alpha) * auxiliary_outputs  # NaR eq. 3
@@ -82,30 +79,14 @@ def nar_loss(
     alpha: float = 0.1,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy with the disturbed labels (NaR, equation 5); its gradient flows to logits only.
-
-    Args:
-        logits: (B, K), of the target network.
-        auxiliary_logits: (B, K), of the auxiliary network.
-        targets: (B,) class indices or (B, K) probabilities.
-        lam, alpha: see :func:`nar_targets`.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
-    """
+    """Cross-entropy with the labels of :func:`nar_targets` (NaR, equation 5); its gradient flows to logits only."""
     labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
     return soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
 
 
-def _check_weights(**weights: float) -> None:
-    for name, weight in weights.items():
-        if not 0 <= weight < 1:
-            raise ValueError(f"{name} must lie in [0, 1), got {weight}")
-
-
 @dataclass
 class Trajectory:
-    """The logits of a network in training, step by step.
-
-    They stay on their device: steps * B * K numbers.
+    """The logits of a network in training, which stay on their device: steps * B * K numbers.
 
     Attributes:
         logits: one tensor (B, K) per step, without gradient.
@@ -159,9 +140,6 @@ class NetworkAsRegularization(Method):
         variant: ``"paper"`` or ``"official"``.
         warm_up: epochs in which the official variant does not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
-
-    Raises:
-        ValueError: an option out of range.
     """
 
     title = "NaR"
@@ -172,7 +150,7 @@ class NetworkAsRegularization(Method):
     on_text = True
     shareable_options = frozenset({"lam", "alpha"})
 
-    @checked
+    @takes_options
     def __init__(
         self,
         auxiliary: nn.Module,
@@ -184,11 +162,6 @@ class NetworkAsRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.lam = lam
-        self.alpha = alpha
-        self.variant = variant
-        self.warm_up = warm_up
-        self.auxiliary_smoothing = auxiliary_smoothing
         self.trajectory: Trajectory | None = None
         self.replays = False
         self.steps = 0
@@ -211,13 +184,10 @@ class NetworkAsRegularization(Method):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, auxiliary_logits = network(batch.inputs), self._auxiliary_logits(batch.inputs)
         terms = self.terms(logits, auxiliary_logits, batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, terms)
 
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target.
-
-        The arguments are those of :func:`nar_loss`.
-        """
+        """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target."""
         auxiliary = smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")  # NaR eq. 6
         if self.variant == "paper":
             disturbed = nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha)
@@ -231,9 +201,7 @@ class NetworkAsRegularization(Method):
 
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the disturbed labels, (B, K) without gradient (NaR, equation 4).
-
-        The networks predict in the modes they are in; in evaluation mode their state does not change.
+        """Return the disturbed labels, (B, K) without gradient, by networks in the modes they are in (NaR, equation 4).
 
         Raises:
             ValueError: the run replays the predictions of an auxiliary network that it does not have.
@@ -248,10 +216,10 @@ class NetworkAsRegularization(Method):
             return self.trajectory.replay(step)
         if self.trajectory is None:
             return self.auxiliary(inputs)
-        drawn_before = _random_state(inputs.device) if step == 0 else None
+        before = _random_state(inputs.device) if step == 0 else None
         logits = self.auxiliary(inputs)
-        if step == 0 and not torch.equal(drawn_before, _random_state(inputs.device)):
-            self.trajectory = None
+        if step == 0 and not torch.equal(before, _random_state(inputs.device)):
+            self.trajectory = None  # it draws random numbers
         else:
             self.trajectory.record(step, logits)
         return logits
@@ -275,9 +243,7 @@ class SnapshotRegularization(Method):
       beforehand, on the same schedule: see :meth:`.Method.prepare`.
 
     Args:
-        auxiliary: the second network, inputs to (B, K) logits.
-        lam: weight of the predictions in the labels, in [0, 1).
-        alpha: weight of the target network among the predictions, in [0, 1).
+        auxiliary, lam, alpha: see :class:`NetworkAsRegularization`.
         interval: S, in epochs, at least 1.
         direction: ``"pre"`` or ``"pos"``.
 
@@ -285,14 +251,14 @@ class SnapshotRegularization(Method):
         snapshots: copies of the auxiliary network, frozen: the current one, or all of them in order (``"pos"``).
 
     Raises:
-        ValueError: an option out of range; ``"pos"`` without :meth:`.Method.prepare`, at the first step.
+        ValueError: ``"pos"`` without :meth:`.Method.prepare`, at the first step.
     """
 
     title = "snapshot regularisation"
     colour = "#662200"
     place = ("a network in training", "slowly, over epochs")
 
-    @checked
+    @takes_options
     def __init__(
         self,
         auxiliary: nn.Module,
@@ -303,10 +269,6 @@ class SnapshotRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.lam = lam
-        self.alpha = alpha
-        self.interval = interval
-        self.direction = direction
         self.snapshots = nn.ModuleList([_frozen_copy(auxiliary)] if direction == "pre" else [])
         self.current = 0
 
@@ -316,10 +278,9 @@ class SnapshotRegularization(Method):
         keeper = _Keeper(self.interval)
         train(self.auxiliary, keeper)
         self.auxiliary.requires_grad_(False)
-        states = [*keeper.kept.values(), self.auxiliary.state_dict()]
-        self.snapshots = nn.ModuleList(_frozen_copy(self.auxiliary) for _ in states)
-        for snapshot, state in zip(self.snapshots, states, strict=True):
-            snapshot.load_state_dict(state)
+        for state in (*keeper.kept.values(), self.auxiliary.state_dict()):
+            self.snapshots.append(_frozen_copy(self.auxiliary))
+            self.snapshots[-1].load_state_dict(state)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -344,7 +305,7 @@ class SnapshotRegularization(Method):
         terms = {"disturbed": nar_loss(logits, snapshot_logits, batch.targets, self.lam, self.alpha)}
         if self.direction == "pre":
             terms["auxiliary"] = soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, terms)
 
 
 class _Keeper(CrossEntropy):
@@ -373,10 +334,7 @@ class _Keeper(CrossEntropy):
 
 
 def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Tensor:
-    """KL(p || xi) + KL(xi || p), a scalar; its gradient flows to logits only.
-
-    Computed from log-probabilities, where the published code clamps probabilities; they agree where it does not clamp.
-    """
+    """KL(p || xi) + KL(xi || p), with a gradient for logits only; the published code's, but nothing is clamped."""
     dtype = compute_dtype(logits, auxiliary_logits)
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
