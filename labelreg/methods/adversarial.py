@@ -22,7 +22,7 @@ class AdversarialTraining(Wrapper):
     5). The copy is not clipped to valid pixels.
 
     Batch and copy go through the networks one after the other: batch normalisation normalises each by its own
-    statistics, and both enter the running ones. Extra views of the data stay as they are.
+    statistics. Extra views of the data stay as they are.
 
     Args:
         method: what is trained on both.

@@ -36,11 +36,9 @@ class Step:
 class Method(nn.Module, ABC):
     """A way to train: whatever it learns besides the network are its own parameters.
 
-    So one optimizer, one checkpoint and one ``.to(device)`` serve network and method alike.
-
     The parameters of its constructor are its options. Each has an annotation, by which it is checked before anything is
     trained; to find options that exclude each other, the method is also made once on the meta device, with 10 classes
-    and empty networks.
+    and empty networks. See :func:`labelreg.options.takes_options`.
 
     Attributes:
         title: the printed name where there is little room.
@@ -91,12 +89,11 @@ class Method(nn.Module, ABC):
     def share(self, shared: dict) -> None:
         """Share with other runs what does not depend on the target network: called once, after preparing.
 
-        The first run leaves something in the dictionary; the later ones use it and need not compute it.
-
         Args:
-            shared: empty for the first run, and the same dictionary for runs that differ from it in nothing but the
-                :attr:`shareable_options`; learning rates must not follow the target's progress either. Its values have
-                a method ``finish``, to be called when the run has ended: what is not finished is not used.
+            shared: empty for the first run, which leaves something there for the later ones: runs that differ from it
+                in nothing but the :attr:`shareable_options`; learning rates must not follow the target's progress
+                either. Its values have a method ``finish``, to be called when the run has ended: what is not finished
+                is not used.
         """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
@@ -114,13 +111,10 @@ class Method(nn.Module, ABC):
         return network(inputs)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """Group what the method trains, for an optimizer whose defaults are those of the network.
-
-        The method's own parameters get no weight decay, which would pull labels towards zero. Networks that a method
-        trains beside the target are treated like the target.
-        """
+        """Group what the method trains, for an optimizer whose defaults are those of the network."""
         groups = []
         if own := [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]:
+            # weight decay would pull labels towards zero
             groups.append({"params": own, "weight_decay": 0.0, "lr": learning_rate * self.lr_mult})
         for child in self.children():
             if isinstance(child, Method):

@@ -44,12 +44,11 @@ class ClassWiseSelfDistillation(Wrapper):
     - class-wise: class_weight * T^2 * KL(P(partner) || P(input)), the partner another sample of the same class, and
     - sample-wise: sample_weight * T^2 * KL(P(source) || P(input)), the source the sample before augmentation.
 
-    The first prediction in each is fixed: it gets no gradient, and neither does its forward pass, so each term costs a
-    third of a plain step. Knowledge distillation with CS-KD (table 3) is this method around
-    :class:`.KnowledgeDistillation`. Mixup with CS-KD (table 2) is :class:`.Mixup` around this method.
+    The first prediction in each is fixed, so each term costs a third of a plain step. It is made as the method inside
+    predicts, in the mode of the network: in training mode with dropout, and by the statistics of its own batch.
 
-    Partners and sources are predicted as the method inside predicts, in the mode of the network: in training mode with
-    dropout, and by the statistics of their own batch.
+    Knowledge distillation with CS-KD (table 3) is this method around :class:`.KnowledgeDistillation`, Mixup with CS-KD
+    (table 2) is :class:`.Mixup` around this method.
 
     Args:
         method: what the terms are added to; :class:`.CrossEntropy` if None.
@@ -96,10 +95,8 @@ class ClassWiseSelfDistillation(Wrapper):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:  # CS-KD algorithm 1
         if len(batch.inputs) != len(batch.targets):
-            raise ValueError(
-                "class-wise self-distillation needs one class per sample, not one per word: "
-                f"got inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
-            )
+            got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
+            raise ValueError(f"class-wise self-distillation needs one class per sample, not one per word: got {got}")
         inner = self.method.step(network, batch)
         terms = dict(inner.terms)
         if self.class_weight:
@@ -116,20 +113,15 @@ class ClassWiseSelfDistillation(Wrapper):
         if self.partners == "loader":
             return self._view_logits(network, batch, "partner")
         if batch.targets.ndim != 1:
-            raise TypeError(
-                "partners='batch' finds partners by class indices (B,), but got targets of shape "
-                f"{tuple(batch.targets.shape)}; with mixup, take partners='loader'"
-            )
+            what = f"class indices (B,), but got targets of shape {tuple(batch.targets.shape)}"
+            raise TypeError(f"partners='batch' finds partners by {what}; with mixup, take partners='loader'")
         return logits[_others_of_the_class(batch.targets)]
 
     @torch.no_grad()
     def _view_logits(self, network: nn.Module, batch: Batch, view: str) -> Tensor:
-        inputs = getattr(batch, view)
-        if inputs is None:
-            raise ValueError(
-                f"class-wise self-distillation needs the view {view!r}, and the batch has none: "
-                "give the loader the views of the method"
-            )
+        if (inputs := getattr(batch, view)) is None:
+            what = f"class-wise self-distillation needs the view {view!r}, and the batch has none"
+            raise ValueError(f"{what}: give the loader the views of the method")
         # a pass of its own: together with the inputs it would be normalised by other statistics, and cost a gradient
         with _fixed_running_statistics(network) if self.bn == "anchor_only" else contextlib.nullcontext():
             return self.method.predict(network, inputs)

@@ -25,7 +25,7 @@ class Distillation(Method):
     """A method that consults a trained network.
 
     Args:
-        teacher: trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
+        teacher: the trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
     """
 
     def __init__(self, teacher: nn.Module):

@@ -19,13 +19,11 @@ from labelreg.options import takes_options
 class Mixup(Wrapper):
     """Mixup (Zhang et al., 2018) around any method that takes probabilities as targets.
 
-    Every sample is mixed with another of the batch, inputs and labels alike: l * a + (1 - l) * b, with one weight l per
-    batch. The method inside sees the mixed batch only, so what it predicts, it predicts for mixed inputs (NaR, table
-    5). Extra views of the data are mixed like the inputs, with the same weight and the same pairs.
+    Every sample is mixed with another of the batch, inputs, extra views and labels alike: l * a + (1 - l) * b, with one
+    weight l per batch. The method inside sees the mixed batch only (NaR, table 5).
 
-    The weight is folded to at least 1/2, which changes nothing but the order of the mixed samples: the larger part of a
-    sample is the one that the batch has at its place, so that a training accuracy has a meaning. Weight and pairs are
-    drawn from PyTorch's global generator.
+    The weight is folded to at least 1/2, so that the larger part of a mixed sample is the one that the batch has at its
+    place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
         method: what is trained on the mixed samples. One that needs class indices raises ``TypeError`` at the first

@@ -33,17 +33,13 @@ def nar_targets(
 ) -> Tensor:
     """The disturbed labels of Network as Regularization (NaR, equations 2 to 4).
 
-    A part lam of the label is replaced by the mean of both networks' predictions, in which the target network has the
-    weight alpha. No gradient flows to either network.
+    No gradient flows to either network.
 
     Args:
         logits, auxiliary_logits: (B, K), of the target and of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
-        lam: the weight of the predictions, in [0, 1).
-        alpha: the weight of the target network among them, in [0, 1).
-
-    Returns:
-        The disturbed labels, (B, K).
+        lam: weight of the networks' predictions in the labels, in [0, 1).
+        alpha: weight of the target network among the predictions, in [0, 1).
     """
     check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
     predictions, auxiliary_predictions = (log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
@@ -102,7 +98,6 @@ class Trajectory:
             self.logits.append(logits.detach())
 
     def finish(self) -> None:
-        """Mark the recording as complete: the run has ended."""
         self.complete = bool(self.logits)
 
     def replay(self, step: int) -> Tensor:
@@ -118,9 +113,9 @@ class Trajectory:
 class NetworkAsRegularization(Method):
     """Network as Regularization (NaR): labels disturbed by the predictions of two networks in training.
 
-    Target and auxiliary network see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5),
-    made of predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No
-    gradient flows from one loss into the other network, so one optimizer trains both as two would.
+    Both networks see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5), made of
+    predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No gradient flows
+    from one loss into the other network, so one optimizer trains both as two would.
 
     The published code departs from the paper, and ``variant="official"`` follows it: the target's loss is
     (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p and the disturbance xi of equation 3; the
@@ -128,15 +123,13 @@ class NetworkAsRegularization(Method):
     smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
     The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
-    :meth:`~labelreg.methods.Method.share` them: the first records its logits step by step; the others replay them and
-    train no auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where
-    lam scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target's draws
-    would miss.
+    :meth:`~labelreg.methods.Method.share` them: the first records its logits; the others replay them and train no
+    auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where lam
+    scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target would miss.
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        lam: weight of the predictions in the labels, in [0, 1). The published code's ``lam`` is 1 - lam.
-        alpha: weight of the target network among the predictions, in [0, 1).
+        lam, alpha: see :func:`nar_targets`. The published code's ``lam`` is 1 - lam.
         variant: ``"paper"`` or ``"official"``.
         warm_up: epochs in which the official variant does not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
@@ -163,8 +156,7 @@ class NetworkAsRegularization(Method):
         super().__init__()
         self.auxiliary = auxiliary
         self.trajectory: Trajectory | None = None
-        self.replays = False
-        self.steps = 0
+        self.replays, self.steps = False, 0
         self.start_epoch(0)
 
     def share(self, shared: dict) -> None:

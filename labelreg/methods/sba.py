@@ -105,17 +105,15 @@ class StochasticBatchAugmentation(Method):
     for the virtual points from those for their samples, which serve as soft labels (equations 10 and 11):
 
     - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
-      that one run once, forward and backward. Batch normalisation behind the layer normalises them by common
-      statistics, and dropout behind it draws for each of them.
-    - With ``chunk``, that many virtual points per sample go through at a time and their gradients are added up, in less
-      memory. The step is the same but for batch normalisation and dropout: samples go through by themselves, as in
-      plain training, and so does each chunk.
+      that one run once. Batch normalisation behind the layer normalises them by common statistics.
+    - With ``chunk``, that many virtual points per sample go through at a time, in less memory. The step is the same but
+      for batch normalisation and dropout: samples go through by themselves, and so does each chunk.
     - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
       single one to first order in the learning rate, and would need a second pass through the network.
 
-    All random numbers come from a stream of their own, a function of a seed and the number of the step: with eta = 0 or
-    omega = pi / 2 training is that with cross-entropy, bit by bit. The seed is PyTorch's initial one at the time the
-    method is made. "Ours" marks what the paper leaves open.
+    Random numbers come from a stream of their own, by PyTorch's initial seed when the method is made and the number of
+    the step: with eta = 0 or omega = pi / 2 training is that with cross-entropy, bit by bit. "Ours" marks what the
+    paper leaves open.
 
     Args:
         virtual: M, virtual points per sample.
@@ -332,5 +330,4 @@ class _WithGradients(torch.autograd.Function):
 
 
 def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """The sum of two gradients, of which None are zero."""
     return other if one is None else one if other is None else one + other
