@@ -2,7 +2,7 @@
 
 import torch
 
-from labelreg.data import Batch, Loader, load
+from labelreg.data import Loader, load
 from labelreg.experiment import Experiment
 from labelreg.methods import ForestAsRegularization
 from labelreg.networks import build
@@ -15,6 +15,7 @@ def an_epoch(method: ForestAsRegularization, network, loader: Loader, epoch: int
 
 
 def prepared() -> tuple[ForestAsRegularization, torch.nn.Module, Loader]:
+    """A method that has collected the samples in a first epoch."""
     data = load("digits", subset=100)
     torch.manual_seed(0)
     network = build("mlp", 10)
@@ -83,11 +84,3 @@ def test_it_resists_wrong_labels_better_than_the_baseline():
         for method in ("cross_entropy", "forest_as_regularization")
     )
     assert forest < plain - 0.03
-
-
-def test_targets_of_another_device_or_dtype_are_kept():
-    method = ForestAsRegularization(3)
-    batch = Batch(torch.randn(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]), torch.arange(4))
-    method.step(build("mlp", 3, input_shape=(1, 2, 2)), batch)
-    assert method.targets.dtype == torch.int64
-    assert method.inputs.shape == (4, 1, 2, 2)
