@@ -81,6 +81,20 @@ class TestStep:
             assert gradients.pop("classifier.bias") is None  # they go without
         assert all(gradient.isfinite().all() for gradient in gradients.values())
 
+    @every_method
+    @pytest.mark.parametrize("dtype", HALVES)
+    def test_stays_finite_in_half_precision(self, name, dtype):
+        network = make_network()
+        with torch.no_grad():
+            networks.classifier(network).weight.mul_(1e4)
+        with torch.autocast("cpu", dtype):
+            step = create(name).step(network, make_batch())
+        step.loss.backward()
+        assert step.loss.dtype == torch.float32
+        assert step.loss.isfinite()
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        assert all(gradient.isfinite().all() for gradient in gradients)
+
     @every_criterion
     def test_of_a_criterion_is_the_criterion_of_its_networks_logits(self, name):
         batch, network = make_batch(), make_network()

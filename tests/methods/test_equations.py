@@ -72,6 +72,8 @@ def test_gradients_against_finite_differences(batch):
         "classwise_kl": (lambda z: classwise_kl(z, other, reduction="none"), (logits,)),
         "vicinity_kl": (lambda v: vicinity_kl(other, v, "none"), (virtual,)),
         "vicinity_kl, both": (lambda r, v: vicinity_kl(r, v, "none", detach_reference=False), (logits, virtual)),
+        "cosine_logits": (cosine_logits, (logits, matrix)),
+        "virtual_softmax_logits": (lambda x, w: virtual_softmax_logits(x, w, targets), (logits, matrix)),
         "confidence_penalty": (lambda z: confidence_penalty(z, "none"), (logits,)),
         "js_divergence": (lambda p, q: js_divergence(p, q, "none"), (logits.softmax(1), soft)),
     }
@@ -127,6 +129,8 @@ def test_nothing_waits_for_the_device():
         assert loss.shape == ()
     assert smooth_labels(targets, K, 0.1).shape == (B, K)
     assert residual_labels(matrix).shape == class_means(logits, targets, K).shape == (K, K)
+    assert adacos_scale(cosine_logits(logits, matrix), targets, torch.empty((), device="meta")).shape == ()
+    assert virtual_softmax_logits(logits, matrix, targets).shape == (B, K + 1)
 
 
 examples = settings(max_examples=25, deadline=None)
