@@ -5,8 +5,6 @@ method is one new file. The parameters of its constructor are its options. A wro
 which says what would be right.
 """
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil

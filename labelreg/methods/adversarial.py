@@ -1,7 +1,5 @@
 """Adversarial training, around any method."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -4,8 +4,6 @@ The hard label is kept for the true class. Beside it the method learns one *resi
 over the wrong classes, from a row of the residual correlation matrix.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -109,10 +107,7 @@ def residual_losses(
 
 
 def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
-    """The indices of all classes but the true one, in order, (B, K - 1).
-
-    Gathering at these, rather than masking the true class with a large number, leaves nothing that could become NaN.
-    """
+    """The indices of all classes but the true one, in order, (B, K - 1); unlike a mask, they leave no NaN."""
     others = torch.arange(num_classes - 1, device=targets.device)
     return others + (others >= targets[:, None])
 

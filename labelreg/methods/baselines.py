@@ -1,7 +1,5 @@
 """The baselines that every paper compares with: cross-entropy and three simple ways to soften it."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Class-wise self-knowledge distillation (CS-KD): labels softened by the network's own predictions for the class."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -25,7 +23,7 @@ def classwise_kl(
 
     Args:
         logits: (B, K); only they get a gradient.
-        partner_logits: (B, K), of another sample of the same class, or of another view of the same sample.
+        partner_logits: (B, K), of another sample of the class, another view of the sample, or another network.
         temperature: T, positive.
         t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
     """
@@ -59,14 +57,12 @@ class ClassWiseSelfDistillation(Wrapper):
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
         partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
             published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the
-            class in the same batch, predicted in the same forward pass. A sample alone in its class is its own partner,
-            which adds 0.
-        bn: which passes update the running statistics of batch normalisation: ``"both"`` the inputs' and those without
-            gradient, as in the published code, or ``"anchor_only"`` the inputs' alone.
+            class in the same batch, or the sample itself, which adds 0, where there is none.
+        bn: which passes update the running statistics of batch normalisation: ``"both"``, as in the published code, or
+            ``"anchor_only"`` the inputs' alone.
 
     Raises:
-        ValueError: at a step, a batch without a view that is needed, or a text, with a label
-            per word.
+        ValueError: a batch without a view that is needed, or a text, with a label per word, at the first step.
         TypeError: probabilities as targets with ``partners="batch"``, at the first step.
     """
 

@@ -1,7 +1,5 @@
 """Labels softened by another network: knowledge distillation, born-again networks and deep mutual learning."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Self
 
 import torch
@@ -9,16 +7,10 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from labelreg.data import Batch
-from labelreg.losses import check_same_shape, kl, log_softmax, soft_cross_entropy
+from labelreg.losses import soft_cross_entropy
 from labelreg.methods.base import Method, Step
+from labelreg.methods.cskd import classwise_kl
 from labelreg.options import Fraction, takes_options
-
-
-def soft_loss(logits: Tensor, fixed_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """T^2 times ``KL(fixed || prediction)`` at temperature T, the mean over the batch; only logits get a gradient."""
-    check_same_shape("B", "K", logits=logits, fixed_logits=fixed_logits)
-    losses = kl(log_softmax(fixed_logits.detach(), temperature), log_softmax(logits, temperature))  # KR eq. 2
-    return (losses * temperature**2).mean()
 
 
 class Distillation(Method):
@@ -67,7 +59,7 @@ class KnowledgeDistillation(Distillation):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
         hard = (1 - self.alpha) * soft_cross_entropy(logits, batch.targets)
-        soft = self.alpha * soft_loss(logits, self.teach(batch.inputs), self.temperature)
+        soft = self.alpha * classwise_kl(logits, self.teach(batch.inputs), self.temperature)  # KR eq. 2
         return Step.of(logits, {"hard": hard, "soft": soft})  # KR eq. 1
 
 
@@ -124,10 +116,9 @@ class DeepMutualLearning(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, peer_logits = network(batch.inputs), self.peer(batch.inputs)
-        mutual = self.weight * soft_loss(peer_logits, logits)
-        terms = {
-            "hard": soft_cross_entropy(logits, batch.targets),
-            "mutual": self.weight * soft_loss(logits, peer_logits),
-            "peer": soft_cross_entropy(peer_logits, batch.targets) + mutual,
-        }
-        return Step.of(logits, terms)
+        mutual, peer_mutual = (
+            self.weight * classwise_kl(*pair, temperature=1.0)
+            for pair in ((logits, peer_logits), (peer_logits, logits))
+        )
+        hard, peer_hard = (soft_cross_entropy(each, batch.targets) for each in (logits, peer_logits))
+        return Step.of(logits, {"hard": hard, "mutual": mutual, "peer": peer_hard + peer_mutual})

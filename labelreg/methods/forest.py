@@ -1,7 +1,5 @@
 """Network as Regularization without a second network: a random forest provides the disturbance."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

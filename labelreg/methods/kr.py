@@ -4,8 +4,6 @@ The residual output and label (equations 3 to 5) and the mutual losses of networ
 those of ALR, in :mod:`labelreg.methods.alr`; smoothed labels (equations 12 and 14) are in :mod:`labelreg.losses`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -4,8 +4,6 @@ Both take the weights of the network's own classifier for the directions of the 
 used and gets no gradient. Logits are computed in single precision at least, under autocast too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from typing import ClassVar
@@ -116,8 +114,7 @@ def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
 class AdaCos(Method):
     """AdaCos (Zhang et al., 2019): cross-entropy of scaled cosines, with a scale that sets itself.
 
-    The logits are the cosines of the angles between the feature and the weights of the classes, times a scale. It
-    starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
+    The scale starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
     :func:`adacos_scale`; the loss of the batch takes the new one. It converges to where the true class of the median
     sample has the probability 1/2, however well the network fits: scaled predictions are modest, too.
 
@@ -125,9 +122,8 @@ class AdaCos(Method):
         num_classes: K, at least 3: with 2 classes the scale is 0.
         dynamic: whether the scale follows the batches, or stays as it starts ("fixed AdaCos").
         scaled_evaluation: whether the logits by which the network is evaluated are scaled like those it is trained by.
-            Bare cosines classify alike, but with logits within -1 and 1 no prediction is confident: of 100 classes the
-            most probable gets less than 7 %, so that the expected calibration error comes near the accuracy, as in
-            table 4 of CS-KD.
+            Bare cosines classify alike, but no prediction is confident: of 100 classes the most probable gets less than
+            7 %, so that the expected calibration error comes near the accuracy, as in table 4 of CS-KD.
 
     Attributes:
         scale: the current scale, a scalar on the device.
@@ -147,7 +143,7 @@ class AdaCos(Method):
         self.register_buffer("scale", torch.tensor(adacos_fixed_scale(num_classes)))
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        cosines = self._cosines(network, batch.inputs)
+        cosines = cosine_logits(*_classified(network, batch.inputs))
         if self.dynamic and self.training:
             # out of place: the losses of other batches may still need the scale they were computed with
             self.scale = adacos_scale(cosines, batch.targets, self.scale)
@@ -155,21 +151,16 @@ class AdaCos(Method):
         return Step.of(logits, {"hard": soft_cross_entropy(logits, batch.targets)})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        cosines = self._cosines(network, inputs)
+        cosines = cosine_logits(*_classified(network, inputs))
         # in training mode a method around this one compares with the logits of a step
         return self.scale * cosines if self.scaled_evaluation or self.training else cosines
-
-    @staticmethod
-    def _cosines(network: nn.Module, inputs: Tensor) -> Tensor:
-        return cosine_logits(*_classified(network, inputs))
 
 
 class VirtualSoftmax(Method):
     """Virtual softmax (Chen et al., 2018): cross-entropy with one class more, which no sample belongs to.
 
-    The weight of the virtual class points where the feature points, so that the true class wins over it only as the
-    feature turns towards its own weight: see :func:`virtual_softmax_logits`. The network is evaluated by the K real
-    logits.
+    The true class wins over it only as the feature turns towards its own weight: see :func:`virtual_softmax_logits`.
+    The network is evaluated by the K real logits.
 
     Raises:
         TypeError: probabilities as targets, at the first step.

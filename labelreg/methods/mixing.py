@@ -1,7 +1,5 @@
 """Other batches for any method: mixup, and Batch Augmentation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import ClassVar
 

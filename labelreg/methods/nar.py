@@ -1,7 +1,5 @@
 """Network as Regularization (NaR): labels disturbed by an auxiliary network, or by snapshots of one."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ Virtual points are drawn around activations, (B, ...) with Q values per sample, 
 drawn one after another, so that the first ones do not depend on their count, by a generator on the activations' device.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
