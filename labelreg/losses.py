@@ -29,7 +29,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean")
 
 
 def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention: str = "all") -> Tensor:
-    """Smooth labels uniformly.
+    """Smooth labels uniformly, to probabilities (B, K).
 
     The convention "all" spreads epsilon over all K classes, the true one included (NaR, equation 7, and PyTorch's
     ``label_smoothing``); "others" spreads it over the K - 1 wrong classes (KR, equation 12). Smoothing by epsilon over
@@ -39,10 +39,6 @@ def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention:
         targets: (B,) class indices or (B, K) probabilities.
         num_classes: K; at least 2 for "others".
         epsilon: the probability that is spread, in [0, 1].
-        convention: "all" or "others".
-
-    Returns:
-        The smoothed labels, (B, K).
     """
     check_targets(targets, "B", num_classes)
     _check_smoothing(epsilon, convention, num_classes)
@@ -91,7 +87,6 @@ def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Ten
     Args:
         probabilities: (N, C), of any C values.
         targets: (N,) class indices.
-        num_classes: K.
 
     Returns:
         One mean per class, (K, C); zeros for a class without samples.

@@ -66,8 +66,7 @@ def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = Fals
     A network's option is its name, empty for the target's own network. The teacher is no option.
 
     Args:
-        name: one of :func:`names`.
-        chosen: option name to value.
+        name, chosen: of the method; option name to value.
         recorded: whether the options are those of a recorded run. What is missing then has the value that reproduces
             the run (:attr:`.Method.added`), where today's default does not.
     """
@@ -103,8 +102,7 @@ def create(
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
-        pixel_std: (C,) by which the inputs were divided when they were normalised, for pixels in [0, 1]; given to the
-            methods that ask for it. None for inputs that are not normalised.
+        pixel_std: see :class:`AdversarialTraining`.
     """
     completed = _completed(name, chosen)
     arguments = {"num_classes": num_classes, "pixel_std": pixel_std}

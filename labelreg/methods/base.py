@@ -82,8 +82,8 @@ class Method(nn.Module, ABC):
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
 
         Args:
-            train: trains a network with a method as the method's own run will train its network: on the same data, in
-                the same order, for as long.
+            train: trains a network with a method as this one will train its network: on the same data, in the same
+                order, for as long.
         """
 
     def share(self, shared: dict) -> None:
@@ -97,13 +97,10 @@ class Method(nn.Module, ABC):
         """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
-        """Prepare for an epoch: called once before its first batch.
+        """Prepare for an epoch, counted from 0: called once before its first batch.
 
         What it draws or changes and cannot be had from the arguments belongs into buffers, which a checkpoint restores.
-
-        Args:
-            epoch: index of the epoch, from 0.
-            history: what was recorded of the finished epochs, oldest first.
+        The history is what was recorded of the finished epochs, oldest first.
         """
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
@@ -154,18 +151,14 @@ class Wrapper(Method):
 class Criterion(Method):
     """A method that needs logits and labels only, so it drops into any training loop.
 
-    Subclasses implement :meth:`terms`. In a loop of one's own::
-
-        loss = criterion(network(inputs), targets)
+    In a loop of one's own: ``loss = criterion(network(inputs), targets)``. Subclasses implement :meth:`terms`.
     """
 
     @abstractmethod
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the named parts of the loss, scalars that add up to it.
 
-        Args:
-            logits: (B, K) float.
-            targets: (B,) int64 class indices, or (B, K) probabilities where the criterion allows them.
+        Targets are class indices, (B,), or probabilities, (B, K), where the criterion allows them.
         """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:

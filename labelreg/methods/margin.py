@@ -161,9 +161,6 @@ class VirtualSoftmax(Method):
 
     The true class wins over it only as the feature turns towards its own weight: see :func:`virtual_softmax_logits`.
     The network is evaluated by the K real logits.
-
-    Raises:
-        TypeError: probabilities as targets, at the first step.
     """
 
     title = "virtual softmax"

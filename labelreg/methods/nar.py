@@ -80,15 +80,10 @@ def nar_loss(
 
 @dataclass
 class Trajectory:
-    """The logits of a network in training, which stay on their device: steps * B * K numbers.
+    """The logits of a network in training, which stay on their device: steps * B * K numbers."""
 
-    Attributes:
-        logits: one tensor (B, K) per step, without gradient.
-        complete: whether these are all steps of a finished run.
-    """
-
-    logits: list[Tensor] = field(default_factory=list)
-    complete: bool = False
+    logits: list[Tensor] = field(default_factory=list)  # (B, K) per step, without gradient
+    complete: bool = False  # whether these are all steps of a finished run
 
     def record(self, step: int, logits: Tensor) -> None:
         """Keep the logits of a step, unless an earlier one is missing, as in a resumed run."""
@@ -100,12 +95,10 @@ class Trajectory:
 
     def replay(self, step: int) -> Tensor:
         """Return the logits of a step, or raise ``ValueError`` where there is none."""
-        if step >= len(self.logits):
-            raise ValueError(
-                f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps: "
-                "only runs of equal data, batch size and epochs can share"
-            )
-        return self.logits[step]
+        if step < len(self.logits):
+            return self.logits[step]
+        what = f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps"
+        raise ValueError(f"{what}: only runs of equal data, batch size and epochs can share")
 
 
 class NetworkAsRegularization(Method):
@@ -160,13 +153,11 @@ class NetworkAsRegularization(Method):
     def share(self, shared: dict) -> None:
         if self.variant == "official":
             return
-        found = shared.get("auxiliary")
-        self.replays = found is not None and found.complete
+        found = shared.get("auxiliary", Trajectory())
+        self.replays = found.complete
         if self.replays:
             self.auxiliary.requires_grad_(False)
-        else:
-            shared["auxiliary"] = Trajectory()
-        self.trajectory = shared["auxiliary"]
+        self.trajectory = shared["auxiliary"] = found if found.complete else Trajectory()
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.warming_up = self.variant == "official" and epoch < self.warm_up
@@ -285,10 +276,8 @@ class SnapshotRegularization(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         if self.current >= len(self.snapshots):
-            raise ValueError(
-                f"direction='pos' looks ahead at snapshot {self.current + 1}, but has {len(self.snapshots)}: "
-                "prepare trains the auxiliary network beforehand, for as long as the target"
-            )
+            what = f"direction='pos' looks ahead at snapshot {self.current + 1}, but has {len(self.snapshots)}"
+            raise ValueError(f"{what}: prepare trains the auxiliary network beforehand, for as long as the target")
         logits = network(batch.inputs)
         with torch.no_grad():
             snapshot_logits = self.snapshots[self.current](batch.inputs)

@@ -218,10 +218,8 @@ class StochasticBatchAugmentation(Method):
 
         The points are drawn at the first of the layers, always from the same random numbers, so that equal batches get
         equal votes; the votes of a sample depend on its place in the batch. A tie is broken by the prediction for the
-        sample itself, whose softmax counts as half a vote. The network predicts in the mode it is in.
-
-        Returns:
-            Logarithms (B, K), float32, of the shares in those M + 1 1/2 votes. The plain logits where M is 0.
+        sample itself, whose softmax counts as half a vote. Returns logarithms (B, K), float32, of the shares in those
+        M + 1 1/2 votes; the plain logits where M is 0.
         """
         if not self.virtual:
             return network(inputs)

@@ -16,7 +16,7 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -180,7 +180,7 @@ def record_exactly() -> dict[str, dict]:
     """Record everything in float32, and all cases under autocast to bfloat16 too, with numbers as hexadecimal text."""
     with torch.autocast("cpu", torch.bfloat16):
         in_bfloat16 = {f"{name} in bfloat16": case for name, case in record_all().items()}
-    return _as_hex(record_all() | in_bfloat16 | record_runs())
+    return _mapped(record_all() | in_bfloat16 | record_runs(), float.hex)
 
 
 def differences(before: object, after: object, where: str = "") -> list[str]:
@@ -191,13 +191,10 @@ def differences(before: object, after: object, where: str = "") -> list[str]:
     return [] if before == after else [f"{where.removeprefix(' / ')}: {before} before, {after} now"]
 
 
-def rounded(value: object) -> object:
-    """Numbers at the significant digits that are kept."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items() if key != "sha256"}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def rounded(record: dict[str, dict]) -> dict[str, dict]:
+    """Numbers at the significant digits that are kept, and no hashes."""
+    kept = {name: {key: each for key, each in case.items() if key != "sha256"} for name, case in record.items()}
+    return _mapped(kept, lambda number: float(f"{number:.{DIGITS}g}"))
 
 
 @contextmanager
@@ -325,12 +322,13 @@ def _projection(values: list[torch.Tensor]) -> float:
     return (flat * torch.arange(1, len(flat) + 1, dtype=torch.float64).cos()).sum().item()
 
 
-def _as_hex(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _as_hex(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_as_hex(each) for each in value]
-    return value.hex() if isinstance(value, float) else value
+def _mapped(record: object, function: Callable[[float], object]) -> object:
+    """Apply a function to every number of a record."""
+    if isinstance(record, dict):
+        return {key: _mapped(each, function) for key, each in record.items()}
+    if isinstance(record, list):
+        return [_mapped(each, function) for each in record]
+    return function(record) if isinstance(record, float) else record
 
 
 def _hash(*modules: nn.Module) -> str:

@@ -11,7 +11,6 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
 from labelreg.data import Batch
-from labelreg.experiment import Experiment
 from labelreg.methods import (
     AdaCos,
     ClassWiseSelfDistillation,
@@ -21,7 +20,6 @@ from labelreg.methods import (
     VirtualSoftmax,
 )
 from labelreg.methods.cskd import _others_of_the_class
-from labelreg.running import train
 
 
 class TestTerms:
@@ -199,22 +197,6 @@ class TestCombinations:
             "class_wise": divergence(logits, reference(batch.partner), 4),
         }
         torch.testing.assert_close(step.terms, expected, rtol=1e-5, atol=1e-6)
-
-    def test_an_experiment_hands_its_teacher_to_the_method_inside(self):
-        small = {"subset": 50, "epochs": 1, "network_options": {"hidden": (16,)}}
-        teacher = Experiment(seed=3, **small)
-        student = Experiment(
-            method="class_wise_self_distillation",
-            options={"method": "knowledge_distillation", "method.alpha": 0.9, "class_weight": 2},
-            teacher=teacher,
-            **small,
-        )
-        trained = train(student, device="cpu")
-        assert type(trained.method.method) is KnowledgeDistillation
-        assert (trained.method.method.alpha, trained.method.class_weight) == (0.9, 2.0)
-        expected = train(teacher, device="cpu").network.state_dict()
-        torch.testing.assert_close(trained.method.method.teacher.state_dict(), expected, rtol=0, atol=0)
-        assert {"loss_hard", "loss_soft", "loss_class_wise"} <= trained.result.history.keys()
 
 
 class TestErrors:

@@ -97,17 +97,6 @@ class TestDeepMutualLearning:
         network, peer = make_network(0).eval(), make_network(1).eval()
         step = DeepMutualLearning(peer).step(network, batch)
         own = step.terms["hard"] + step.terms["mutual"]
-        for expected, whole in zip(gradients(own, network), gradients(step.loss, network), strict=True):
-            torch.testing.assert_close(whole, expected, rtol=0, atol=0)
+        torch.testing.assert_close(gradients(own, network), gradients(step.loss, network), rtol=0, atol=0)
         for loss, stranger in ((own, peer), (step.terms["peer"], network)):
             assert all(gradient is None for gradient in gradients(loss, stranger))
-
-    def test_the_peer_follows_the_mode_and_is_dropped_afterwards(self, batch):
-        network, peer = make_network(0), make_network(1)
-        method = DeepMutualLearning(peer).eval()
-        assert not peer.training
-        before = method.predict(network.eval(), batch.inputs)
-        with torch.no_grad():
-            peer[0].weight.zero_()
-        torch.testing.assert_close(method.predict(network, batch.inputs), before, rtol=0, atol=0)
-        assert method.train().peer.training

@@ -215,12 +215,6 @@ class TestCreate:
         assert made.peer is network
         assert asked == [("peer", chosen.get("peer"))]
 
-    @pytest.mark.parametrize("name", ["mixup", "class_wise_self_distillation"])
-    def test_makes_a_method_inside_a_method(self, name):
-        assert type(methods.create(name, 4, {}, no_network).method) is methods.CrossEntropy
-        made = methods.create(name, 4, {"method": "label_smoothing", "method.epsilon": 0.3}, no_network)
-        assert (type(made.method), made.method.epsilon) == (LabelSmoothing, 0.3)
-
     def test_gives_the_method_inside_its_networks_and_options_and_what_the_data_decides(self):
         asked, network, std = [], nn.Linear(3, 4), torch.tensor([0.2, 0.3])
         chosen = {

@@ -14,7 +14,6 @@ from methods.small import HALVES, K, train_on_digits
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from labelreg import networks
 from labelreg.data import Batch
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
@@ -191,22 +190,6 @@ class TestBoth:
         torch.testing.assert_close(step.logits, again.logits, rtol=1e-6, atol=1e-6)
         torch.testing.assert_close(step.loss, again.loss, rtol=1e-6, atol=1e-6)
         assert all(parameter.grad.isfinite().all() for parameter in network[:-1].parameters())
-
-    @both
-    @pytest.mark.parametrize("name", ["imagenet_resnet18", "imagenet_densenet121", "resnet8"])
-    def test_find_the_classifier_of_any_network(self, make, name):
-        torch.manual_seed(0)
-        network = networks.build(name, K, input_shape=(3, 32, 32))
-        inputs = torch.randn(4, 3, 32, 32)
-        method = make()
-        method.step(network, Batch(inputs, torch.arange(4), torch.arange(4))).loss.backward()
-        layer = networks.classifier(network)
-        assert layer.weight.grad.any()
-        assert layer.bias.grad is None
-        logits = method.predict(network.eval(), inputs)
-        assert logits.shape == (4, K)
-        if isinstance(method, VirtualSoftmax):
-            torch.testing.assert_close(logits, network(inputs) - layer.bias)
 
     @both
     def test_of_mixed_labels_say_that_they_need_classes(self, make):

@@ -34,12 +34,6 @@ class TestWrapper:
         assert wrap(inner).parameter_groups(0.1) == inner.parameter_groups(0.1)
 
     @both
-    def test_follows_the_mode(self, wrap):
-        method = wrap(NetworkAsRegularization(make_network(1)))
-        assert not method.eval().method.auxiliary.training
-        assert method.train().method.auxiliary.training
-
-    @both
     def test_refuses_inputs_that_cannot_be_changed_a_little(self, wrap, batch):
         tokens = Batch(torch.ones(B, 3, dtype=torch.int64), batch.targets, batch.indices)
         with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
