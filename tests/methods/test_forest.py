@@ -67,16 +67,6 @@ def test_loss_is_that_of_the_disturbed_labels():
     torch.testing.assert_close(step.loss, expected)
 
 
-def test_state_survives_a_checkpoint():
-    method, network, loader = prepared()
-    an_epoch(method, network, loader, 0)
-    method.start_epoch(3)
-    restored = ForestAsRegularization(10)
-    restored.load_state_dict(method.state_dict())
-    batch = next(iter(loader.epoch(3)))
-    assert torch.equal(method.step(network, batch).loss, restored.step(network, batch).loss)
-
-
 def test_it_resists_wrong_labels_better_than_the_baseline():
     settings = {"subset": 200, "epochs": 20, "label_noise": 0.3}
     plain, forest = (

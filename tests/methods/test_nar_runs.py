@@ -101,15 +101,6 @@ class TestSharing:
         assert equal(method.auxiliary, build(1))
         assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
 
-    def test_a_grid_of_6_by_6_costs_37_trainings(self, digits):
-        shared, trained = {}, []
-        for lam in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
-            for alpha in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
-                trainer, method = self.run(digits, shared, lam, alpha, epochs=1)
-                trained += [not equal(trainer.network, build(0)), not equal(method.auxiliary, build(1))]
-        assert sum(trained) == 37
-        assert {"lam", "alpha"} == NetworkAsRegularization.shareable_options
-
     def test_an_unfinished_run_is_not_replayed(self, digits):
         shared = {}
         unfinished = NetworkAsRegularization(build(1))

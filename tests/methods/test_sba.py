@@ -10,13 +10,7 @@ from torch.nn.functional import cross_entropy, softmax
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg.data import Batch
-from labelreg.methods import (
-    AdversarialTraining,
-    BatchAugmentation,
-    CrossEntropy,
-    Mixup,
-    StochasticBatchAugmentation,
-)
+from labelreg.methods import CrossEntropy, StochasticBatchAugmentation
 from labelreg.networks import build
 
 K, B = 10, 6
@@ -143,15 +137,6 @@ class TestStep:
             assert step.logits.dtype == torch.bfloat16
             assert step.loss.dtype == torch.float32
             assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
-
-    @pytest.mark.parametrize("wrap", [lambda method: Mixup(method, K), AdversarialTraining, BatchAugmentation])
-    def test_can_be_wrapped(self, wrap):
-        results = []
-        for chunk in (0, 2):
-            network, method = make_network(hidden=(16,)).double(), wrap(always(chunk=chunk))
-            torch.manual_seed(7)
-            results.append(gradients(method, network, make_batch())[1])
-        torch.testing.assert_close(*results)
 
     def test_augments_a_language_model(self):
         network, words = make_network("lstm", hidden=4), torch.randint(K, (5, 3))
