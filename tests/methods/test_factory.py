@@ -165,6 +165,8 @@ class TestCompleteOptions:
         made = [methods.create(name, 3, options, network) for options in ({}, completed)]
         assert repr(made[0]) == repr(made[1])
         assert isinstance(made[0], methods.find(name))
+        numbers = {key: value for key, value in completed.items() if "." not in key and isinstance(value, int | float)}
+        assert {key: getattr(made[0], key) for key in numbers} == numbers
         assert {role for role, _ in roles} == methods.network_roles(name, {})
         assert {chosen for _, chosen in roles} <= {None}
         assert methods.complete_options(name, completed) == completed
