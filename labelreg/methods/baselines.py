@@ -102,7 +102,6 @@ class DisturbLabel(Criterion):
     title = "DisturbLabel"
     colour = "#88DDBB"
     place = ("the uniform distribution", "anew at every step")
-    benchmark: ClassVar = {"DisturbLabel": {}}
     on_text = True
 
     @takes_options
