@@ -5,14 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
 
@@ -36,9 +29,6 @@ class Recipe(Settings):
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
         sequence_length: of truncated back-propagation through time, in tokens, for a language model.
         clip_norm: maximum norm of each network's gradient; 0 for no clipping.
-
-    Raises:
-        ValueError: a setting of the wrong type or out of range.
     """
 
     epochs: PositiveInt = 200
