@@ -142,14 +142,16 @@ class TestTraining:
     def test_closed_forms(self, changes, samples, beside):
         assert training_operations(BASE.but(**changes)) == samples * (self.PLAIN + beside)
 
-    @pytest.mark.parametrize("granularity", ["step", "epoch"])
+    @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
     def test_is_the_expectation_over_random_steps(self, granularity):
         """SBA augments every second step behind one of its layers: all in all 1 + pi M rho (section 3.4)."""
-        options = {"layers": "features,head", "virtual": 4, "granularity": granularity}
+        options = {"layers": "features,head", "virtual": 4, "basis": "identity", "granularity": granularity}
         experiment = BASE.but(method="stochastic_batch_augmentation", options=options)
         plain, augmented = training_operations(BASE), training_operations(experiment)
         inputs = torch.randn(2, 1, 8, 8)
-        rho = sum(share_behind(networks.build("mlp", 10, (1, 8, 8)), inputs, layer) for layer in ("features", "head")) / 2
+        rho = (
+            sum(share_behind(networks.build("mlp", 10, (1, 8, 8)), inputs, layer) for layer in ("features", "head")) / 2
+        )
         assert augmented / plain == pytest.approx(1 + 0.5 * 4 * rho, rel=0.05)
 
     def test_a_text(self):

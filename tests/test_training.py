@@ -8,6 +8,7 @@ import threading
 
 import pytest
 import torch
+from interruption import Signaller, assert_identical, outcome
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -43,23 +44,6 @@ def make_trainer(method="cross_entropy", *, seed=0, network=None, dataset=DATASE
         method = methods.create(method, K, {}, lambda role, chosen: make_network())
     recipe = Recipe(**{"epochs": 3, "batch_size": BATCH, "milestones": (2,)} | recipe)
     return Trainer(network, method, dataset, recipe, **trainer or {})
-
-
-def outcome(trainer):
-    """Everything training leaves behind but the time it took."""
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
-    return {
-        "network": trainer.network.state_dict(),
-        "method": trainer.method.state_dict(),
-        "momentum": trainer.optimizer.state_dict()["state"],
-        "history": history,
-        "observations": trainer.observations,
-        "random": torch.get_rng_state(),
-    }
-
-
-def assert_identical(one, other):
-    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 class TestLoop:
@@ -128,10 +112,16 @@ class TestLoop:
         )
         assert_identical(held.network.state_dict(), plain.network.state_dict())
 
-    def test_progress_and_observers_are_called_after_every_epoch(self):
+    def test_calls_progress_observers_and_start_epoch_once_an_epoch(self):
+        class Recorder(CrossEntropy):
+            def start_epoch(self, epoch, history=()):
+                calls.append((epoch, [row["epoch"] for row in history]))
+
+        calls, rows = [], []
         observers = (lambda trainer: {"bias": trainer.network[-1].bias.detach().clone()},)
-        trainer, rows = make_trainer(trainer={"observers": observers}), []
+        trainer = make_trainer(Recorder(), trainer={"observers": observers})
         trainer.fit(progress=rows.append)
+        assert calls == [(0, []), (1, [1]), (2, [1, 2])]
         assert rows == trainer.history
         assert len(trainer.observations["bias"]) == 3
         assert_identical(trainer.observations["bias"][-1], trainer.network[-1].bias.detach())
@@ -147,12 +137,6 @@ class TestLoop:
         assert torch.equal(targets, split.targets)
         assert_identical(trainer.network.state_dict(), before)
 
-    def test_learns(self):
-        trainer = make_trainer(epochs=20)
-        trainer.fit()
-        assert trainer.history[-1]["loss"] < 0.5 * trainer.history[0]["loss"]
-        assert trainer.history[-1]["test_error"] < 0.35  # a guess errs at 0.75
-
     def test_trains_with_bfloat16_on_float32_parameters(self):
         class Recorder(KnowledgeRefinery):
             def step(self, network, batch):
@@ -167,15 +151,6 @@ class TestLoop:
         tensors = [*trainer.network.parameters(), *trainer.method.parameters(), trainer.predict(DATASET.test)[0]]
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
         assert trainer.history[-1]["loss_hard"] < 0.5 * trainer.history[0]["loss_hard"]
-
-    def test_calls_start_epoch_once_an_epoch_with_the_history_so_far(self):
-        class Recorder(CrossEntropy):
-            def start_epoch(self, epoch, history=()):
-                calls.append((epoch, [row["epoch"] for row in history]))
-
-        calls = []
-        make_trainer(Recorder()).fit()
-        assert calls == [(0, []), (1, [1]), (2, [1, 2])]
 
     def test_stops_where_the_loss_is_no_number(self, tmp_path):
         class Poisoned(CrossEntropy):
@@ -210,9 +185,6 @@ class TestOptimizer:
             for old, new in zip(before, trainer.network.parameters(), strict=True)
         ]
         assert max(moved) == pytest.approx(1e-3, rel=1e-3)  # its first step is the learning rate, whatever the gradient
-
-    def test_goes_without_momentum(self):
-        make_trainer(momentum=0.0, epochs=1).fit()
 
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
     def test_the_matrix_keeps_its_multiple_of_the_learning_rate(self, schedule):
@@ -278,19 +250,6 @@ class TestSchedules:
         make_trainer(epochs=1, batch_size=TRAIN, schedule=schedule).fit()
 
 
-class Signaller:
-    """Sends this process a signal at chosen forward passes of a network: five of training an epoch, then the test."""
-
-    def __init__(self, network, *moments, number=signal.SIGINT):
-        self.passes, self.moments, self.number = 0, moments, number
-        network.register_forward_pre_hook(self)
-
-    def __call__(self, module, inputs):
-        self.passes += 1
-        for _ in range(self.moments.count(self.passes)):
-            signal.raise_signal(self.number)
-
-
 class TestInterruption:
     OBSERVERS = (lambda trainer: {"bias": trainer.network[-1].bias.detach().clone()},)
 
@@ -346,15 +305,6 @@ class TestInterruption:
             trainer.fit(tmp_path / "checkpoint.pt")
         assert not isinstance(caught.value, Interrupted)
 
-    @pytest.mark.parametrize("moments", [(), (3,), (3, 3)])
-    def test_leaves_the_signals_as_they_were(self, moments):
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        trainer = self.start("cross_entropy")
-        Signaller(trainer.network, *moments)
-        with contextlib.suppress(KeyboardInterrupt):
-            trainer.fit()
-        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
     def test_trains_outside_the_main_thread(self):
         trainer = self.start("cross_entropy")
         thread = threading.Thread(target=trainer.fit)
@@ -370,36 +320,22 @@ class TestInterruption:
         again.fit(checkpoint, progress=lambda row: pytest.fail("an epoch was trained"))
         assert len(again.history) == 3
 
-
-class TestStop:
-    """A function that is asked after every step."""
-
-    def start(self):
-        return make_trainer("adaptive_label_regularization")
-
     @pytest.mark.parametrize("steps", [1, 5, 8])
-    def test_stops_after_the_step_saves_and_goes_on_bit_by_bit(self, steps, tmp_path):
-        """No signal is needed, and the last step of an epoch is a step like any other."""
-        checkpoint, asked = tmp_path / "checkpoint.pt", []
-        straight = self.start()
+    def test_stop_is_asked_after_every_step_and_training_goes_on_bit_by_bit(self, steps, tmp_path):
+        """The last step of an epoch is a step like any other."""
+        checkpoint, asked, rest = tmp_path / "checkpoint.pt", [], []
+        straight = self.start("adaptive_label_regularization")
         straight.fit()
         expected = outcome(straight)
         where = f"interrupted in epoch {1 + (steps - 1) // STEPS}, step {1 + (steps - 1) % STEPS} of {STEPS}; saved"
         with pytest.raises(Interrupted, match=where):
-            self.start().fit(checkpoint, stop=lambda: asked.append(1) or len(asked) == steps)
-        assert len(asked) == steps
-        resumed = self.start()
-        resumed.fit(checkpoint, stop=lambda: False)
+            self.start("adaptive_label_regularization").fit(
+                checkpoint, stop=lambda: asked.append(1) or len(asked) == steps
+            )
+        resumed = self.start("adaptive_label_regularization")
+        resumed.fit(checkpoint, stop=lambda: rest.append(1))
+        assert len(asked) + len(rest) == 3 * STEPS
         assert_identical(outcome(resumed), expected)
-
-    def test_is_asked_once_per_step_and_changes_nothing(self):
-        asked, plain = [], self.start()
-        plain.fit()
-        expected = outcome(plain)
-        watched = self.start()
-        watched.fit(stop=lambda: asked.append(1))
-        assert len(asked) == 3 * STEPS
-        assert_identical(outcome(watched), expected)
 
 
 def test_signals_are_passed_on_once_and_only_inside():

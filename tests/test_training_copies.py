@@ -12,13 +12,6 @@ from labelreg.training import Trainer
 CLASSES = 3
 
 
-def make_dataset() -> Dataset:
-    draws = torch.Generator().manual_seed(0)
-    inputs = torch.rand(23, 1, 8, 8, generator=draws)
-    split = Split(inputs, torch.randint(CLASSES, (23,), generator=draws))
-    return Dataset("noise", split, split, classes=tuple("abc"))
-
-
 class Copied(CrossEntropy):
     """Cross-entropy on so many copies; keeps what it was shown."""
 
@@ -36,8 +29,10 @@ class Copied(CrossEntropy):
 def train(method, augmentation="none", **recipe):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES))
+    draws = torch.Generator().manual_seed(0)
+    split = Split(torch.rand(23, 1, 8, 8, generator=draws), torch.randint(CLASSES, (23,), generator=draws))
     recipe = Recipe(**{"epochs": 2, "batch_size": 5, "schedule": "constant"} | recipe)
-    trainer = Trainer(network, method, make_dataset(), recipe, augmentation=augmentation)
+    trainer = Trainer(network, method, Dataset("noise", split, split, tuple("abc")), recipe, augmentation=augmentation)
     trainer.fit()
     return trainer
 
@@ -56,9 +51,7 @@ def test_copies_that_are_not_augmented_change_nothing():
     plain, copied = train(CrossEntropy()), train(Copied(4))
     torch.testing.assert_close(plain.network.state_dict(), copied.network.state_dict())
     for one, other in zip(plain.history, copied.history, strict=True):
-        assert {k: v for k, v in one.items() if k != "seconds"} == pytest.approx(
-            {k: v for k, v in other.items() if k != "seconds"}, rel=1e-4
-        )
+        assert one | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-4)
 
 
 def test_a_wrapper_asks_for_what_its_method_asks_for():
