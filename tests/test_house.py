@@ -93,20 +93,14 @@ class TestStartUp:
 
     @pytest.mark.parametrize("arguments", [["--help"], ["run", "epocs=3"]])
     def test_help_and_a_mistyped_setting_load_nothing_heavy(self, arguments):
-        program = f"""
-import sys
-from labelreg.cli import main
-sys.argv[1:] = {arguments}
-try: main()
-except SystemExit: pass
-"""
-        loaded = self.loaded(program)
+        program = f"import sys; from labelreg.cli import main; sys.argv[1:] = {arguments}"
+        loaded = self.loaded(f"{program}\ntry: main()\nexcept SystemExit: pass")
         assert {"labelreg", "typer"} <= loaded
         assert not loaded & (self.HEAVY | {"numpy"})
 
-    def test_methods_load_pytorch_and_no_other_heavy_package(self):
-        loaded = self.loaded("import labelreg.methods")
-        assert "torch" in loaded
+    @pytest.mark.parametrize("room", ["methods", "networks", "data", "metrics", "costs", "paths"])
+    def test_a_room_loads_pytorch_at_most_and_no_other_heavy_package(self, room):
+        loaded = self.loaded(f"import labelreg.{room}")
         assert not loaded & (self.HEAVY - {"torch"})
 
     def test_the_package_itself_loads_nothing(self):

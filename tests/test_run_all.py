@@ -1,12 +1,14 @@
 """Running many experiments: the same results as one by one, however many at once and whatever stops them."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -103,14 +105,11 @@ class TestOneProcess:
     def test_runs_no_more_at_once_than_asked_or_needed(self, jobs, cores, expected, monkeypatch):
         used = []
 
-        class Parallel:
-            def __init__(self, workers, **options):
-                used.append(workers)
+        def parallel(workers, **options):
+            used.append(workers)
+            return lambda calls: ((group, {}, Claimed("")) for _, (group, *_), _ in calls)
 
-            def __call__(self, calls):
-                return ((group, {}, Claimed("")) for _, (group, *_), _ in calls)
-
-        monkeypatch.setattr(running.joblib, "Parallel", Parallel)
+        monkeypatch.setattr(running.joblib, "Parallel", parallel)
         monkeypatch.setattr(running.joblib, "cpu_count", lambda: cores)
         assert run_all(SHORT.with_seeds(20), jobs=jobs, device="cpu", progress=None) == {}
         assert used == [expected]
@@ -149,12 +148,9 @@ class TestSharing:
 
     def test_an_auxiliary_is_trained_once_and_only_in_memory(self, monkeypatch):
         stored = []
-        share = running.methods.NetworkAsRegularization.share
-        monkeypatch.setattr(
-            running.methods.NetworkAsRegularization,
-            "share",
-            lambda self, shared: stored.append(id(shared)) or share(self, shared),
-        )
+        method = running.methods.NetworkAsRegularization
+        share = method.share
+        monkeypatch.setattr(method, "share", lambda self, shared: stored.append(id(shared)) or share(self, shared))
         run_all(self.GRID[::2], record=False, jobs=1, progress=None)
         assert (len(stored), len(set(stored))) == (4, 1)
         run_all(self.GRID[::2], jobs=1, progress=None)
@@ -210,16 +206,11 @@ class TestStopping:
         assert lines[0] == f"0 of 2: {SEEDS[0].name}: another process is at it"
 
     @pytest.mark.parametrize(("seconds", "expected"), [(200, 0), (10, 1), (2, 2), (0.5, 0)])
-    def test_what_ends_in_time_goes_first(self, seconds, expected):
-        class Fixed:
-            def seconds(self, experiment):
-                return {0: 100.0, 1: 5.0, 2: 1.0}[experiment.seed]
-
-        assert running._next([[each] for each in SEEDS], Fixed(), seconds) == [SEEDS[expected]]
-
-    def test_what_takes_unknown_time_goes_in_its_turn(self):
-        unknown = running.Runtimes([], torch.device("cpu"))
-        assert running._next([[each] for each in SEEDS], unknown, 1.0) == [SEEDS[0]]
+    def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
+        known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])
+        unknown = SimpleNamespace(seconds=lambda experiment: math.nan)
+        assert running._next([[each] for each in SEEDS], known, seconds) == [SEEDS[expected]]
+        assert running._next([[each] for each in SEEDS], unknown, seconds) == [SEEDS[0]]
 
 
 def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):

@@ -180,10 +180,8 @@ class TestOptimizer:
         trainer = make_trainer(optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=1, batch_size=TRAIN)
         before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
         trainer.fit()
-        moved = [
-            float((new.detach() - old).abs().max())
-            for old, new in zip(before, trainer.network.parameters(), strict=True)
-        ]
+        parameters = zip(before, trainer.network.parameters(), strict=True)
+        moved = [float((new.detach() - old).abs().max()) for old, new in parameters]
         assert max(moved) == pytest.approx(1e-3, rel=1e-3)  # its first step is the learning rate, whatever the gradient
 
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
