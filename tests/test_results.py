@@ -30,7 +30,7 @@ from labelreg.results import (
 EPOCHS = 3
 METRICS = ("loss", "loss_hard", "train_accuracy", "test_error", "test_nll", "test_ece", "learning_rate", "seconds")
 TAUGHT = Experiment(
-    method="born_again", options={"beta": 0.3}, learning_rate=0.123456789012345, teacher=Experiment(seed=1)
+    method="born_again", options={"beta": 0.3}, learning_rate=0.1234567890123, teacher=Experiment(seed=1)
 )
 
 
@@ -60,9 +60,8 @@ class TestResult:
         assert (result.best["epoch"], result.best["test_error"], result.best["test_ece"]) == (2, 0.1, 2.0)
 
     def test_the_best_epoch_of_each_split_is_by_perplexity_where_there_is_one(self):
-        result = make_result(
-            test_error=[0.1, 0.2, 0.3], test_perplexity=[math.nan, 70.0, 60.0], validation_error=[0.1, 0.3, 0.2]
-        )
+        perplexity = [math.nan, 70.0, 60.0]
+        result = make_result(test_error=[0.1, 0.2, 0.3], test_perplexity=perplexity, validation_error=[0.1, 0.3, 0.2])
         assert (result.best_epoch("test"), result.best_epoch("validation")) == (2, 0)
         assert result.best["test_perplexity"] == 60.0
         with pytest.raises(KeyError, match="train_error"):

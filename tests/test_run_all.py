@@ -62,15 +62,6 @@ class TestOneProcess:
         assert lines[2].startswith(f"1 of 1: {SHORT.name}: error {error:.2%}, ")
         assert len(lines) == 3
 
-    def test_takes_recorded_runs_wherever_they_lie(self):
-        recorded = run(SEEDS[1].but(observe="embedding"), progress=None)
-        Store().root.joinpath("shared").rename(Store().root / "elsewhere")
-        lines = []
-        finished = run_all(SEEDS, jobs=1, progress=lines.append)
-        assert finished[SEEDS[1]] == recorded
-        assert sum("epoch" in line for line in lines) == 2 * 2
-        assert lines[-1].startswith("3 of 3: ")
-
     def test_live_runs_are_trained_anew_and_leave_nothing(self, tmp_path):
         recorded = run(SHORT, results=tmp_path / "elsewhere", progress=None)
         before = sorted(tmp_path.rglob("*"))
