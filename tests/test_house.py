@@ -2,8 +2,6 @@
 
 import ast
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -75,34 +73,3 @@ def test_every_equation_is_marked_at_one_place():
     marks = Counter(re.findall(r"(?<!`)# ([A-Z][\w-]* eq\. \w+)", "\n".join(FILES.values())))
     assert len(marks) > 25
     assert {mark for mark, count in marks.items() if count > 1} == set()
-
-
-class TestStartUp:
-    """Counted in modules, which, unlike seconds, do not depend on the machine."""
-
-    HEAVY = frozenset({"torch", "pandas", "sklearn", "scipy", "torchvision", "joblib", "matplotlib", "PIL", "seaborn"})
-
-    @staticmethod
-    def loaded(program):
-        """The packages that a program has loaded at its end."""
-        shown = "import sys; print('', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
-        ended = subprocess.run(
-            [sys.executable, "-c", f"{program}\n{shown}"], capture_output=True, text=True, check=True
-        )
-        return set(ended.stderr.splitlines()[-1].split())
-
-    @pytest.mark.parametrize("arguments", [["--help"], ["run", "epocs=3"]])
-    def test_help_and_a_mistyped_setting_load_nothing_heavy(self, arguments):
-        program = f"import sys; from labelreg.cli import main; sys.argv[1:] = {arguments}"
-        loaded = self.loaded(f"{program}\ntry: main()\nexcept SystemExit: pass")
-        assert {"labelreg", "typer"} <= loaded
-        assert not loaded & (self.HEAVY | {"numpy"})
-
-    @pytest.mark.parametrize("room", ["methods", "networks", "data", "metrics", "costs", "paths"])
-    def test_a_room_loads_pytorch_at_most_and_no_other_heavy_package(self, room):
-        loaded = self.loaded(f"import labelreg.{room}")
-        assert not loaded & (self.HEAVY - {"torch"})
-
-    def test_the_package_itself_loads_nothing(self):
-        ours = {"labelreg", "__future__", "typing"}
-        assert self.loaded("import labelreg") - self.loaded("import typing") <= ours

@@ -119,7 +119,6 @@ class DisturbLabel(Criterion):
     title = "DisturbLabel"
     colour = "#88DDBB"
     place = ("the uniform distribution", "anew at every step")
-    benchmark: ClassVar = {"DisturbLabel": {}}
     on_text = True
 
     @checked

@@ -42,7 +42,8 @@ def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
     classes = {name: methods.find(name) for name in methods.names()}
     classes = {name: each for name, each in classes.items() if not on_text or each.on_text}
     for name in sorted(classes, key=lambda name: (BASELINE not in classes[name].benchmark, not classes[name].paper)):
-        for label, options in classes[name].benchmark.items():
+        variants = classes[name].benchmark or {classes[name].title: {}} if on_text else classes[name].benchmark
+        for label, options in variants.items():
             teaches = "teacher" in methods.network_roles(name, options)
             each = baseline.but(method=name, options=options, teacher=baseline if teaches else None)
             yield Row(each.dataset, each.network, label, each)

@@ -15,6 +15,23 @@ def test_counts():
     assert PAPER.seeds == 3
 
 
+@pytest.mark.parametrize(
+    ("table", "architectures", "labels"),
+    [
+        ("table1", {"resnet18", "densenet121"}, cskd.RIVALS),
+        ("table2", {"resnet18"}, ("Cross-entropy", "CS-KD", "Mixup", "Mixup + CS-KD")),
+        ("table3", {"resnet10"}, ("Cross-entropy", "CS-KD", "KD", "KD + CS-KD")),
+        ("table4", {"resnet18"}, cskd.RIVALS),
+    ],
+)
+def test_every_method_on_every_data_set_and_network(table, architectures, labels):
+    rows = PAPER.tables[table].rows
+    assert {row.network.removeprefix("imagenet_") for row in rows} == architectures
+    assert {row.dataset for row in rows} == FINE_GRAINED | {"cifar100", "tinyimagenet"}
+    assert {row.method for row in rows} == set(labels)
+    assert len(rows) == 5 * len(architectures) * len(labels)
+
+
 def test_one_recipe_for_all(protocol):
     assert protocol.values(EVERY, "epochs", "milestones", "decay", "schedule") == {(200, (100, 150), 0.1, "multi_step")}
     recipe = protocol.values(EVERY, "optimizer", "learning_rate", "momentum", "nesterov", "weight_decay")

@@ -28,6 +28,13 @@ def test_recipes_by_network(protocol):
     assert protocol.values(images, "dataset") == {("cifar10",), ("cifar100",)}
 
 
+def test_table_2_has_every_method_on_every_data_set_and_network():
+    rows = {(row.dataset, row.network, row.method) for row in PAPER.tables["table2"].rows}
+    assert {network for _, network, _ in rows} == {"plaincnn6", "resnet32", "wrn28_10"}
+    assert {method for *_, method in rows} == {"Baseline", "LSR", "BAN-2", "BAN-3", "NaR"}
+    assert len(rows) == 2 * 3 * 5
+
+
 def test_born_again_networks_learn_from_the_generation_before(protocol):
     table = PAPER.tables["table2"]
     for second in protocol.find(table, method="BAN-2"):

@@ -1,4 +1,7 @@
-"""The printed numbers are those of the papers: checked against what the papers print twice or write in their text."""
+"""The printed numbers are those of the papers: checked against what the papers print twice or write in their text.
+
+That every number has its experiment, and every experiment its number, is tested in ``test_papers.py``.
+"""
 
 import csv
 import re
@@ -13,11 +16,7 @@ from labelreg.papers import reported
 from labelreg.paths import reported_root
 
 CELL = ["item", "dataset", "network", "method", "metric"]
-CIFAR = ("cifar10", "cifar100")
 TEXTS = ("ag_news", "yahoo_answers", "yelp_review_full")
-SMALL = ("cifar100", "tinyimagenet")
-FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
-NAR_NETWORKS = ("plaincnn6", "resnet32", "preresnet110", "wrn28_10")
 RIVALS = ("AdaCos", "Virtual-softmax", "Maximum-entropy")
 # the same method under the other paper's name
 AS_IN_KR = {"SLR": "LS", "ALR": "KR", "ALR-S": "KR-LS", "Knowledge Distillation": "KD"}
@@ -38,47 +37,6 @@ METRICS = {
 }
 # the decimals of the values and of the deviations
 DECIMALS = dict.fromkeys(("alr", "kr"), (r"\d{1,2}\.\d\d", r"0\.\d\d"))
-# every data set with the networks trained on it, table by table; alike in all columns of a table
-DECOUPLED = {
-    "table1": dict.fromkeys(CIFAR, ("preact_resnet18", "wrn28_10")),
-    "table2": {"imagenet": ("imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152")},
-    "table3": dict.fromkeys(TEXTS, ("fasttext", "textrnn", "charcnn", "transformer")),
-    "table4": {"cifar100": ("resnet32", "wrn28_10")},
-}
-SETTINGS = {
-    **{(paper, item): settings for paper in ("alr", "kr") for item, settings in DECOUPLED.items()},
-    ("nar", "table1"): {"cifar100": NAR_NETWORKS},
-    ("nar", "table2"): dict.fromkeys(CIFAR, ("plaincnn6", "resnet32", "wrn28_10")),
-    ("nar", "table3"): dict.fromkeys(CIFAR, NAR_NETWORKS),
-    ("nar", "table4"): {"ptb": ("lstm",)},
-    ("nar", "table5"): dict.fromkeys(CIFAR, ("plaincnn6", "resnet32")),
-    ("cskd", "table1"): dict.fromkeys(SMALL, ("resnet18", "densenet121"))
-    | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18", "imagenet_densenet121")),
-    ("cskd", "table2"): dict.fromkeys(SMALL, ("resnet18",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18",)),
-    ("cskd", "table3"): dict.fromkeys(SMALL, ("resnet10",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet10",)),
-    ("cskd", "table4"): dict.fromkeys(SMALL, ("resnet18",)) | dict.fromkeys(FINE_GRAINED, ("imagenet_resnet18",)),
-    ("sba", "table1"): {
-        "cifar10": ("resnet44", "vgg16", "alexnet"),
-        "cifar100": ("resnet44", "vgg16"),
-        "imagenet": ("imagenet_resnet50", "imagenet_vgg16", "imagenet_alexnet"),
-    },
-}
-METHODS = {
-    ("alr", "table1"): {"Baseline", "SLR", "ALR", "ALR-S"},
-    ("alr", "table2"): {"Baseline", "SLR", "ALR", "ALR-S"},
-    ("alr", "table3"): {"Baseline", "ALR-S"},
-    ("kr", "table1"): {"Baseline", "LS", "KR", "KR-LS"},
-    ("kr", "table2"): {"Baseline", "LS", "KR", "KR-LS"},
-    ("kr", "table3"): {"Baseline", "KR-LS"},
-    ("nar", "table2"): {"Baseline", "LSR", "BAN-2", "BAN-3", "NaR"},
-    ("nar", "table3"): {"Single", *(f"NaR ({auxiliary})" for auxiliary in NAR_NETWORKS)},
-    ("nar", "table4"): {"Baseline", "Label noise", "LSR", "CP", "BAN-2", "NaR-small", "NaR-large"},
-    ("nar", "table5"): {"AT", "AT+NaR", "mixup", "mixup+NaR"},
-    ("cskd", "table1"): {"Cross-entropy", *RIVALS, "CS-KD"},
-    ("cskd", "table2"): {"Cross-entropy", "CS-KD", "Mixup", "Mixup + CS-KD"},
-    ("cskd", "table3"): {"Cross-entropy", "CS-KD", "KD", "KD + CS-KD"},
-    ("cskd", "table4"): {"Cross-entropy", *RIVALS, "CS-KD"},
-}
 # of the values and of the deviations of every table, added up from the papers and not from the files
 SUMS = {
     ("nar", "table1"): ("40.9", "0"),
@@ -170,32 +128,6 @@ class TestForm:
         value, deviation = DECIMALS.get(paper, (r"\d{1,2}\.\d{1,2}", r"\d\.\d\d"))
         assert all(re.fullmatch(value, row["value"]) for row in as_text(paper))
         assert all(re.fullmatch(deviation, row["std"]) for row in as_text(paper) if row["std"])
-
-    def test_every_data_set_with_its_networks(self, paper):
-        found = {
-            (paper, item): {dataset: set(cells["network"]) for dataset, cells in rows.groupby("dataset")}
-            for item, rows in reported(paper).groupby("item")
-        }
-        expected = {
-            key: {dataset: set(networks) for dataset, networks in table.items()}
-            for key, table in SETTINGS.items()
-            if key[0] == paper
-        }
-        assert found == expected
-
-
-@pytest.mark.parametrize(("paper", "item"), METHODS)
-def test_every_setting_has_every_method_in_every_metric(paper, item):
-    rows = reported(paper).query("item == @item")
-    for _, cells in rows.groupby(["dataset", "network", "metric"]):
-        assert sorted(cells["method"]) == sorted(METHODS[paper, item])
-
-
-def test_cutout_alone_is_not_printed_for_imagenet():
-    errors = numbers("sba", "table1", "error")
-    for (dataset, _), cells in errors.groupby(["dataset", "network"]):
-        cutout = {"Cutout"} if dataset in CIFAR else set()
-        assert set(cells.index.get_level_values("method")) == {"Baseline", "Cutout + BA", "SBA"} | cutout
 
 
 @pytest.mark.parametrize(
