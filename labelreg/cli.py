@@ -52,19 +52,15 @@ def run(
     """
     from labelreg.assignments import parse
 
-    experiment = Experiment().at(profile, **parse(settings or []))
+    chosen = parse(settings or [])  # first of all, since nothing else answers at once
+    experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(results)
     finished = _run_all(experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results or None)
-    rows = [
-        {
-            "seed": each.seed,
-            "error %": 100 * result.last["test_error"],
-            "ECE %": 100 * result.last["test_ece"],
-            "best error %": 100 * result.best["test_error"],
-            "key": each.key,
-        }
-        for each, result in finished.items()
-    ]
+    rows = []
+    for each, result in finished.items():
+        metrics = {"error %": result.last["test_error"], "ECE %": result.last["test_ece"]}
+        metrics["best error %"] = result.best["test_error"]
+        rows.append({"seed": each.seed} | {name: 100 * value for name, value in metrics.items()} | {"key": each.key})
     _print(rows, f"{experiment.method} on {experiment.dataset}, last epoch of {experiment.epochs}")
 
 

@@ -237,21 +237,16 @@ def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) ->
         "parameters": sum(parameter.numel() for parameter in learned),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
-    return Result(
-        experiment=experiment,
-        history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
-        provenance=origin | measured,
-        observations={name: torch.stack(values).numpy() for name, values in trainer.observations.items()},
-    )
+    history = {name: [row[name] for row in trainer.history] for name in trainer.history[0]}
+    observations = {name: torch.stack(values).numpy() for name, values in trainer.observations.items()}
+    return Result(experiment, history, origin | measured, observations)
 
 
 def _progress_line(experiment: Experiment, row: dict[str, float]) -> str:
-    perplexity = f"{row['test_perplexity']:.1f} perplexity  " if "test_perplexity" in row else ""
-    return (
-        f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}  loss {row['loss']:.4f}  "
-        f"train {row['train_accuracy']:.1%} correct  test {row['test_error']:.2%} error  {perplexity}"
-        f"{row['seconds']:.1f} s"
-    )
+    where = f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}"
+    fit = f"loss {row['loss']:.4f}  train {row['train_accuracy']:.1%} correct"
+    perplexity = f"  {row['test_perplexity']:.1f} perplexity" if "test_perplexity" in row else ""
+    return f"{where}  {fit}  test {row['test_error']:.2%} error{perplexity}  {row['seconds']:.1f} s"
 
 
 class Runtimes:
@@ -318,10 +313,9 @@ def run_all(
     todo = list(dict.fromkeys(experiments))
     known = list(Store(results)) if record else []
     recorded, runtimes = Recorded(known), Runtimes(known, target)
-    finished = {each: found for each in todo if record and (found := recorded.find(each))}
+    finished = {each: found for each in todo if (found := recorded.find(each))}
     # what is recorded may be resumed, and then the runs that it shares something with are gone
-    missing = [each for each in todo if each not in finished]
-    waiting = [[each] for each in missing] if record else _sharing(missing)
+    waiting = [[each] for each in todo if each not in finished] if record else _sharing(todo)
     workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
     tell = progress if workers == 1 else progress and _SlowLines()
     under_way: list[Experiment] = []
@@ -346,19 +340,16 @@ def run_all(
                     for each in group:
                         under_way.remove(each)
                     finished |= made
-                    if isinstance(error, KeyboardInterrupt):
-                        if not stop():  # a signal reached the run alone
-                            stop.request()
-                    elif error is not None and not isinstance(error, Claimed):
+                    if isinstance(error, KeyboardInterrupt) and not stop():  # a signal reached the run alone
+                        stop.request()
+                    if isinstance(error, Exception) and not isinstance(error, Claimed):
                         failures.append(error)
                     if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
                         progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)
-            raise RuntimeError(
-                f"a process was killed, for want of memory perhaps, while these ran: {names}. "
-                "The same call resumes from their last finished epochs"
-            ) from error
+            what = f"a process was killed, for want of memory perhaps, while these ran: {names}"
+            raise RuntimeError(f"{what}. The same call resumes from their last finished epochs") from error
         if stop.requested:
             raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
     if len(failures) > 1:
@@ -422,12 +413,10 @@ def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: floa
 
 
 def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
-    """Group experiments that differ in nothing but what their method can share between runs.
-
-    What is shared must not depend on the target, as a learning rate on a plateau would, nor be observed.
-    """
+    """Group experiments that differ in nothing but what their method can share between runs."""
     groups: dict[Experiment, list[Experiment]] = {}
     for each in experiments:
+        # what is shared must not depend on the target, as a learning rate on a plateau would, nor be observed
         alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
         shareable = frozenset() if alone else methods.find(each.method).shareable_options
         common = {name: value for name, value in each.options.items() if name not in shareable}

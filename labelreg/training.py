@@ -241,14 +241,9 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Save the state of training, atomically."""
-        state = {
-            "network": self.network.state_dict(),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "random": _random_state(self.device),
-            **{name: getattr(self, name) for name in _PROGRESS},
-        }
+        state = {name: getattr(self, name) for name in _PROGRESS}
+        state |= {name: getattr(self, name).state_dict() for name in ("network", "method", "optimizer", "scheduler")}
+        state["random"] = _random_state(self.device)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as unfinished:
             torch.save(state, unfinished)
@@ -261,12 +256,10 @@ class Trainer:
             for name in _PROGRESS:
                 setattr(self, name, state[name])
             self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
             # what start_epoch derives from the epoch is no part of the method's state
             self.method.start_epoch(self.epoch, self.history)
-            self.method.load_state_dict(state["method"])
+            for name in ("network", "method", "optimizer", "scheduler"):
+                getattr(self, name).load_state_dict(state[name])
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
@@ -347,10 +340,8 @@ def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state()} | cuda
 
 
 def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
