@@ -30,15 +30,14 @@ class Experiment(Recipe):
     All options are filled in and checked when an experiment is made, so that what is written to a file is complete.
 
     Attributes:
-        dataset: see :func:`labelreg.data.names`.
-        network: see :func:`labelreg.networks.names`.
-        network_options: of the network, by name.
-        method: see :func:`labelreg.methods.names`.
+        dataset, network, method: see :func:`labelreg.data.names`, :func:`labelreg.networks.names` and
+            :func:`labelreg.methods.names`.
+        network_options: by name.
         options: of the method, by name; those of a method inside a method under dotted names, such as
             ``"method.lam"``. A network that the method trains beside the target (``peer``, ``auxiliary``) is named here
             too; empty for the target's own kind.
-        auxiliary_options: of the network that the method trains beside the target, by name. They default to
-            ``network_options`` where it is of the same kind as the target.
+        auxiliary_options: of the network beside the target. They default to ``network_options`` where it is of the same
+            kind.
         augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
         subset: number of training samples, class-balanced; all if None.
         holdout: fraction of the training samples held out for validation, in [0, 1).
@@ -124,9 +123,9 @@ class Experiment(Recipe):
         learns = any(is_teacher(role) for role in _roles(self.method, self.options))
         if learns and self.teacher is None:
             raise ValueError(f"{self.method} learns from a teacher: name another experiment as teacher")
-        if self.teacher is not None and not learns:
+        if self.teacher and not learns:
             raise ValueError(f"{self.method} learns from no teacher, and {self.teacher.name} is given as one")
-        if self.teacher is not None and self.teacher.dataset != self.dataset:
+        if self.teacher and self.teacher.dataset != self.dataset:
             raise ValueError(f"the teacher learns {self.teacher.dataset}, the student {self.dataset}: it must be one")
         return self
 
@@ -200,9 +199,6 @@ class Experiment(Recipe):
         """
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
-        for name in overrides:
-            if name not in type(self).model_fields:
-                raise unknown("setting", name, type(self).model_fields)
         changes = PROFILES[profile].changes(self, overrides)
         if isinstance(chosen := overrides.get("teacher"), Mapping):
             changes["teacher"] = Experiment().at(profile, **chosen)
@@ -266,14 +262,11 @@ class Profile:
     peak: float = 0.0
 
     def changes(self, recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that replace a recipe's own, with overrides, which win.
-
-        A profile's learning rate is for SGD: with another optimizer the recipe's own stays.
-        """
+        """Return the settings that replace a recipe's own, with overrides, which win."""
         changes = {**self.settings, **overrides}
         if self.peak and "schedule" not in changes and recipe.schedule not in ("plateau", "one_cycle"):
             changes = {"learning_rate": self.peak * recipe.learning_rate} | changes | {"schedule": "one_cycle"}
-        if changes.get("optimizer", recipe.optimizer) != "sgd":
+        if changes.get("optimizer", recipe.optimizer) != "sgd":  # which a profile's learning rate is for
             changes["learning_rate"] = overrides.get("learning_rate", recipe.learning_rate)
         return changes
 

@@ -119,7 +119,7 @@ def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> d
 def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
     """Say in one line what pydantic found wrong: the name, what would be right, and what was given.
 
-    A prefix goes before every name; the names are those of positional arguments, which pydantic numbers.
+    A prefix goes before every name; ``names`` are those of positional arguments, which pydantic numbers.
     """
     return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
 

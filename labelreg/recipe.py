@@ -18,8 +18,7 @@ class Recipe(Settings):
         batch_size: samples per step; for a language model, the number of parallel streams that the text is cut into.
         optimizer: ``"sgd"`` or ``"adam"``.
         learning_rate: of the first step; for ``one_cycle``, the peak.
-        momentum: of SGD, in [0, 1).
-        nesterov: whether SGD uses Nesterov momentum.
+        momentum, nesterov: of SGD, in [0, 1), and whether it is Nesterov's.
         weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
         schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
             ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch whose

@@ -205,9 +205,9 @@ def paired_difference(
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
     """:func:`paired_difference` of a metric by seed, on the seeds that both have; NaN for both numbers without any."""
-    if not (common := sorted(values.keys() & baseline.keys())):
-        return math.nan, math.nan
-    return paired_difference([values[seed] for seed in common], [baseline[seed] for seed in common])
+    common = sorted(values.keys() & baseline.keys())
+    pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
+    return paired_difference(*pairs) if common else (math.nan, math.nan)
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:

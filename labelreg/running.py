@@ -114,10 +114,8 @@ def train(
 ) -> Trained:
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
-    Args:
-        experiment, device, progress, stop: see :func:`run`.
-        shared: one dictionary, empty at first, for runs that differ in nothing but their method's
-            ``shareable_options``; see :meth:`labelreg.methods.Method.share`.
+    Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
+    ``shared``; see :meth:`labelreg.methods.Method.share`. The other arguments are those of :func:`run`.
     """
 
     def teacher() -> nn.Module:

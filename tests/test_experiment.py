@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 from pydantic import ValidationError
@@ -156,8 +157,7 @@ class TestIdentity:
     def test_the_name_is_readable_and_the_key_short(self):
         experiment = Experiment(method="label_smoothing", seed=4)
         assert experiment.name == "digits-mlp-label_smoothing-s4"
-        assert len(experiment.key) == 12
-        assert int(experiment.key, 16) >= 0
+        assert re.fullmatch("[0-9a-f]{12}", experiment.key)
 
 
 class TestBut:
@@ -172,12 +172,10 @@ class TestBut:
         with pytest.raises(ValueError, match="knowledge_distillation learns from a teacher"):
             self.TAUGHT.but(method="knowledge_distillation")
 
-    def test_the_same_method_keeps_them(self):
+    def test_the_same_method_keeps_them_and_those_that_are_given_replace_all(self):
         assert self.NARROW.but(method="network_as_regularization") == self.NARROW
         assert self.TAUGHT.but(method="born_again", seed=4).teacher == Experiment(seed=5)
         assert self.TAUGHT.but(seed=4).options == self.TAUGHT.options
-
-    def test_options_that_are_given_replace_all_options(self):
         changed = self.NARROW.but(options={"alpha": 0.2}).options
         assert (changed["lam"], changed["alpha"]) == (0.5, 0.2)
         assert self.NARROW.but(method="label_smoothing", options={"epsilon": 0.3}).options["epsilon"] == 0.3
@@ -282,19 +280,12 @@ TEACHER = {"teacher": Experiment()}
             "no option of resnet8 is called 'hidden'",
         ),
         (KD, "knowledge_distillation learns from a teacher: name another experiment as teacher"),
-        (
-            {"method": "mixup", "options": {"method": "born_again"}},
-            "mixup learns from a teacher: name another experiment as teacher",
-        ),
+        ({"method": "mixup", "options": {"method": "born_again"}}, "mixup learns from a teacher: name another exper"),
         (TEACHER, "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as one"),
         (KD | {"teacher": Experiment(dataset="cifar10")}, "the teacher learns cifar10, the student digits"),
         (KD | {"teacher": "resnet18"}, "teacher should be a valid dictionary or instance of Experiment"),
         (KD | {"teacher": {"epoch": 3}}, "no setting is called 'epoch'"),
         (KD | TEACHER | {"options": {"teacher": "mlp"}}, "the teacher is an experiment, not the name of a network"),
-        (
-            {"method": "mixup", "options": {"method": "born_again", "method.teacher": "mlp"}} | TEACHER,
-            "the teacher is an experiment, not the name of a network",
-        ),
     ],
 )
 def test_refuses_what_cannot_be_in_one_line(settings, message):
@@ -305,8 +296,10 @@ def test_refuses_what_cannot_be_in_one_line(settings, message):
 class TestProfiles:
     PAPER = Experiment(dataset="cifar100", network="resnet32", method="knowledge_refinery", options={"gamma": 0.9})
 
-    def test_paper_changes_nothing(self):
+    def test_paper_changes_nothing_and_fast_keeps_data_and_network(self):
         assert self.PAPER.at("paper") == self.PAPER
+        short = {"epochs": 30, "schedule": "one_cycle", "precision": "bfloat16", "learning_rate": 0.2}
+        assert self.PAPER.at("fast") == self.PAPER.but(**short)
 
     def test_quick_keeps_the_method_only(self):
         kept = {"method": self.PAPER.method, "options": self.PAPER.options}
@@ -314,10 +307,6 @@ class TestProfiles:
         assert self.PAPER.at("quick") == Experiment(dataset="digits", network="mlp", **small, **kept)
         text = papers.papers["nar"].tables["table4"][-1].at("quick")
         assert (text.network_options, text.optimizer, text.learning_rate) == ({"hidden": (256, 256)}, "sgd", 0.1)
-
-    def test_fast_is_short_and_keeps_data_and_network(self):
-        short = {"epochs": 30, "schedule": "one_cycle", "precision": "bfloat16", "learning_rate": 0.2}
-        assert self.PAPER.at("fast") == self.PAPER.but(**short)
 
     @pytest.mark.parametrize(
         ("settings", "overrides", "schedule", "learning_rate"),

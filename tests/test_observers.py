@@ -49,12 +49,8 @@ def predicted(watched):
 
 def test_every_observer_is_there_every_epoch(watched):
     shapes = {name: values.shape for name, values in watched.result.observations.items()}
-    assert shapes == {
-        "soft_labels": (2, 10, 10),
-        "residual_outputs": (2, 10, 10),
-        "residual_labels": (2, 10, 10),
-        "residual_divergence": (2,),
-    }
+    matrices = dict.fromkeys(("soft_labels", "residual_outputs", "residual_labels"), (2, 10, 10))
+    assert shapes == matrices | {"residual_divergence": (2,)}
 
 
 @pytest.mark.parametrize(("name", "index"), [("soft_labels", 0), ("residual_outputs", 1)])
@@ -179,9 +175,8 @@ class TestNoiseDetection:
         noise = observers._noise(trainer).inputs
         assert noise.dtype == torch.uint8
         assert noise.shape == (observers.NOISE, 3, 8, 8)
-        torch.testing.assert_close(
-            noise.double().mean((0, 2, 3))[[0, 2]].float(), dataset.mean[[0, 2]], rtol=0, atol=0.1
-        )
+        means = noise.float().mean((0, 2, 3))[[0, 2]]
+        torch.testing.assert_close(means, dataset.mean[[0, 2]], rtol=0, atol=0.1)
         assert (noise[:, 1] == 0).any()
         assert (noise[:, 1] == 255).any()  # clipped, not wrapped
         assert noise[:, 0].float().std() < 7

@@ -81,12 +81,8 @@ class TestRun:
         other = PLAIN.but(seed=1)
         run(other, results=tmp_path / "elsewhere", progress=None)
         ours, theirs = (f"{each.name}-{each.key}" for each in (PLAIN, other))
-        assert files(tmp_path) == [
-            f"elsewhere/shared/{theirs}.json",
-            f"results/shared/{ours}.json",
-            f"runs/{ours}/weights.pt",
-            f"runs/{theirs}/weights.pt",
-        ]
+        recorded = [f"elsewhere/shared/{theirs}.json", f"results/shared/{ours}.json"]
+        assert files(tmp_path) == [*recorded, f"runs/{ours}/weights.pt", f"runs/{theirs}/weights.pt"]
 
     def test_records_where_it_comes_from(self):
         origin = run(PLAIN, progress=None).provenance
@@ -173,9 +169,8 @@ class TestInterruption:
         with pytest.raises(Interrupted, match="saved, the same call resumes there"):
             run(AHEAD, progress=self.interrupting(lines, interrupted))
         result = run(AHEAD, progress=lines.append)
-        assert [(line.startswith("preparing"), line.split("epoch ")[1][0]) for line in lines] == [
-            (before, str(epoch)) for before in (True, False) for epoch in (1, 2, 3)
-        ]
+        assert [line.startswith("preparing") for line in lines] == [True] * 3 + [False] * 3
+        assert [line.split("epoch ")[1][0] for line in lines] == ["1", "2", "3"] * 2
         assert_is_the_straight_run(AHEAD, result)
         assert files(folder(AHEAD)) == ["weights.pt"]
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from labelreg import methods
 from labelreg.data import Dataset, Loader, Split
-from labelreg.methods import CrossEntropy, KnowledgeRefinery, Step
+from labelreg.methods import CrossEntropy, KnowledgeRefinery, Mixup, Step
 from labelreg.recipe import Recipe
 from labelreg.training import Diverged, Interrupted, Trainer, stop_on_signals
 
@@ -242,6 +242,54 @@ class TestSchedules:
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
     def test_a_single_step_is_enough(self, schedule):
         make_trainer(epochs=1, batch_size=TRAIN, schedule=schedule).fit()
+
+
+class Copied(CrossEntropy):
+    """Cross-entropy on so many copies; keeps what it was shown."""
+
+    def __init__(self, copies):
+        super().__init__()
+        self.copies = copies
+        self.seen = []
+
+    def step(self, network, batch):
+        step = super().step(network, batch)
+        self.seen.append((step.logits.detach(), batch.targets))
+        return step
+
+
+class TestCopies:
+    """Several copies of each sample: what is recorded is still a mean over what was seen."""
+
+    @staticmethod
+    def train(method, augmentation="none", **recipe):
+        draws = torch.Generator().manual_seed(0)
+        split = Split(torch.rand(23, 1, 8, 8, generator=draws), torch.randint(K, (23,), generator=draws))
+        dataset = Dataset("noise", split, split, tuple("abcd"))
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, K))
+        trainer = make_trainer(
+            method, network=network, dataset=dataset, trainer={"augmentation": augmentation}, **recipe
+        )
+        trainer.fit()
+        return trainer
+
+    def test_records_means_over_all_copies(self):
+        method = Copied(3)
+        row = self.train(method, "cutout3", epochs=1).history[0]
+        logits, targets = (torch.cat(parts) for parts in zip(*method.seen, strict=True))
+        assert len(targets) == 3 * 23
+        assert row["loss"] == pytest.approx(cross_entropy(logits, targets).item(), rel=1e-5)
+        assert row["train_accuracy"] == pytest.approx((logits.argmax(1) == targets).double().mean().item())
+
+    def test_copies_that_are_not_augmented_change_nothing(self):
+        plain, copied = self.train(CrossEntropy()), self.train(Copied(4))
+        torch.testing.assert_close(plain.network.state_dict(), copied.network.state_dict())
+        for one, other in zip(plain.history, copied.history, strict=True):
+            assert one | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-4)
+
+    def test_a_wrapper_asks_for_what_its_method_asks_for(self):
+        assert self.train(Mixup(Copied(3), K), epochs=1).loader.copies == 3
 
 
 class TestInterruption:
