@@ -321,22 +321,16 @@ def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.ExitStack() as previous:
 
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        def handle(number: int, frame: FrameType | None) -> None:
+            previous.close()
+            request()
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        request()
-
-    for number in previous:
-        signal.signal(number, handle)
-    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, handle)
         yield
-    finally:
-        restore()
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

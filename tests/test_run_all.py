@@ -189,13 +189,6 @@ class TestStopping:
         finished = run_all(SEEDS, jobs=1, progress=None)
         assert metrics(finished.values()) == metrics(train(each).result for each in SEEDS)
 
-    def test_a_run_of_another_process_is_left_to_it_under_a_deadline(self):
-        lines = []
-        with Store().claim(SEEDS[0]):
-            finished = run_all(SEEDS[:2], jobs=1, minutes=60, progress=lines.append)
-        assert list(finished) == SEEDS[1:2]
-        assert lines[0] == f"0 of 2: {SEEDS[0].name}: another process is at it"
-
     @pytest.mark.parametrize(("seconds", "expected"), [(200, 0), (10, 1), (2, 2), (0.5, 0)])
     def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
         known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])

@@ -1,6 +1,5 @@
 """Running one experiment: what a run leaves on disk, whatever interrupts it and however many want it."""
 
-import json
 import math
 import os
 import signal
@@ -87,6 +86,7 @@ class TestRun:
     def test_records_where_it_comes_from(self):
         origin = run(PLAIN, progress=None).provenance
         assert origin["torch"] == torch.__version__
+        assert origin["date"].endswith("+00:00")
         assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
         assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
 
@@ -106,21 +106,6 @@ class TestRun:
         assert len(asked) == 6
         assert lines == [f"waiting for another process at work on {PLAIN.name}"] * 2
         assert run(PLAIN, wait=False, progress=None).experiment == PLAIN
-
-    def test_a_run_of_other_settings_does_not_answer(self):
-        """Defaults may change: what is recorded is complete, whatever its file is called."""
-        run(PLAIN, progress=None)
-        (path,) = Store().root.rglob("*.json")
-        content = json.loads(path.read_text())
-        content["experiment"]["decay"] = 0.7
-        path.write_text(json.dumps(content))
-        old = PLAIN.but(decay=0.7)
-        recorded = run(old, progress=pytest.fail)
-        result = run(PLAIN, progress=None)
-        # both stay, each under its settings, without a word
-        assert run(PLAIN, progress=pytest.fail) == result
-        assert run(old, progress=pytest.fail) == recorded
-        assert len(list(Store())) == 2
 
     @pytest.mark.parametrize("broken", ["result", "weights"])
     def test_is_recorded_by_the_next_call_where_recording_failed(self, broken, monkeypatch):
@@ -153,15 +138,6 @@ class TestInterruption:
                 os.kill(os.getpid(), signal.SIGINT)
 
         return interrupt
-
-    @pytest.mark.parametrize("method", ["adaptive_label_regularization", "disturb_label"])
-    def test_resumes_where_it_was_interrupted(self, method):
-        experiment, lines = Experiment(**SHORT, method=method), []
-        with pytest.raises(Interrupted, match="saved, the same call resumes there"):
-            run(experiment, progress=self.interrupting(lines, "digits"))
-        result = run(experiment, progress=lines.append)
-        assert [line.split("epoch ")[1][0] for line in lines] == ["1", "2", "3"]
-        assert_is_the_straight_run(experiment, result)
 
     @pytest.mark.parametrize("interrupted", ["preparing", "digits"])
     def test_resumes_what_a_method_trains_beforehand(self, interrupted):

@@ -10,7 +10,7 @@ from interruption import Signaller, assert_identical, outcome
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import methods, networks, observers
-from labelreg.data import SequenceLoader, load, registry
+from labelreg.data import SequenceLoader, registry
 from labelreg.data.language import make_dataset
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, LabelSmoothing
@@ -197,13 +197,6 @@ class TestPlateau:
         second, after = self.make()
         second.fit(tmp_path / "checkpoint.pt")
         assert [rate for (rate,) in before + after] == [2.0 * 0.25**fall for fall in self.FALLS for _ in range(STEPS)]
-
-    def test_needs_a_validation_split(self):
-        dataset = load("digits", subset=50)
-        network = networks.build("mlp", 10)
-        with pytest.raises(ValueError, match="'plateau' watches a validation split, and digits comes with none"):
-            Trainer(network, CrossEntropy(), dataset, Recipe(schedule="plateau"))
-        Trainer(network, CrossEntropy(), dataset, Recipe(schedule="plateau"), validation=dataset.test)
 
 
 @pytest.mark.parametrize("method", ["cross_entropy", "disturb_label", "deep_mutual_learning"])
