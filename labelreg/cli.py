@@ -52,15 +52,14 @@ def run(
     """
     from labelreg.assignments import parse
 
-    chosen = parse(settings or [])  # first of all, since nothing else answers at once
+    chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
     experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(results)
     finished = _run_all(experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results or None)
     rows = []
     for each, result in finished.items():
-        metrics = {"error %": result.last["test_error"], "ECE %": result.last["test_ece"]}
-        metrics["best error %"] = result.best["test_error"]
-        rows.append({"seed": each.seed} | {name: 100 * value for name, value in metrics.items()} | {"key": each.key})
+        last = {"error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
+        rows.append({"seed": each.seed, **last, "best error %": 100 * result.best["test_error"], "key": each.key})
     _print(rows, f"{experiment.method} on {experiment.dataset}, last epoch of {experiment.epochs}")
 
 

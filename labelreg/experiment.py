@@ -85,9 +85,9 @@ class Experiment(Recipe):
             return chosen
         method, options = info.data["method"], info.data["options"]
         kinds = {options[role] for role in _roles(method, options) if role in options}
-        if not kinds and chosen:
-            raise ValueError(f"auxiliary_options must be empty: {method} trains no network beside the target")
         if not kinds:
+            if chosen:
+                raise ValueError(f"auxiliary_options must be empty: {method} trains no network beside the target")
             return chosen
         if len(kinds) > 1:
             raise ValueError(f"{method} trains networks of different kinds: {', '.join(sorted(kinds))}")

@@ -157,14 +157,16 @@ def _at_work(
     experiment: Experiment, store: Store, progress: Progress, stop: Stop | None, wait: bool = True
 ) -> Iterator[Path]:
     """Hold an experiment among all processes that share the results or the work folders; yield its work folder."""
-    lines = iter([f"waiting for another process at work on {experiment.name}"])
+    told = progress is None
 
     def waits() -> bool:
-        goes_on = wait and not (stop and stop())
-        if goes_on and progress is not None:
-            for line in lines:  # once
-                progress(line)
-        return goes_on
+        nonlocal told
+        if not wait or (stop is not None and stop()):
+            return False
+        if not told:
+            progress(f"waiting for another process at work on {experiment.name}")
+        told = True
+        return True
 
     folder = paths.runs_root() / f"{experiment.name}-{experiment.key}"
     folder.mkdir(parents=True, exist_ok=True)
