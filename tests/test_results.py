@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -308,6 +308,7 @@ def test_the_table_has_settings_metrics_and_provenance_per_run(store):
 
 class TestDifferences:
     @given(arrays(float, st.tuples(st.just(2), st.integers(2, 12)), elements=st.floats(0, 1)), st.floats(0.5, 0.99))
+    @example(np.array([[0.3, 0.3 + 1e-16, 0.3], [0.1, 0.1, 0.1]]), 0.95)  # nearly equal differences
     def test_is_the_paired_t_interval(self, pairs, confidence):
         values, baseline = pairs
         with warnings.catch_warnings(), np.errstate(all="ignore"):
