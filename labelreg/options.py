@@ -70,7 +70,8 @@ class Settings(BaseModel):
 def takes_options(constructor: Callable) -> Callable:
     """Check the arguments of a constructor by its annotations; the plain ones become attributes of the same name.
 
-    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself. A value of the wrong type or out of range raises ``ValueError``, a missing or unknown argument ``TypeError``.
+    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself. A value of
+    the wrong type or out of range raises ``ValueError``, a missing or unknown argument ``TypeError``.
     """
     signature = inspect.signature(constructor)
 
