@@ -102,7 +102,7 @@ def create(
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
-        pixel_std: see :class:`AdversarialTraining`.
+        pixel_std: see :class:`.AdversarialTraining`.
     """
     completed = _completed(name, chosen)
     arguments = {"num_classes": num_classes, "pixel_std": pixel_std}
