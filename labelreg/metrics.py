@@ -2,11 +2,11 @@
 
 Every function reduces N samples on their device, copies one small tensor to the CPU and finishes in float64. Logits and
 probabilities are (N, K), features (N, D), finite and of at least 2 samples, targets (N,) int64 class indices. Rates and
-errors are fractions in [0, 1]. Shapes and values that do not fit, and empty inputs, raise ``ValueError``; dtypes that
-do not fit, ``TypeError``.
+errors are fractions in [0, 1]. Wrong shapes and values, and empty inputs, raise ``ValueError``; wrong dtypes,
+``TypeError``.
 
-TorchMetrics serves as the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as
-[lo, hi) and takes seconds to import.
+TorchMetrics is the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as [lo, hi)
+and takes seconds to import.
 """
 
 import math
@@ -50,15 +50,12 @@ def negative_log_likelihood(logits: Tensor, targets: Tensor) -> float:
 
 
 def perplexity(logits: Tensor, targets: Tensor) -> float:
-    """Return the exponential of the negative log-likelihood.
-
-    It is 1 for a perfect prediction, K for a uniform one, and infinite where it exceeds the largest float.
-    """
+    """Return the exponential of the negative log-likelihood: 1 for a perfect prediction, K for a uniform one."""
     return perplexity_from_nll(negative_log_likelihood(logits, targets))
 
 
 def perplexity_from_nll(nll: float) -> float:
-    """Return the perplexity that belongs to a negative log-likelihood in nats."""
+    """Return the exponential of a negative log-likelihood in nats, infinite where it exceeds the largest float."""
     try:
         return math.exp(nll)
     except OverflowError:
@@ -79,11 +76,8 @@ def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int
 def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) -> ReliabilityDiagram:
     """Return confidence, accuracy and count per bin, see :func:`expected_calibration_error`."""
     count, confidence, correct = _bin_sums(*_top_prediction(probabilities, targets), bins)
-    return ReliabilityDiagram(
-        confidence=tuple((confidence / count).tolist()),
-        accuracy=tuple((correct / count).tolist()),
-        count=tuple(count.long().tolist()),
-    )
+    columns = (confidence / count, correct / count, count.long())
+    return ReliabilityDiagram(*(tuple(column.tolist()) for column in columns))
 
 
 @torch.no_grad()
@@ -108,9 +102,8 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
     """Return the variation within classes over the variation between them, tr(S_W) / tr(S_B).
 
     With m_k the mean of the N_k samples of class k and m that of all N samples, S_W = 1/N sum_i (x_i - m_{y_i}) (x_i -
-    m_{y_i})^T and S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T. Their sum is the covariance of the features. The ratio is
-    invariant to scaling and rotation of the features. It is 0 if every class is one point, infinite if all class means
-    coincide and NaN if all samples do.
+    m_{y_i})^T and S_B = 1/N sum_k N_k (m_k - m) (m_k - m)^T. The ratio is invariant to scaling and rotation. It is 0 if
+    every class is one point, infinite if all class means coincide and NaN if all samples do.
     """
     _check_features(features, targets)
     features = features.double()
@@ -144,9 +137,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
     """Return the area under the ROC curve of detecting out-of-distribution samples by their confidence.
 
-    It is the probability that an in-distribution sample, of which (N,) are given, has a higher confidence than one out
-    of distribution, of which (M,) are; ties count half. Hendrycks and Gimpel (2017) use the largest softmax probability
-    as confidence.
+    It is the probability that one of the (N,) samples in distribution has a higher confidence than one of the (M,) out
+    of it; ties count half. Hendrycks and Gimpel (2017) use the largest softmax probability.
     """
     from sklearn.metrics import roc_auc_score  # slow to import
 
@@ -155,12 +147,12 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
         check_floating(name, confidences, "N")
         if not len(confidences) or not confidences.isfinite().all():
             raise ValueError(f"{name} must hold at least one number, all of them finite")
-    inside = torch.cat([torch.ones(len(confidences_in)), torch.zeros(len(confidences_out))])
+    inside = [1] * len(confidences_in) + [0] * len(confidences_out)
     return float(roc_auc_score(inside, torch.cat([each.double().cpu() for each in groups.values()])))
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return what is recorded after every epoch, with one wait for the device.
+    """Return what is recorded per epoch, with one wait for the device.
 
     It is ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
     """

@@ -70,11 +70,8 @@ class Settings(BaseModel):
 def takes_options(constructor: Callable) -> Callable:
     """Check the arguments of a constructor by its annotations; the plain ones become attributes of the same name.
 
-    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself.
-
-    Raises:
-        ValueError: an argument of the wrong type or out of range, named with what would be right.
-        TypeError: an argument that is missing, or that the constructor does not have.
+    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself. A value of
+    the wrong type or out of range raises ``ValueError``, a missing or unknown argument ``TypeError``.
     """
     signature = inspect.signature(constructor)
 
@@ -118,13 +115,7 @@ def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> typ
 def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """Return all options of a model: those chosen, checked, and the others at their defaults.
 
-    Args:
-        model: see :func:`options_model`.
-        chosen: name to value.
-        owner: whose options they are, for the error.
-
-    Raises:
-        ValueError: an unknown option, or a value of the wrong type or out of range.
+    Wrong ones raise ``ValueError``, which tells the owner.
     """
     for name in chosen:
         if name not in model.model_fields:
@@ -139,10 +130,7 @@ def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> d
 def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
     """Say in one line what pydantic found wrong: the name, what would be right, and what was given.
 
-    Args:
-        error: what pydantic raised.
-        prefix: what to write before every name.
-        names: of the positional arguments, which pydantic numbers.
+    A prefix goes before every name; ``names`` are those of positional arguments, which pydantic numbers.
     """
     return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
 

@@ -1,9 +1,13 @@
-"""What every test is given: folders of its own, and one thread."""
+"""What every test is given: folders of its own, one thread, and time."""
 
 import signal
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("labelreg", deadline=None)  # the first example pays for what is imported late
+settings.load_profile("labelreg")
 
 
 @pytest.fixture(autouse=True, scope="session")

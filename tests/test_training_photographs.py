@@ -5,6 +5,7 @@ import io
 import math
 import tarfile
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import torch
 from PIL import Image
 
 from labelreg import methods, training
-from labelreg.data import Dataset, fine_grained, load
+from labelreg.data import Dataset, fine_grained, load, registry
 from labelreg.data.framing import Framing
+from labelreg.data.photographs import load_photographs
 from labelreg.experiment import Experiment
 from labelreg.recipe import Recipe
 from labelreg.running import train
@@ -52,7 +54,7 @@ def birds(tmp_path, monkeypatch):
         stored=80,
         framing=Framing(side=64),
     )
-    monkeypatch.setattr(fine_grained, "CUB200", small)
+    monkeypatch.setitem(registry._datasets, "cub200", partial(load_photographs, small))
     monkeypatch.setenv("LABELREG_DATA", str(tmp_path))
     return tmp_path
 

@@ -32,12 +32,10 @@ def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None 
     """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
     The centre of the square is uniform over all pixels, so that part of the square may lie outside the image. Its side
-    is ``size`` pixels; the paper uses 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), in the units
-    of the inputs, rounded for uint8, or zero. The paper masks normalised images with zeros, which is the mean colour of
-    images that are not normalised.
+    is ``size`` pixels: in the paper 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), in the units of
+    the inputs, rounded for uint8, or zero. The paper masks normalised images with zeros, that is with the mean colour.
     """
-    batch, _, height, width = inputs.shape
-    device = inputs.device
+    (batch, _, height, width), device = inputs.shape, inputs.device
     top = torch.randint(height, (batch, 1), generator=generator, device=device) - size // 2
     left = torch.randint(width, (batch, 1), generator=generator, device=device) - size // 2
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
@@ -65,7 +63,7 @@ def resized_crop_flip(
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
     Photographs that are stored as squares need their ``aspects``, (B,) width over height. ``size`` is the height and
-    width of the result, by default those of the inputs. The mean is not used.
+    width of the result, by default those of the inputs.
     """
     height, width = inputs.shape[2:]
     if aspects is None:
@@ -87,4 +85,4 @@ augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
     "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }
-"""Augmentations by name: functions of the inputs, a generator and the mean colour (C,) of the training inputs."""
+"""Augmentations by name, functions of the inputs, a generator and the mean colour (C,) of the training inputs."""

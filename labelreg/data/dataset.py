@@ -35,9 +35,7 @@ class Split:
 
     def __post_init__(self):
         if (self.aspects is None) != (self.framing is None):
-            raise ValueError(
-                "photographs stored as squares need both their aspects and a framing, other inputs neither"
-            )
+            raise ValueError("photographs stored as squares need both aspects and a framing, other inputs neither")
         inputs = len(self.inputs)
         for what, values in (("target", self.targets), ("aspect", self.aspects)):
             if values is not None and len(values) != inputs:
@@ -62,14 +60,14 @@ class Split:
 
     def select(self, indices: Tensor | slice) -> "Split":
         """Return the samples at ``indices``, (M,) int64 or a slice, on the device of the targets."""
-        device = self.targets.device
 
-        def rows(values: Tensor) -> Tensor:
+        def rows(values: Tensor | None) -> Tensor | None:
+            if values is None:
+                return None
             here = indices if isinstance(indices, slice) else indices.to(values.device)
-            return values[here].to(device)
+            return values[here].to(self.targets.device)
 
-        aspects = None if self.aspects is None else rows(self.aspects)
-        return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=aspects)
+        return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=rows(self.aspects))
 
     def clean(self) -> Tensor:
         """Return the inputs as a network is tested on them: the middle of photographs stored as squares."""
@@ -89,11 +87,8 @@ class Dataset:
     """A data set.
 
     Attributes:
-        name: the name it is loaded by.
-        train, test: its splits.
         classes: class names, in the order of the class indices; empty for regression.
         augmentation: its usual augmentation, a key of ``labelreg.data.augmentations``.
-        task: the kind of its targets.
         validation: a third split, if the data set comes with one.
         superclasses: superclass name per class, if classes are grouped.
     """
@@ -121,20 +116,17 @@ class Dataset:
 
     @property
     def pixel_range(self) -> int:
-        """The divisor that brings pixels into [0, 1]: 255 for uint8, 1 for float."""
+        """The divisor that brings pixels into [0, 1], which is 255 for uint8 and 1 for float."""
         return 255 if self.train.inputs.dtype == torch.uint8 else 1
 
     @property
     def mean(self) -> Tensor:
-        """(C,) float32: mean per channel of the training inputs as stored, in their units; empty for words.
-
-        Of more than 1 GB, evenly spaced samples are used.
-        """
+        """(C,) float32: mean per channel of the training inputs as stored, of every n-th if they exceed 1 GB."""
         return self._moments[0]
 
     @property
     def std(self) -> Tensor:
-        """(C,) float32: standard deviation per channel, see :attr:`mean`."""
+        """(C,) float32: standard deviation per channel. It and the mean are empty for words."""
         return self._moments[1]
 
     @cached_property
@@ -145,11 +137,10 @@ class Dataset:
         inputs = inputs[:: max(1, -(-inputs.nbytes // MOMENTS_BYTES))]
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]
-        # a float64 copy of all of CIFAR would take 1.2 GB
-        for chunk in inputs.split(min(1024, -(-MOMENTS_CHUNK // math.prod(inputs.shape[1:])))):
+        samples = min(1024, -(-MOMENTS_CHUNK // math.prod(inputs.shape[1:])))
+        for chunk in inputs.split(samples):  # a float64 copy of all of CIFAR would take 1.2 GB
             chunk = chunk.double()
-            total = total + chunk.sum(others)
-            square = square + chunk.square().sum(others)
+            total, square = total + chunk.sum(others), square + chunk.square().sum(others)
         count = inputs.numel() // inputs.shape[1]
         mean = total / count
         return mean.float(), (square / count - mean.square()).clamp(min=0).sqrt().float()
@@ -179,20 +170,17 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
 def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
     """Split off a random part in proportion to the classes; return the rest and the part, both in stored order.
 
-    The ``size`` of the part is a fraction if float, a number of samples if int. It is a systematic sample of the
-    samples sorted by class and shuffled within each, so that a class gives its exact share, rounded down or up. The
-    draw depends on the seed and the targets, not on the device.
+    The ``size`` of the part is a fraction if float, a number of samples if int. A class gives its exact share, rounded
+    down or up. The draw depends on the seed and the targets, not on the device.
     """
     total = len(split)
     count = round(size * total) if isinstance(size, float) else size
     if not 0 < count < total:
-        raise ValueError(
-            f"cannot hold out size={size!r} of {total} samples: that is {count}, give 1 to {total - 1} or a fraction"
-        )
+        raise ValueError(f"cannot hold out size={size!r} of {total} samples: give 1 to {total - 1}, or a fraction")
     labels = class_labels(split).cpu()
     draws = generator(seed, Stream.HOLD_OUT)
     shuffled = torch.randperm(total, generator=draws)
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]  # of which a systematic sample is held out
     start = torch.randint(total, (), generator=draws)
     held = torch.zeros(total, dtype=torch.bool)
     held[by_class[(torch.arange(count) * total + start) // count]] = True
@@ -217,9 +205,7 @@ def class_labels(split: Split, num_classes: int | None = None) -> Tensor:
     """Return the targets of a split, checked to be class indices, (N,) int64 in [0, ``num_classes``)."""
     targets = split.targets
     if targets.dim() != 1 or targets.dtype != torch.int64:
-        raise ValueError(
-            f"class labels must be (N,) int64, got targets of shape {tuple(targets.shape)} and {targets.dtype}"
-        )
+        raise ValueError(f"class labels must be (N,) int64, got targets {tuple(targets.shape)} of {targets.dtype}")
     low, high = (int(bound) for bound in targets.aminmax()) if len(targets) else (0, 0)
     if low < 0 or (num_classes is not None and high >= num_classes):
         upper = "" if num_classes is None else f" and below num_classes={num_classes}"

@@ -11,9 +11,9 @@ from labelreg.data.registry import register
 
 @register("digits")
 def digits(root: Path) -> Dataset:
-    """Handwritten digits: 1,097 training and 700 test images, (N, 1, 8, 8) float32 in [0, 1], 10 classes.
+    """Handwritten digits of scikit-learn: 1,097 training and 700 test images, (N, 1, 8, 8) float32 in [0, 1].
 
-    The 1,797 images of scikit-learn, split at random in proportion to the classes. The split is always the same.
+    The split is random in proportion to the 10 classes, and always the same.
     """
     from sklearn.datasets import load_digits
 

@@ -1,33 +1,14 @@
 """Fine-grained photographs: Caltech-UCSD Birds 200-2011, Stanford Dogs and MIT Indoor 67."""
 
+import functools
 import io
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from labelreg.data.archives import Files
-from labelreg.data.dataset import Dataset
 from labelreg.data.photographs import Collection, Listing, Original, load_photographs
 from labelreg.data.registry import register
-
-
-@register("cub200")
-def cub200(root: Path) -> Dataset:
-    """CUB-200-2011 (Wah et al., 2011): 5,994 and 5,794 photographs of birds, 200 species."""
-    return load_photographs(CUB200, root)
-
-
-@register("stanford_dogs")
-def stanford_dogs(root: Path) -> Dataset:
-    """Stanford Dogs (Khosla et al., 2011): 12,000 and 8,580 photographs of dogs, 120 breeds."""
-    return load_photographs(STANFORD_DOGS, root)
-
-
-@register("mit67")
-def mit67(root: Path) -> Dataset:
-    """MIT Indoor 67 (Quattoni and Torralba, 2009): 5,360 and 1,340 photographs of rooms, 67 kinds."""
-    return load_photographs(MIT67, root)
 
 
 def _list_cub200(files: Mapping[str, Files]) -> Listing:
@@ -54,16 +35,10 @@ def _list_cub200(files: Mapping[str, Files]) -> Listing:
     return Listing(samples, tuple(name.partition(".")[2].replace("_", " ") for name in classes.values()))
 
 
-CUB200 = Collection(
+BIRDS_URL = "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz"
+CUB200 = Collection(  # birds: Wah et al. (2011)
     "cub200",
-    (
-        Original(
-            "CUB_200_2011.tgz",
-            "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
-            md5="97eceeb196236b17998738112f37df78",
-            unpacked="CUB_200_2011",
-        ),
-    ),
+    (Original("CUB_200_2011.tgz", BIRDS_URL, "97eceeb196236b17998738112f37df78", "CUB_200_2011"),),
     _list_cub200,
     sizes=(5_994, 5_794),
     num_classes=200,
@@ -94,7 +69,7 @@ def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
 
 
 DOGS_URL = "http://vision.stanford.edu/aditya86/ImageNetDogs"
-STANFORD_DOGS = Collection(
+STANFORD_DOGS = Collection(  # breeds of dogs: Khosla et al. (2011)
     "stanford_dogs",
     (
         Original("images.tar", f"{DOGS_URL}/images.tar", "1bb1f2a596ae7057f99d7d75860002ef", "Images"),
@@ -112,19 +87,19 @@ def _list_mit67(files: Mapping[str, Files]) -> Listing:
     return Listing.by_folder(names, prefix="Images/")
 
 
-MIT67_URL = "https://web.mit.edu/torralba/www"
-MIT67 = Collection(
+MIT67_URL = "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar"
+MIT67_LISTS_URL = "https://web.mit.edu/torralba/www"
+MIT67 = Collection(  # kinds of rooms: Quattoni and Torralba (2009)
     "mit67",
     (
-        Original(
-            "indoorCVPR_09.tar",
-            "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar",
-            unpacked="Images",
-        ),
-        Original("TrainImages.txt", f"{MIT67_URL}/TrainImages.txt"),
-        Original("TestImages.txt", f"{MIT67_URL}/TestImages.txt"),
+        Original("indoorCVPR_09.tar", MIT67_URL, unpacked="Images"),
+        Original("TrainImages.txt", f"{MIT67_LISTS_URL}/TrainImages.txt"),
+        Original("TestImages.txt", f"{MIT67_LISTS_URL}/TestImages.txt"),
     ),
     _list_mit67,
     sizes=(5_360, 1_340),
     num_classes=67,
 )
+
+for _collection in (CUB200, STANFORD_DOGS, MIT67):
+    register(_collection.name)(functools.partial(load_photographs, _collection))

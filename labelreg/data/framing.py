@@ -1,8 +1,8 @@
 """Crops of photographs that are stored as squares.
 
-A photograph of any shape is resized to a square, and its aspect ratio is stored beside it. A box in the original is a
-box in the square, so that random resized crops and centre crops can be computed for a whole batch. A box is (left, top,
-width, height), in fractions of the photograph's width and height. Aspects are (B,), width over height.
+A photograph of any shape is resized to a square, and its aspect ratio is stored beside it, so that random resized crops
+and centre crops can be computed for a whole batch. A box is (left, top, width, height), in fractions of the
+photograph's width and height. Aspects are (B,), width over height.
 """
 
 import math
@@ -17,12 +17,10 @@ CHUNK = 64  # images resampled at once; bounds the memory
 
 @dataclass(frozen=True)
 class Framing:
-    """The part of a photograph that a network sees.
+    """The part of a photograph that a network sees: a square of ``side`` pixels.
 
-    Attributes:
-        side: height and width of the network's input, in pixels.
-        centre: side of the centre crop used without augmentation, as a fraction of the photograph's shorter side:
-            224 / 256 is the usual resizing of the shorter side to 256 and a crop of 224.
+    Without augmentation it is the centre crop whose side is ``centre`` times the photograph's shorter side. 224 / 256
+    stands for the usual resizing of the shorter side to 256 and a crop of 224.
     """
 
     side: int = 224
@@ -44,9 +42,8 @@ def random_boxes(
     """Return boxes of random area, shape and position, (B, 4), as for Inception (Szegedy et al., 2015).
 
     They are distributed as in ``torchvision.transforms.RandomResizedCrop``, without its rounding to whole pixels: the
-    area is uniform over ``scale``, in fractions of the photograph's, and width over height log-uniform over ``ratio``,
-    both in the original photograph. If ten such boxes do not fit, the largest box in the centre with an allowed ratio
-    is used.
+    area is uniform over ``scale``, in fractions of the photograph's, and its width over height log-uniform over
+    ``ratio``. If ten such boxes do not fit, the largest box in the centre with an allowed ratio is used.
     """
     draws = torch.rand(4, TRIES, len(aspects), generator=generator, device=aspects.device)
     area = scale[0] + (scale[1] - scale[0]) * draws[0]
@@ -85,10 +82,9 @@ def _resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     values = (rows @ values).view(batch, size[0], width, channels).transpose(2, 3)
     values = values.reshape(batch, size[0] * channels, width) @ columns.mT
     values = values.view(batch, size[0], channels, size[1]).transpose(1, 2)
-    values = values if inputs.is_floating_point() else values.round()
+    values = (values if inputs.is_floating_point() else values.round()).to(inputs.dtype)
     channels_last = inputs.is_contiguous(memory_format=torch.channels_last)
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    return values.to(inputs.dtype).contiguous(memory_format=memory_format)
+    return values.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 def _weights(start: Tensor, extent: Tensor, pixels: int, side: int) -> Tensor:

@@ -1,38 +1,23 @@
-"""ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet."""
+"""ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet; their test splits are those for validation."""
 
+import functools
 from collections.abc import Mapping
-from pathlib import Path
 
 from labelreg.data.archives import Files
-from labelreg.data.dataset import Dataset
 from labelreg.data.framing import Framing
 from labelreg.data.photographs import Collection, Listing, Original, load_photographs
 from labelreg.data.registry import register
 
 
-@register("tinyimagenet")
-def tinyimagenet(root: Path) -> Dataset:
-    """TinyImageNet: 100,000 photographs of 64 x 64, and the 10,000 for validation as test split, 200 classes."""
-    return load_photographs(TINYIMAGENET, root)
-
-
-@register("imagenet")
-def imagenet(root: Path) -> Dataset:
-    """ImageNet: 1,281,167 photographs, and the 50,000 for validation as test split, 1,000 classes."""
-    return load_photographs(IMAGENET, root)
-
-
 def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
-    archive = files["tiny-imagenet-200.zip"]
-    top = "tiny-imagenet-200"
+    archive, top = files["tiny-imagenet-200.zip"], "tiny-imagenet-200"
     wnids = sorted(archive.text(f"{top}/wnids.txt"))  # torchvision's order of folders
     index = {wnid: position for position, wnid in enumerate(wnids)}
-    training = []
+    training, test = [], []
     for name in sorted(archive.names):
         match name.split("/"):
             case [_, "train", wnid, "images", file] if wnid in index and file.endswith(".JPEG"):
                 training.append((name, index[wnid]))
-    test = []
     for line in archive.text(f"{top}/val/val_annotations.txt"):
         file, wnid, *_ = [*line.split("\t"), ""]
         if wnid not in index:
@@ -44,16 +29,10 @@ def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
     return Listing({"train": training, "test": test}, tuple(words.get(wnid, wnid) for wnid in wnids))
 
 
+TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINYIMAGENET = Collection(
     "tinyimagenet",
-    (
-        Original(
-            "tiny-imagenet-200.zip",
-            "http://cs231n.stanford.edu/tiny-imagenet-200.zip",
-            md5="90528d7ca1a48142e341f4ef8d21d0de",
-            unpacked="tiny-imagenet-200",
-        ),
-    ),
+    (Original("tiny-imagenet-200.zip", TINY_URL, "90528d7ca1a48142e341f4ef8d21d0de", "tiny-imagenet-200"),),
     _list_tinyimagenet,
     sizes=(100_000, 10_000),
     num_classes=200,
@@ -76,3 +55,6 @@ IMAGENET = Collection(
     num_classes=1_000,
     stored=320,  # 409 GB
 )
+
+for _collection in (TINYIMAGENET, IMAGENET):
+    register(_collection.name)(functools.partial(load_photographs, _collection))

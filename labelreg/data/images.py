@@ -1,8 +1,8 @@
 """CIFAR-10, CIFAR-100 and Fashion-MNIST, each read from one .npz archive that is made from torchvision's files."""
 
+import functools
 import zipfile
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,36 +34,19 @@ CIFAR100_SUPERCLASSES = {
     "vehicles 1": "bicycle bus motorcycle pickup_truck train",
     "vehicles 2": "lawn_mower rocket streetcar tank tractor",
 }
+SUPERCLASS = {name: group for group, names in CIFAR100_SUPERCLASSES.items() for name in names.split()}
+
+# class of torchvision.datasets, shape of an image (H, W, C), number of classes
+SOURCES = {
+    "cifar10": ("CIFAR10", (32, 32, 3), 10),  # Krizhevsky (2009): 50,000 and 10,000 images
+    "cifar100": ("CIFAR100", (32, 32, 3), 100),  # the same numbers, and 20 superclasses
+    "fashion_mnist": ("FashionMNIST", (28, 28, 1), 10),  # Xiao, Rasul and Vollgraf (2017): 60,000 and 10,000
+}
 
 
-@register("cifar10")
-def cifar10(root: Path) -> Dataset:
-    """CIFAR-10 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 10 classes."""
-    return load_images("cifar10", root, torchvision_name="CIFAR10", shape=(32, 32, 3), num_classes=10)
-
-
-@register("cifar100")
-def cifar100(root: Path) -> Dataset:
-    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 colour images of 32 x 32, 100 classes in 20 superclasses."""
-    dataset = load_images("cifar100", root, torchvision_name="CIFAR100", shape=(32, 32, 3), num_classes=100)
-    superclass = {name: group for group, names in CIFAR100_SUPERCLASSES.items() for name in names.split()}
-    if not superclass.keys() >= set(dataset.classes):
-        return dataset  # an archive with other names
-    return replace(dataset, superclasses=tuple(superclass[name] for name in dataset.classes))
-
-
-@register("fashion_mnist")
-def fashion_mnist(root: Path) -> Dataset:
-    """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017): 60,000 and 10,000 grey images of 28 x 28, 10 classes."""
-    return load_images("fashion_mnist", root, torchvision_name="FashionMNIST", shape=(28, 28, 1), num_classes=10)
-
-
-def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> Dataset:
-    """Read a data set of images (H, W, C) from ``root/name.npz``, which is made first if it is missing.
-
-    It is made with the class ``torchvision_name`` of torchvision.datasets. The inputs are (N, C, H, W) uint8,
-    channels-last in memory.
-    """
+def load_images(name: str, root: Path) -> Dataset:
+    """Read images as (N, C, H, W) uint8, channels-last in memory, from ``root/name.npz``, which is made if missing."""
+    torchvision_name, shape, num_classes = SOURCES[name]
     path = root / f"{name}.npz"
     if not path.exists():
         convert(path, torchvision_name, shape)
@@ -72,7 +55,9 @@ def load_images(name: str, root: Path, torchvision_name: str, shape: tuple[int, 
         Split(torch.from_numpy(arrays[f"x_{split}"]).permute(0, 3, 1, 2), torch.from_numpy(arrays[f"y_{split}"]))
         for split in ("train", "test")
     )
-    return Dataset(name, train, test, classes=tuple(arrays["classes"].tolist()), augmentation="crop_flip")
+    classes = tuple(arrays["classes"].tolist())
+    superclasses = tuple(SUPERCLASS[each] for each in classes) if SUPERCLASS.keys() >= set(classes) else ()
+    return Dataset(name, train, test, classes, augmentation="crop_flip", superclasses=superclasses)
 
 
 def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
@@ -91,14 +76,11 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
             "variable LABELREG_DATA."
         ) from error
     with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
-        np.savez(
-            file,
-            x_train=np.asarray(train.data).reshape(-1, *shape),
-            y_train=np.asarray(train.targets, dtype=np.int64),
-            x_test=np.asarray(test.data).reshape(-1, *shape),
-            y_test=np.asarray(test.targets, dtype=np.int64),
-            classes=np.array(train.classes),
-        )
+        arrays = {}
+        for split, data in (("train", train), ("test", test)):
+            arrays[f"x_{split}"] = np.asarray(data.data).reshape(-1, *shape)
+            arrays[f"y_{split}"] = np.asarray(data.targets, dtype=np.int64)
+        np.savez(file, **arrays, classes=np.array(train.classes))
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
@@ -143,3 +125,7 @@ def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str
     return ", ".join(
         f"{key} [{', '.join(map(str, ('N', *shape)))}] {np.dtype(dtype).name}" for key, (dtype, shape) in layout.items()
     )
+
+
+for _name in SOURCES:
+    register(_name)(functools.partial(load_images, _name))

@@ -26,8 +26,8 @@ PTB_SHA256 = {
 def ptb(root: Path) -> Dataset:
     """Penn Treebank (Marcus et al. 1993) as Mikolov et al. (2010) prepared it: Wall Street Journal, 10,000 words.
 
-    929,589 words for training, 73,760 for validation and 82,430 for testing, including an end of sentence per line. Its
-    files are in ``root/ptb`` and are downloaded if they are missing.
+    929,589 words for training, 73,760 for validation and 82,430 for testing, including an end of sentence per line.
+    The files in ``root/ptb`` are downloaded if they are missing.
     """
     return make_dataset("ptb", *(_ptb_words(root / "ptb" / file) for file in PTB_SHA256))
 
@@ -36,10 +36,9 @@ def ptb(root: Path) -> Dataset:
 def pydoc(root: Path) -> Dataset:
     """Python's language reference, as ``help()`` prints it: paragraphs of prose, in lower case, without duplicates.
 
-    About 32,000 words for training, 4,000 for validation and 4,000 for testing. Words that occur less than three times
-    in the training text are unknown; about 1,200 different words remain. Of every ten paragraphs, eight are for
-    training, the ninth for validation and the tenth for testing. The text, and so the perplexity, depends on the
-    version of Python.
+    Of every ten paragraphs, eight are for training, the ninth for validation and the tenth for testing: about 32,000,
+    4,000 and 4,000 words, 1,200 different ones. Words that occur less than three times in the training text are
+    unknown. The text, and so the perplexity, depends on the version of Python.
     """
     from pydoc_data.topics import topics
 
@@ -84,25 +83,19 @@ def make_dataset(
 
 
 def _ptb_words(path: Path) -> list[str]:
-    if not path.exists():
-        download(path)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
-        raise ValueError(
-            f"{path} is not Mikolov's file of that name, its SHA-256 differs; remove it to have it downloaded again"
-        )
-    return content.decode().replace("\n", f" {END} ").split()
-
-
-def download(path: Path) -> None:
-    """Download a file of Penn Treebank; no file is left where that fails or its checksum is wrong."""
     url = f"{PTB_MIRROR}/{path.name}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # leaves no file where it fails or the checksum is wrong
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and {url} cannot be downloaded ({error}). Put {', '.join(PTB_SHA256)} of Mikolov's "
             "Penn Treebank into that folder, or name the folder that holds ptb/ by the root argument or the "
             "environment variable LABELREG_DATA."
         ) from error
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
+        raise ValueError(f"{path} is not Mikolov's file, its SHA-256 differs; remove it to have it downloaded again")
+    return content.decode().replace("\n", f" {END} ").split()

@@ -21,8 +21,7 @@ class Batch:
 
     Attributes:
         inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with T * B in
-            place of B below. With M copies of each sample, the batch is M batches of the same samples, one after the
-            other.
+            place of B below. With M copies, the batch is M batches of the same samples, one after the other.
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
         partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
@@ -45,8 +44,7 @@ class Loader:
     since batch normalisation cannot train on one sample.
 
     Args:
-        split: N samples; batches are on the device of its targets.
-        batch_size: B.
+        split, batch_size: N samples and B; batches are on the device of the targets.
         mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
         augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
             ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
@@ -55,7 +53,6 @@ class Loader:
         copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
             does not depend on the number of copies.
         num_classes: to check the labels against; None or 0 (regression) for no check.
-        seed: not negative.
     """
 
     def __init__(
@@ -77,12 +74,10 @@ class Loader:
         if augmentation not in augmentations:
             raise unknown("augmentation", augmentation, augmentations)
         if augmentation != "none" and split.inputs.dim() != 4:
-            raise ValueError(
-                f"augmentation {augmentation!r} is for images (N, C, H, W), got inputs {tuple(split.inputs.shape)}"
-            )
-        for view in views:
-            if view not in VIEWS:
-                raise unknown("view", view, VIEWS)
+            shape = tuple(split.inputs.shape)
+            raise ValueError(f"augmentation {augmentation!r} is for images (N, C, H, W), got inputs {shape}")
+        for view in views - VIEWS:
+            raise unknown("view", view, VIEWS)
         self.split = split
         self.batch_size = batch_size
         self.views = frozenset(views)
@@ -148,11 +143,10 @@ class Normalisation:
     """(inputs - mean) / std per channel, in float32, for inputs of the shape, memory format and device of these."""
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
+        expected = tuple(inputs.shape[1:2])
         for name, value in (("mean", mean), ("std", std)):
-            if value.shape != inputs.shape[1:2]:
-                raise ValueError(
-                    f"{name} must have one value per channel, {tuple(inputs.shape[1:2])}, got {tuple(value.shape)}"
-                )
+            if value.shape != expected:
+                raise ValueError(f"{name} must have one value per channel, {expected}, got {tuple(value.shape)}")
         if not (std > 0).all():
             raise ValueError(f"std must be positive in every channel, got {std.tolist()}")
         self.channel_mean = mean.to(inputs.device, torch.float32)

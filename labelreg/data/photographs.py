@@ -29,19 +29,12 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Original:
-    """A published file or folder.
-
-    Attributes:
-        file: its name.
-        url: for the download; None if it can only be had on request.
-        md5: its checksum, if known.
-        unpacked: a file or folder inside it, which shows that it has been unpacked; the unpacked files are preferred.
-    """
+    """A published file or folder."""
 
     file: str
-    url: str | None = None
-    md5: str | None = None
-    unpacked: str | None = None
+    url: str | None = None  # None if it can only be had on request
+    md5: str | None = None  # None if it is not published
+    unpacked: str | None = None  # a file or folder inside it: where it is found, the unpacked files are read
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,6 @@ class Collection:
         list_samples: function from the opened originals, by file name, to the content of the data set.
         sizes: number of samples of the training and the test split.
         stored: height and width of the stored squares, in pixels.
-        framing: the part of a photograph that a network sees.
     """
 
     name: str
@@ -112,17 +104,14 @@ def _read_split(collection: Collection, folder: Path, split: str) -> Split:
 def _read_array(
     path: Path, shape: tuple[int, ...], dtype: type[np.generic], mmap_mode: Literal["r"] | None = None
 ) -> np.ndarray:
+    remedy = f"remove the folder {path.parent} to have it made again"
     try:
         array = np.load(path, mmap_mode=mmap_mode)
     except (OSError, EOFError, ValueError) as error:
-        raise ValueError(
-            f"{path} cannot be read as an array ({error}); remove the folder {path.parent} to have it made again"
-        ) from error
+        raise ValueError(f"{path} cannot be read as an array ({error}); {remedy}") from error
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
-        raise ValueError(
-            f"{path} is {list(array.shape)} {array.dtype}; it must be {list(shape)} {np.dtype(dtype).name}: "
-            f"remove the folder {path.parent} to have it made again"
-        )
+        expected = f"{list(shape)} {np.dtype(dtype).name}"
+        raise ValueError(f"{path} is {list(array.shape)} {array.dtype}; it must be {expected}: {remedy}")
     return array
 
 
@@ -260,18 +249,12 @@ class _Unfinished:
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
         free = shutil.disk_usage(self.folder.parent).free
         if free < needed:
-            raise OSError(
-                f"{self.collection.name} needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has "
-                f"{free / 1e9:.1f} GB left"
-            )
+            space = f"needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has {free / 1e9:.1f} GB left"
+            raise OSError(f"{self.collection.name} {space}")
 
 
 def squash(content: bytes, source: str, side: int) -> tuple[np.ndarray, float]:
-    """Decode the content of an image file and resize it to a square of ``side`` pixels; the source is for the error.
-
-    Returns:
-        Pixels (side, side, 3) uint8, and the original's width over height.
-    """
+    """Decode an image file and resize it; return pixels (side, side, 3) uint8 and the original's width over height."""
     from PIL import Image
 
     try:

@@ -21,7 +21,7 @@ def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path]
     def decorate(function: Callable[[Path], Dataset]) -> Callable[[Path], Dataset]:
         # a module that runs again, as with autoreload, may register its data sets again
         if name in _datasets and _datasets[name].__module__ != function.__module__:
-            raise ValueError(f"data set {name!r} is registered twice: by {_datasets[name]} and by {function}")
+            raise ValueError(f"data set {name!r} is registered twice, the second time by {function}")
         _datasets[name] = function
         return function
 

@@ -12,8 +12,8 @@ class SequenceLoader:
     """Batches of T consecutive words of B columns of a text (Zaremba et al., 2014).
 
     The text is cut into B columns of equal length, and a batch is their next T rows, so that a network can carry its
-    state from batch to batch. Nothing is random. Up to B - 1 words at the end of the text are left out; the last batch
-    may have fewer rows.
+    state from batch to batch. Up to B - 1 words at the end of the text are left out; the last batch may have fewer
+    rows.
 
     Args:
         split: a text of N words, at least B: inputs (N,) int64 and targets (N,). Kept without the words left out.

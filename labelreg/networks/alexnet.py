@@ -18,8 +18,7 @@ def alexnet(
 
     2.92 M parameters on CIFAR-100. The filters are the original's; padding and pooling are those of
     bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with ``hidden=()``.
-    The first convolution leaves 8x8 pixels of a 32 px image, the last max-pooling one pixel of any. Use a small
-    learning rate (0.01); the loss stays at its initial value for a few hundred steps.
+    Use a small learning rate (0.01); the loss stays at its initial value for a few hundred steps.
 
     Args:
         hidden: widths of the hidden fully connected layers. () is a single linear layer (2.50 M); the original has
@@ -30,12 +29,9 @@ def alexnet(
         "stage1": nn.Sequential(nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5), nn.ReLU(), nn.MaxPool2d(2)),
         "stage2": nn.Sequential(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         "stage3": nn.Sequential(
-            nn.Conv2d(192, 384, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(384, 256, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1),
-            nn.ReLU(),
+            *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+            *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
             nn.AdaptiveMaxPool2d(1),  # 2x2 at 32 px
         ),
         "flatten": nn.Flatten(),

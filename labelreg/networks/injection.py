@@ -22,9 +22,8 @@ _UNITWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoi
 def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the network's output when the activations of a layer are changed.
 
-    ``layer`` is its name, empty for the input of the final MLP; it must be called exactly once in a forward pass, and
-    one that does not exist raises ``AttributeError``. ``change`` maps the activations to a new tensor, which the rest
-    of the network gets.
+    The layer must be called exactly once in a forward pass; one that does not exist raises ``AttributeError``.
+    ``change`` maps the activations to a new tensor, which the rest of the network gets.
     """
     calls = 0
 
@@ -34,11 +33,10 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
         return change(activations)
 
     if layer:
-        module = network.get_submodule(layer)
-        hook = module.register_forward_hook(lambda module, arguments, output: changed(output))
+        hook = network.get_submodule(layer).register_forward_hook(lambda module, arguments, output: changed(output))
     else:
-        module = _first_fully_connected(network)
-        hook = module.register_forward_pre_hook(lambda module, arguments: changed(*arguments))
+        first = _first_fully_connected(network)
+        hook = first.register_forward_pre_hook(lambda module, arguments: changed(*arguments))
     try:
         outputs = network(inputs)
     finally:
@@ -62,23 +60,18 @@ def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) ->
         return activations
 
     try:
-        for module, _ in modes:
-            module.training = False
+        network.eval()
         return inject(network, inputs[:1], layer, begin)
     finally:
         begin(None)
 
 
 def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Find the layers whose activations can be replaced by a larger batch.
+    """Find the layers whose activations can be replaced by a larger batch, and the shapes of these per sample.
 
     Each layer is tried, in a copy of the network in evaluation mode and with two of the inputs: doubling the batch of
     its activations must double the logits. This fails in a branch whose output is joined to another's, and for a layer
-    that is not called exactly once.
-
-    Returns:
-        Layer name to the shape of its activations per sample, in order of registration. A container and its last layer
-        are both listed.
+    that is not called exactly once. A container and its last layer are both listed, in order of registration.
     """
     return _shapes_if_doubled(network, inputs, [name for name, _ in network.named_modules() if name])
 

@@ -13,7 +13,7 @@ class LanguageModel(nn.Module):
 
     A call starts from the state in which the previous call ended, without its gradient, so that consecutive pieces of a
     text are read as one text with truncated back-propagation. :meth:`reset_state` begins new texts. The state is part
-    of the ``state_dict``, so that training can resume in the middle of a text. The arguments are those of :func:`lstm`.
+    of the ``state_dict``, so that training can resume in the middle of a text.
     """
 
     def __init__(self, num_classes: int, hidden: int, layers: int, dropout: float, init_range: float):
@@ -29,13 +29,19 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(parameter, -init_range, init_range)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits (T * B, V) of the next word at every position of (T, B) int64 words.
+        """Return the logits (T * B, V) of the words that follow the next T words of each of B texts, (T, B) int64.
 
-        The inputs are the next T words of each of the B texts; the logits are in the order of ``inputs.flatten()``.
+        They are in the order of ``inputs.flatten()``.
         """
         if inputs.dim() != 2:
             raise ValueError(f"a language model takes (T, B) words, T of each of B texts, got {tuple(inputs.shape)}")
-        state = self._state_for(inputs.shape[1])
+        texts = inputs.shape[1]
+        layers, pair, known, width = self._state.shape
+        if known not in (0, texts):
+            raise ValueError(
+                f"the network is in the midst of {known} texts, got inputs of {texts}; reset_state() begins new texts"
+            )
+        state = self._state if known else self._state.new_zeros(layers, pair, texts, width)
         values = self.dropout(self.embedding(inputs))
         after = []
         for layer, (hidden, cell) in zip(self.layers, state.unsqueeze(2), strict=True):
@@ -55,14 +61,6 @@ class LanguageModel(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         self._state = state.to(self._state)
-
-    def _state_for(self, texts: int) -> Tensor:
-        layers, pair, known, hidden = self._state.shape
-        if known not in (0, texts):
-            raise ValueError(
-                f"the network is in the midst of {known} texts, got inputs of {texts}; reset_state() begins new texts"
-            )
-        return self._state if known else self._state.new_zeros(layers, pair, texts, hidden)
 
 
 def reset_state(*modules: nn.Module) -> None:
@@ -89,8 +87,7 @@ def lstm(
     Args:
         hidden: H, the width of the embedding and of every layer.
         layers: number of LSTM layers.
-        dropout: probability that a unit is dropped, on all connections between embedding, layers and classifier; there
-            is none on the recurrent ones.
+        dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
         init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
             the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
     """

@@ -18,28 +18,33 @@ def convolution(inputs: int, outputs: int, kernel_size: int, stride: int = 1) ->
     return nn.Conv2d(inputs, outputs, kernel_size, stride, padding=kernel_size // 2, bias=False)
 
 
-def residual_stages(
-    block: type[nn.Module], inputs: int, widths: Sequence[int], depth: int, **options
-) -> dict[str, nn.Module]:
-    """Return ``stage1``, ``stage2``, ..., one per width, each of ``depth`` blocks.
+def residual_network(
+    stem: nn.Module,
+    block: type[nn.Module],
+    inputs: int,
+    widths: Sequence[int],
+    depth: int,
+    num_classes: int,
+    norm: nn.Module | None = None,
+    **options,
+) -> nn.Sequential:
+    """Join a stem, one stage of ``depth`` blocks per width, ``norm`` and an average over all pixels.
 
     Each stage after the first halves height and width in its first block. A block is made by ``block(channels, width,
-    stride, **options)`` and has ``width * block.expansion`` output channels; the first has ``inputs`` input channels.
+    stride, **options)`` and has ``width * block.expansion`` output channels; the stem has ``inputs``.
     """
-    stages = {}
+    features = {"stem": stem}
     for number, width in enumerate(widths, start=1):
         blocks = []
         for index in range(depth):
             stride = 2 if number > 1 and index == 0 else 1
             blocks.append(block(inputs, width, stride, **options))
             inputs = width * block.expansion
-        stages[f"stage{number}"] = nn.Sequential(*blocks)
-    return stages
-
-
-def global_average_pool() -> dict[str, nn.Module]:
-    """Return the layers that average over all pixels: (B, C, H, W) to (B, C)."""
-    return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+        features[f"stage{number}"] = nn.Sequential(*blocks)
+    if norm is not None:
+        features["norm"] = norm
+    features |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    return assemble(features, inputs, num_classes)
 
 
 def assemble(
@@ -51,8 +56,8 @@ def assemble(
 ) -> nn.Sequential:
     """Join features, hidden fully connected layers and the classifier, see :func:`initialise`.
 
-    ``features`` maps names to layers, which together return (B, num_features). Each of the hidden layers is followed by
-    ReLU and, unless its probability is 0, dropout.
+    The features together return (B, num_features). ReLU and, unless its probability is 0, dropout follow each hidden
+    layer.
     """
     head = []
     for width in hidden:

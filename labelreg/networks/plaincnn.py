@@ -11,19 +11,15 @@ def plaincnn6(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32))
     """PlainCNN-6 (Network as Regularization, Table 1): six convolutions and two fully connected layers.
 
     2.22 M parameters on CIFAR-100: 1.14 M in the convolutions and 1.07 M in the fully connected layers, where the paper
-    says that most of them are. The first fully connected layer has 256 x H/8 x W/8 inputs, 4096 at 32 px. As in the
-    published code, there is no ReLU between the second convolution of a stage and the max-pooling.
+    says that most of them are. As in the published code, there is no ReLU between the second convolution of a stage and
+    the max-pooling.
     """
     channels, height, width = input_shape
     features = {}
     for number, filters in enumerate((64, 128, 256), start=1):
         features[f"stage{number}"] = nn.Sequential(
-            convolution(channels, filters, 3),
-            nn.BatchNorm2d(filters),
-            nn.ReLU(),
-            convolution(filters, filters, 3),
-            nn.BatchNorm2d(filters),
-            nn.MaxPool2d(2),
+            *(convolution(channels, filters, 3), nn.BatchNorm2d(filters), nn.ReLU()),
+            *(convolution(filters, filters, 3), nn.BatchNorm2d(filters), nn.MaxPool2d(2)),
         )
         channels = filters
     features["flatten"] = nn.Flatten()

@@ -6,7 +6,7 @@ W) to (B, width * expansion, H/stride, W/stride), rounded up.
 
 from torch import Tensor, nn
 
-from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
+from labelreg.networks.layers import convolution, residual_network
 from labelreg.networks.registry import register
 
 
@@ -16,10 +16,7 @@ def norm_relu(channels: int) -> nn.Sequential:
 
 
 class PreActBlock(nn.Module):
-    """Two 3x3 convolutions, with dropout between them.
-
-    Where the shape changes, a 1x1 convolution of the activated input is the shortcut.
-    """
+    """Two 3x3 convolutions, with dropout between them; the shortcut to a new shape convolves the activated input."""
 
     expansion = 1
 
@@ -39,10 +36,7 @@ class PreActBlock(nn.Module):
 
 
 class PreActBottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions.
-
-    Where the shape changes, a 1x1 convolution of the input itself is the shortcut.
-    """
+    """1x1, 3x3 and 1x1 convolutions; the shortcut to a new shape convolves the input itself."""
 
     expansion = 4
 
@@ -50,12 +44,9 @@ class PreActBottleneck(nn.Module):
         super().__init__()
         outputs = width * self.expansion
         self.residual = nn.Sequential(
-            norm_relu(inputs),
-            convolution(inputs, width, 1),
-            norm_relu(width),
-            convolution(width, width, 3, stride),
-            norm_relu(width),
-            convolution(width, outputs, 1),
+            *(norm_relu(inputs), convolution(inputs, width, 1)),
+            *(norm_relu(width), convolution(width, width, 3, stride)),
+            *(norm_relu(width), convolution(width, outputs, 1)),
         )
         same_shape = stride == 1 and inputs == outputs
         self.shortcut = nn.Identity() if same_shape else convolution(inputs, outputs, 1, stride)
@@ -68,33 +59,23 @@ class PreActBottleneck(nn.Module):
 def preresnet110(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
     """The bottleneck network known as "PreResNet-110" in Network as Regularization (Table 1).
 
-    16, 32, 64 filters, times 4 at the end of a block. 1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has
-    18 bottlenecks, as in bearpaw/pytorch-classification, whose blocks the paper's code shares. With 18 basic blocks it
-    would have 110 layers; with bottlenecks it has 164, like He et al.'s PreResNet-164.
+    1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in the published code, which
+    shares bearpaw/pytorch-classification's blocks: that makes 164 layers, like He et al.'s PreResNet-164, and not 110.
     """
-    features = {
-        "stem": convolution(input_shape[0], 16, 3),
-        **residual_stages(PreActBottleneck, 16, (16, 32, 64), depth=18),
-        "norm": norm_relu(256),
-        **global_average_pool(),
-    }
-    return assemble(features, 256, num_classes)
+    stem = convolution(input_shape[0], 16, 3)
+    return residual_network(stem, PreActBottleneck, 16, (16, 32, 64), 18, num_classes, norm=norm_relu(256))
 
 
 @register("preact_resnet18", smallest_image=1)
 def preact_resnet18(
     num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), final_norm: bool = True
 ) -> nn.Module:
-    """ResNet-18 with pre-activation for 32 px: a 3x3 stem, 64, 128, 256, 512 filters, 2 blocks per stage.
+    """ResNet-18 with pre-activation for 32 px: 11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
-    11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10. Batch normalisation and ReLU follow the last block, as in He
-    et al.; with ``final_norm=False`` they follow the stem, as in the code published with CS-KD.
+    Batch normalisation and ReLU follow the last block, as in He et al.; with ``final_norm=False`` they follow the stem,
+    as in the code published with CS-KD.
     """
-    stem = convolution(input_shape[0], 64, 3)
-    features = {
-        "stem": stem if final_norm else nn.Sequential(stem, norm_relu(64)),
-        **residual_stages(PreActBlock, 64, (64, 128, 256, 512), depth=2),
-        "norm": norm_relu(512) if final_norm else nn.Identity(),
-        **global_average_pool(),
-    }
-    return assemble(features, 512, num_classes)
+    stem, norm = convolution(input_shape[0], 64, 3), norm_relu(512)
+    if not final_norm:
+        stem, norm = nn.Sequential(stem, norm_relu(64)), nn.Identity()
+    return residual_network(stem, PreActBlock, 64, (64, 128, 256, 512), 2, num_classes, norm=norm)

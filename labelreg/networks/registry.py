@@ -1,11 +1,7 @@
 """The register of networks: from a name to the function that builds the network.
 
 A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``. Its options have types and defaults,
-so that the values chosen for them are checked before the network is built:
-
-    @register("mlp")
-    def mlp(num_classes: int, input_shape: tuple[int, ...] = (1, 8, 8), hidden: Widths = (256, 256)) -> nn.Module:
-        ...
+so that the values chosen for them are checked before the network is built; see ``mlp.py`` for a short one.
 
 ``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words.
 """
@@ -34,6 +30,17 @@ class _Entry:
     @functools.cached_property
     def model(self) -> type[BaseModel]:
         return options_model(self.name, self.options)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        if self.input_shape == ():
+            fits, expected = shape == (), "() for words"
+        elif self.smallest_image is None:
+            fits, expected = shape and min(shape) > 0, "positive sizes"
+        else:
+            fits = len(shape) == 3 and shape[0] > 0 and min(shape[1:]) >= self.smallest_image
+            expected = f"(channels, height, width) with height and width of at least {self.smallest_image} pixels"
+        if not fits:
+            raise ValueError(f"the input_shape of {self.name} must be {expected}, got {shape}")
 
 
 _entries: dict[str, _Entry] = {}
@@ -97,7 +104,7 @@ def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None,
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1, got {num_classes}")
     shape = entry.input_shape if input_shape is None else tuple(input_shape)
-    _check_shape(shape, entry)
+    entry.check_shape(shape)
     return entry.builder(num_classes, shape, **settings)
 
 
@@ -105,16 +112,3 @@ def _entry(name: str) -> _Entry:
     if name not in _entries:
         raise unknown("network", name, _entries)
     return _entries[name]
-
-
-def _check_shape(shape: tuple[int, ...], entry: _Entry) -> None:
-    if entry.input_shape == ():
-        if shape:
-            raise ValueError(f"{entry.name} takes words, whose input_shape is (), got {shape}")
-    elif not shape or any(size < 1 for size in shape):
-        raise ValueError(f"{entry.name}: input_shape must hold positive sizes, got {shape}")
-    elif entry.smallest_image is not None and (len(shape) != 3 or min(shape[1:]) < entry.smallest_image):
-        raise ValueError(
-            f"{entry.name}: input_shape must be (channels, height, width) with height and width of at least "
-            f"{entry.smallest_image} pixels, got {shape}"
-        )

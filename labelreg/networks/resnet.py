@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
+from labelreg.networks.layers import convolution, residual_network
 from labelreg.networks.registry import register
 
 
@@ -30,7 +30,7 @@ class ProjectedShortcut(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is the identity where the shape stays.
+    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is used where the shape changes.
 
     Maps (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up.
     """
@@ -47,8 +47,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity() if same_shape else shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = F.relu(self.norm1(self.conv1(x)))
-        residual = self.norm2(self.conv2(residual))
+        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         return F.relu(residual + self.shortcut(x))
 
 
@@ -60,12 +59,8 @@ def resnet(
     input_shape: tuple[int, int, int] = (3, 32, 32),
 ) -> nn.Module:
     """Build a residual network for 32 px: a 3x3 stem as wide as the first stage, and ``depth`` blocks per stage."""
-    features = {
-        "stem": nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU()),
-        **residual_stages(BasicBlock, widths[0], widths, depth, shortcut=shortcut),
-        **global_average_pool(),
-    }
-    return assemble(features, widths[-1], num_classes)
+    stem = nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU())
+    return residual_network(stem, BasicBlock, widths[0], widths, depth, num_classes, shortcut=shortcut)
 
 
 # Filters of the stages, blocks per stage and shortcut; the number of parameters is that on CIFAR-100.

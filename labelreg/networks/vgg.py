@@ -23,8 +23,7 @@ def vgg16(
         batch_norm: whether batch normalisation follows each convolution, instead of a bias. Without it, use a small
             learning rate (0.02); the loss stays at its initial value for a few hundred steps.
         hidden: widths of the hidden fully connected layers. () is the single linear layer of many CIFAR versions
-            (14.77 M). (4096, 4096) are the original's (34.01 M), which the code of Batch Augmentation keeps and which
-            are out of proportion to the 512 features that the convolutions leave of 32 px.
+            (14.77 M). The original has (4096, 4096) (34.01 M), which the code of Batch Augmentation keeps.
         dropout: probability that a hidden unit is dropped.
     """
     channels = input_shape[0]

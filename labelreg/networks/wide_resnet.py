@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from labelreg.networks.layers import assemble, convolution, global_average_pool, residual_stages
+from labelreg.networks.layers import convolution, residual_network
 from labelreg.networks.preresnet import PreActBlock, norm_relu
 from labelreg.networks.registry import register
 from labelreg.options import FractionBelowOne
@@ -17,10 +17,5 @@ def wrn28_10(
     36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10. ``dropout`` is the probability that an activation is dropped
     between the two convolutions of a block; the paper uses 0 or 0.3.
     """
-    features = {
-        "stem": convolution(input_shape[0], 16, 3),
-        **residual_stages(PreActBlock, 16, (160, 320, 640), depth=4, dropout=dropout),
-        "norm": norm_relu(640),
-        **global_average_pool(),
-    }
-    return assemble(features, 640, num_classes)
+    stem, widths = convolution(input_shape[0], 16, 3), (160, 320, 640)
+    return residual_network(stem, PreActBlock, 16, widths, 4, num_classes, norm=norm_relu(640), dropout=dropout)

@@ -1,6 +1,5 @@
 """Splits of photographs stored as squares: what they carry along, and the batches made of them."""
 
-import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -45,19 +44,8 @@ class TestSplit:
         ]
         for part in cut:
             assert part.framing == FRAMING
-            assert len(part.aspects) == len(part)
             for image, aspect in zip(part.inputs, part.aspects, strict=True):
                 assert rows[image.numpy().tobytes()] == aspect
-
-    def test_aspects_and_framing_come_together_and_one_a_sample(self):
-        split = photographs(3)
-        for aspects, framing, message in (
-            (split.aspects, None, "both their aspects and a framing"),
-            (None, FRAMING, "both their aspects and a framing"),
-            (split.aspects[:2], FRAMING, "got 3 inputs and 2 aspects"),
-        ):
-            with pytest.raises(ValueError, match=message):
-                Split(split.inputs, split.targets, aspects, framing)
 
     def test_inputs_for_which_a_device_has_no_room_stay_where_they_are(self, monkeypatch):
         split = photographs()
@@ -80,16 +68,6 @@ class TestSplit:
                 assert torch.equal(getattr(one, field), getattr(other, field))
 
 
-class TestDataset:
-    def test_knows_what_a_network_sees_and_has_the_statistics_of_what_is_stored(self):
-        split = photographs()
-        made = Dataset("birds", split, split, ("a",) * 4)
-        assert made.input_shape == (3, 8, 8)
-        values = split.inputs.numpy().astype(np.float64)
-        np.testing.assert_allclose(made.mean, values.mean((0, 2, 3)), rtol=1e-6)
-        np.testing.assert_allclose(made.std, values.std((0, 2, 3)), rtol=1e-6)
-
-
 class TestBatches:
     def test_are_of_the_middle_of_each_photograph(self):
         split = photographs()
@@ -98,6 +76,7 @@ class TestBatches:
         torch.testing.assert_close(torch.cat([part.inputs for part in parts]), expected)
         assert torch.equal(torch.cat([part.indices for part in parts]), torch.arange(23))
         assert all(part.inputs.is_contiguous(memory_format=torch.channels_last) for part in parts)
+        assert Dataset("birds", split, split, ("a",) * 4).input_shape == parts[0].inputs.shape[1:]
 
     def test_the_source_of_a_sample_is_what_it_would_be_tested_on(self):
         split = photographs()
@@ -122,29 +101,20 @@ class TestBatches:
         flipped = torch.rand(len(crops), generator=draws) < 0.5
         for row, partner in enumerate(batch.partner):
             candidates = split.select((split.targets == batch.targets[row]).nonzero().flatten())
-            again = FixedDraws(numbers[:, :, row : row + 1].expand(-1, -1, len(candidates)))
-            with again:
+            with FixedDraws(numbers[:, :, row : row + 1].expand(-1, -1, len(candidates))):
                 boxes = random_boxes(candidates.aspects, None)
             crops = normalised(resample(candidates.inputs, boxes, (8, 8)))
             crops = crops.flip(-1) if flipped[row] else crops
             assert (crops - partner).abs().amax((1, 2, 3)).min() < 1e-4
 
-    def test_all_other_augmentations_go_on_from_the_middle(self):
+    @pytest.mark.parametrize("name", augmentations)
+    def test_all_other_augmentations_go_on_from_the_middle_or_from_images_in_their_own_shape(self, name):
         split = photographs()
-        for name in augmentations.keys() - {"resized_crop_flip"}:
-            batch = next(loader(split, augmentation=name).epoch(0))
-            rows = split.select(batch.indices)
-            draws = generator(0, Stream.AUGMENTATION)
-            expected = augmentations[name](rows.clean(), draws, MEAN)
-            torch.testing.assert_close(batch.inputs, normalised(expected))
-
-    def test_images_that_are_not_squashed_are_cropped_in_their_own_shape(self):
-        split = photographs()
-        plain = Split(split.inputs, split.targets)
-        batch = next(loader(plain).epoch(0))
-        assert batch.inputs.shape == (5, 3, 16, 16)
-        draws = generator(0, Stream.AUGMENTATION)
-        expected = augmentations["resized_crop_flip"](split.inputs[batch.indices], draws, MEAN)
+        if name == "resized_crop_flip":
+            split = Split(split.inputs, split.targets)
+        batch = next(loader(split, augmentation=name).epoch(0))
+        seen = split.select(batch.indices).clean()
+        expected = augmentations[name](seen, generator(0, Stream.AUGMENTATION), MEAN)
         torch.testing.assert_close(batch.inputs, normalised(expected))
 
 

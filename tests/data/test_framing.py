@@ -1,8 +1,8 @@
 """Boxes and their pixels, against torchvision's transforms of whole photographs."""
 
+import io
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -33,8 +33,10 @@ def fractions(top, left, height, width, image) -> torch.Tensor:
 
 def squashed(image: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The image as it is stored, (1, 3, S, S), and its aspect ratio (1,)."""
-    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None], torch.tensor([image.shape[2] / image.shape[1]])
+    file = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
+    pixels, aspect = squash(file.getvalue(), "image.png", side)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], torch.tensor([aspect])
 
 
 def deviation(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -49,17 +51,11 @@ class TestResample:
     @pytest.mark.parametrize("image", PHOTOGRAPHS)
     @pytest.mark.parametrize("box", BOXES)
     def test_a_box_of_whole_pixels_is_torchvisions_resized_crop(self, box, image):
-        result = resample(image[None].float(), fractions(*box, image), (224, 224))[0]
-        expected = TF.resized_crop(image.float(), *box, [224, 224], antialias=True)
-        torch.testing.assert_close(result, expected, rtol=0, atol=0.01)  # of 255: the rounding of fractions
-
-    @pytest.mark.parametrize("box", BOXES)
-    def test_uint8_is_rounded_once_where_torchvision_rounds_twice(self, box):
-        image = PHOTOGRAPHS[0]
-        result = resample(image[None], fractions(*box, image), (224, 224))[0]
-        expected = TF.resized_crop(image, *box, [224, 224], antialias=True)
-        assert result.dtype == torch.uint8
-        assert (result.int() - expected.int()).abs().max() <= 1
+        # 0.01 of 255: the rounding of fractions; and uint8 is rounded once where torchvision rounds twice
+        for pixels, tolerance in ((image.float(), 0.01), (image, 1)):
+            result = resample(pixels[None], fractions(*box, image), (224, 224))[0]
+            expected = TF.resized_crop(pixels, *box, [224, 224], antialias=True)
+            torch.testing.assert_close(result, expected, rtol=0, atol=tolerance)
 
     @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.float32, torch.float64])
     @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -78,7 +74,7 @@ class TestResample:
         torch.testing.assert_close(together, alone)
 
     @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 10**6))
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     def test_is_an_average_of_pixels_of_the_box(self, pixels, side, seed):
         image = torch.rand(1, 1, pixels, pixels, generator=seeded(seed)) + 1
         start, extent = torch.rand(2, 2, generator=seeded(seed + 1))
@@ -89,22 +85,9 @@ class TestResample:
         assert result.min() >= part.min() - 1e-5
         assert result.max() <= part.max() + 1e-5
 
-    def test_pixels_outside_the_box_have_no_part(self):
-        image = torch.zeros(1, 1, 10, 10)
-        image[..., 2:6, 3:8] = 1
-        box = fractions(2, 3, 4, 5, image[0])
-        for size in ((2, 2), (4, 5), (30, 30)):
-            assert torch.allclose(resample(image, box, size), torch.ones(1, 1, *size))
-
 
 class TestSquashed:
     """What storing photographs as squares costs: compared with transforms of the originals."""
-
-    def test_squashing_keeps_the_picture_and_its_aspect(self, tmp_path):
-        Image.fromarray(PHOTOGRAPHS[0].permute(1, 2, 0).numpy()).save(tmp_path / "image.png")
-        pixels, aspect = squash((tmp_path / "image.png").read_bytes(), "image.png", 320)
-        assert (pixels.shape, pixels.dtype, aspect) == ((320, 320, 3), np.uint8, 1.5)
-        assert np.array_equal(pixels, squashed(PHOTOGRAPHS[0], 320)[0][0].permute(1, 2, 0))
 
     # root mean square differences, as a share of that from the same picture moved by a pixel
     @pytest.mark.parametrize("image", PHOTOGRAPHS)
@@ -126,20 +109,13 @@ class TestSquashed:
         result = resample(stored, fractions(*box, image), (224, 224))[0]
         assert deviation(result, expected) < tolerance * deviation(expected[..., 1:], expected[..., :-1])
 
-    def test_a_whole_small_image_is_resized(self):
-        image = PHOTOGRAPHS[0][None, :, :64, :64]
-        framing = Framing(side=32, centre=1.0)
-        result = resample(image, centre_boxes(torch.ones(1), framing.centre), (framing.side,) * 2)
-        assert (result.int() - Resize(32, antialias=True)(image).int()).abs().max() <= 1
-
 
 class TestCentreBoxes:
     def test_are_squares_in_the_middle_of_the_photograph(self):
         for width, height in ((600, 400), (400, 600), (500, 500)):
-            left, top, across, down = centre_boxes(torch.tensor([width / height]), 0.5)[0].tolist()
             side = 0.5 * min(width, height)
-            assert (across * width, down * height) == pytest.approx((side, side))
-            assert (left * width, top * height) == pytest.approx(((width - side) / 2, (height - side) / 2), abs=1e-4)
+            expected = fractions((height - side) / 2, (width - side) / 2, side, side, torch.empty(3, height, width))
+            torch.testing.assert_close(centre_boxes(torch.tensor([width / height]), 0.5), expected)
 
 
 class TestRandomBoxes:
@@ -171,7 +147,6 @@ class TestRandomBoxes:
             torch.testing.assert_close(boxes, wanted.expand(5, 4))
 
     @given(st.floats(0.05, 20), st.integers(0, 1000))
-    @settings(deadline=None)
     def test_lie_within_the_photograph(self, aspect, seed):
         boxes = random_boxes(torch.full((50,), aspect), seeded(seed))
         assert (boxes >= 0).all()

@@ -32,26 +32,16 @@ def image_size(name):
     return max(SMALLEST.get(name, 1), 8)
 
 
-# Parameter counts ----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "num_classes", "printed"),
     [
-        ("plaincnn6", 100, "2.2"),  # Network as Regularization, Table 1
-        ("resnet32", 100, "0.5"),
-        ("preresnet110", 100, "1.7"),
-        ("wrn28_10", 100, "36.5"),
-        ("resnet18", 10, "11.17"),  # Knowledge Refinery, Table 1
-        ("resnet18", 100, "11.22"),
-        ("preact_resnet18", 10, "11.17"),
-        ("preact_resnet18", 100, "11.22"),
-        ("wrn28_10", 10, "36.48"),
-        ("wrn28_10", 100, "36.54"),
-        ("resnet20", 10, "0.27"),  # He et al., Table 6
-        ("resnet32", 10, "0.46"),
-        ("resnet44", 10, "0.66"),
-        ("preresnet110", 10, "1.70"),  # bearpaw/pytorch-classification
+        # Network as Regularization, Table 1
+        *(("plaincnn6", 100, "2.2"), ("resnet32", 100, "0.5"), ("preresnet110", 100, "1.7"), ("wrn28_10", 100, "36.5")),
+        # Knowledge Refinery, Table 1
+        *(("resnet18", 10, "11.17"), ("preact_resnet18", 10, "11.17"), ("wrn28_10", 10, "36.48")),
+        *(("resnet18", 100, "11.22"), ("preact_resnet18", 100, "11.22"), ("wrn28_10", 100, "36.54")),
+        # He et al., Table 6, and bearpaw/pytorch-classification
+        *(("resnet20", 10, "0.27"), ("resnet32", 10, "0.46"), ("resnet44", 10, "0.66"), ("preresnet110", 10, "1.70")),
     ],
 )
 def test_parameters_as_printed_in_the_papers(name, num_classes, printed):
@@ -68,9 +58,7 @@ def test_imagenet_networks_have_the_parameters_of_the_published_weights(architec
 
 
 def test_imagenet_resnet10_is_resnet18_without_the_second_block_of_each_stage():
-    second_blocks = sum(2 * (9 * width**2 + 2 * width) for width in (64, 128, 256, 512))
-    parameters = count_parameters(on_meta("imagenet_resnet10", 1000))
-    assert parameters == count_parameters(on_meta("imagenet_resnet18", 1000)) - second_blocks == 5_418_792
+    assert count_parameters(on_meta("imagenet_resnet10", 1000)) == 5_418_792
     ours, theirs = (on_meta(f"imagenet_resnet{depth}", 1000).state_dict() for depth in (10, 18))
     first_blocks = {name: value.shape for name, value in theirs.items() if not re.match(r"layer\d\.1\.", name)}
     assert {name: value.shape for name, value in ours.items()} == first_blocks
@@ -101,42 +89,26 @@ def test_hidden_layers_are_an_option(name, hidden, expected):
     assert count_parameters(on_meta(name, 10, hidden=hidden)) == expected
 
 
-# Depth ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("name", "layers"),
     [
         *(("resnet8", 8), ("resnet10", 10), ("resnet18", 18), ("resnet20", 20), ("resnet32", 32), ("resnet44", 44)),
         *(("preresnet110", 164), ("preact_resnet18", 18), ("vgg16", 16), ("alexnet", 8), ("plaincnn6", 8)),
+        ("wrn28_10", 28),
     ],
 )
 def test_depth_counts_the_layers_on_the_longest_path(name, layers):
-    network = on_meta(name, 10)
-    weighted = [
-        path
-        for path, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
-    ]
+    kinds = nn.Conv2d if name == "wrn28_10" else nn.Conv2d | nn.Linear
+    weighted = [path for path, module in on_meta(name, 10).named_modules() if isinstance(module, kinds)]
+    if name != "wrn28_10":  # which counts its shortcuts, and not its classifier
+        weighted = [path for path in weighted if "shortcut" not in path]
     assert len(weighted) == layers
 
 
-def test_wide_resnet_counts_its_shortcuts_among_the_28():
-    network = on_meta("wrn28_10", 10)
-    assert sum(isinstance(module, nn.Conv2d) for module in network.modules()) == 28
-
-
-# Sizes of images -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 64, 64)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 64)])
 def test_cifar_networks_take_other_sizes(name, shape):
-    if shape[1] < SMALLEST.get(name, 1):
-        with pytest.raises(ValueError, match=f"at least {SMALLEST[name]} pixels"):
-            on_meta(name, 10, shape)
-    else:
-        assert on_meta(name, 10, shape)(torch.empty(2, *shape, device="meta")).shape == (2, 10)
+    assert on_meta(name, 10, shape)(torch.empty(2, *shape, device="meta")).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("name", "smallest"), SMALLEST.items())
@@ -150,7 +122,7 @@ def test_the_smallest_size_is_the_smallest(name, smallest):
 
 
 @given(name=st.sampled_from(["plaincnn6", "resnet8"]), height=st.integers(8, 40), width=st.integers(8, 40))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_images_need_not_be_square(name, height, width):
     network = on_meta(name, 4, (2, height, width))
     assert network(torch.empty(3, 2, height, width, device="meta")).shape == (3, 4)
@@ -159,14 +131,9 @@ def test_images_need_not_be_square(name, height, width):
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
-        ("resnet20", [32, 16, 8]),
-        ("preresnet110", [32, 16, 8]),
-        ("wrn28_10", [32, 16, 8]),
-        ("resnet18", [32, 16, 8, 4]),
-        ("preact_resnet18", [32, 16, 8, 4]),
-        ("plaincnn6", [16, 8, 4]),
-        ("vgg16", [16, 8, 4, 2, 1]),
-        ("alexnet", [4, 2, 1]),
+        *((name, [32, 16, 8]) for name in ("resnet20", "preresnet110", "wrn28_10")),
+        *((name, [32, 16, 8, 4]) for name in ("resnet18", "preact_resnet18")),
+        *(("plaincnn6", [16, 8, 4]), ("vgg16", [16, 8, 4, 2, 1]), ("alexnet", [4, 2, 1])),
     ],
 )
 def test_every_stage_leaves_the_size_the_papers_give(name, sizes):
@@ -176,9 +143,6 @@ def test_every_stage_leaves_the_size_the_papers_give(name, sizes):
         if part.startswith("stage"):
             seen.append(x.shape[-1])
     assert seen == sizes
-
-
-# What the layers compute ---------------------------------------------------------------------------------------------
 
 
 def test_resnet10_computes_what_torchvisions_blocks_compute():
@@ -263,16 +227,11 @@ def test_hidden_units_are_dropped_after_the_relu(name):
 
 
 def test_vgg_has_either_batch_normalisation_or_biases():
-    def count(network, kind):
-        return sum(isinstance(module, kind) for module in network.modules())
-
-    normalised, plain = on_meta("vgg16", 10), on_meta("vgg16", 10, batch_norm=False)
-    assert (count(normalised, nn.BatchNorm2d), count(plain, nn.BatchNorm2d)) == (13, 0)
-    biases = [[m.bias is not None for m in n.modules() if isinstance(m, nn.Conv2d)] for n in (normalised, plain)]
-    assert biases == [[False] * 13, [True] * 13]
-
-
-# Training ------------------------------------------------------------------------------------------------------------
+    for batch_norm in (True, False):
+        modules = list(on_meta("vgg16", 10, batch_norm=batch_norm).modules())
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in modules) == 13 * batch_norm
+        biases = [module.bias is None for module in modules if isinstance(module, nn.Conv2d)]
+        assert biases == [batch_norm] * 13
 
 
 @pytest.mark.parametrize("name", ["mlp", *CIFAR])
@@ -286,24 +245,6 @@ def test_gradient_reaches_every_parameter_and_nothing_is_nan(name):
     for path, parameter in network.named_parameters():
         assert parameter.grad.isfinite().all(), path
         assert parameter.grad.any(), path
-
-
-@pytest.mark.parametrize("name", ["preresnet110", "wrn28_10", "densenet121"])
-def test_large_networks_at_32_px_keep_their_logits_in_bounds(name):
-    torch.manual_seed(0)
-    logits = build(name, 100)(torch.randn(2, 3, 32, 32))
-    assert logits.shape == (2, 100)
-    assert logits.abs().max() < 20
-
-
-@pytest.mark.parametrize("name", ["mlp", "plaincnn6", "resnet8", "preresnet110"])
-def test_the_seed_decides_the_weights(name):
-    def weights(seed):
-        torch.manual_seed(seed)
-        return torch.cat([parameter.flatten() for parameter in build(name, 10).parameters()])
-
-    assert torch.equal(weights(3), weights(3))
-    assert not torch.equal(weights(3), weights(4))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "vgg16"])

@@ -37,23 +37,13 @@ def written_out(network, words, inputs_reach=1.0):
 
 class TestForward:
     @pytest.mark.parametrize("layers", [1, 2, 3])
-    def test_is_an_lstm(self, layers):
+    def test_is_an_lstm_also_of_a_text_read_in_pieces(self, layers):
         network = make_network(layers=layers)
         logits, states = written_out(network, WORDS)
-        torch.testing.assert_close(network(WORDS), logits)
-        torch.testing.assert_close(network.get_extra_state(), states)
-
-    def test_logits_are_in_the_order_of_the_flattened_inputs(self):
-        network = make_network()
-        logits = network(WORDS).view(4 * T, B, V)
-        for text in range(B):
+        for sizes in ([4 * T], [T] * 4, [1, 10, 2, 11]):
             network.reset_state()
-            torch.testing.assert_close(network(WORDS[:, text : text + 1]), logits[:, text])
-
-    @pytest.mark.parametrize("shape", [(T,), (T, B, 1)])
-    def test_takes_words_of_texts_side_by_side(self, shape):
-        with pytest.raises(ValueError, match=r"takes \(T, B\) words"):
-            make_network()(torch.zeros(shape, dtype=torch.int64))
+            torch.testing.assert_close(torch.cat([network(part) for part in WORDS.split(sizes)]), logits)
+            torch.testing.assert_close(network.get_extra_state(), states)
 
     def test_in_half_precision_keeps_its_state_in_full(self):
         network = make_network()
@@ -67,13 +57,6 @@ class TestForward:
 
 
 class TestState:
-    def test_a_text_read_in_pieces_is_the_text_read_at_once(self):
-        network = make_network()
-        expected, _ = written_out(network, WORDS)
-        for sizes in ([T] * 4, [1, 10, 2, 11]):
-            network.reset_state()
-            torch.testing.assert_close(torch.cat([network(part) for part in WORDS.split(sizes)]), expected)
-
     def test_no_gradient_reaches_the_piece_before(self):
         first, second = torch.tensor([[0], [1]]), torch.tensor([[2], [3]])
         for pieces, reached in (([torch.cat((first, second))], [0, 1, 2, 3]), ([first, second], [2, 3])):
@@ -99,11 +82,19 @@ class TestState:
         reset_state(peers, alone)
         assert {network.get_extra_state().shape[2] for network in (peers[0], peers[1][0], alone)} == {0}
 
-    def test_other_texts_need_a_reset(self):
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (WORDS[:, :2], r"in the midst of 3 texts, got inputs of 2; reset_state\(\) begins"),
+            (WORDS[:, 0], r"takes \(T, B\) words"),
+            (WORDS[:, :, None], r"takes \(T, B\) words"),
+        ],
+    )
+    def test_does_not_go_with_other_inputs(self, words, message):
         network = make_network()
         network(WORDS)
-        with pytest.raises(ValueError, match=r"in the midst of 3 texts, got inputs of 2; reset_state\(\) begins"):
-            network(WORDS[:, :2])
+        with pytest.raises(ValueError, match=message):
+            network(words)
         network.reset_state()
         assert network(WORDS[:, :2]).shape == (4 * T * 2, V)
 
@@ -118,25 +109,15 @@ class TestState:
         again.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
         assert torch.equal(again(WORDS[T:]), expected)
 
-    def test_that_was_saved_does_not_change_any_more(self):
+    def test_of_a_copy_or_a_saved_one_does_not_change_with_the_networks(self):
         network = make_network()
         network(WORDS[:T])
-        saved = network.state_dict()["_extra_state"]
+        copied, saved = copy.deepcopy(network), network.state_dict()["_extra_state"]
         before = saved.clone()
-        network(WORDS[T:])
-        assert torch.equal(saved, before)
-
-    def test_is_a_copys_own(self):
-        network = make_network()
-        network(WORDS[:T])
-        copied = copy.deepcopy(network)
         expected = network(WORDS[T:])
+        assert torch.equal(saved, before)
         assert torch.equal(copied(WORDS[T:]), expected)
-
-    def test_follows_the_network_to_another_type(self):
-        network = make_network()
-        network(WORDS[:T])
-        assert network.double()(WORDS[T:]).dtype == torch.float64
+        assert copied.double()(WORDS[T:]).dtype == torch.float64  # it follows the network to another type
 
 
 class TestDropout:
