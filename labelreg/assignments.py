@@ -15,14 +15,11 @@ _GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
-    """Read settings of an experiment.
+    """Read settings, as :meth:`.Experiment.at` and the constructor take them; a teacher's as a mapping.
 
     Args:
         assignments: such as ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``,
             ``options.layers="head,classifier"`` (quoted, since it is one text), ``teacher.network=resnet18``.
-
-    Returns:
-        Setting to value, as :meth:`.Experiment.at` and the constructor take them; a teacher's settings as a mapping.
 
     Raises:
         ValueError: text of another form, or a name that is no setting.
@@ -58,17 +55,14 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}={','.join(map(str, value)) or '()'}"
         else:
-            yield f"{prefix}{name}={_written(value)}"
+            # text that would be read as something else, such as a list, is quoted
+            quoted = isinstance(value, str) and _value(value) != value
+            yield f"{prefix}{name}={value!r}" if quoted else f"{prefix}{name}={value}"
 
 
 def command(experiment: Experiment, seeds: int = 1) -> str:
     """Return the shell command that runs an experiment with so many seeds, its own first."""
     return shlex.join(["labelreg", "run", "--profile=paper", f"--seeds={seeds}", *render(experiment.changes())])
-
-
-def _written(value: Any) -> str:
-    """A value as text; text that would be read as something else, such as a list, is quoted."""
-    return repr(value) if isinstance(value, str) and _value(value) != value else str(value)
 
 
 def _value(text: str) -> Any:

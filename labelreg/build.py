@@ -51,28 +51,30 @@ class Parts:
 
 
 def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module]) -> Parts:
-    """Build what an experiment trains; parameters are drawn from the experiment's seed.
+    """Build what an experiment trains on a device (see :func:`resolve_device`); parameters are drawn from its seed.
 
-    Args:
-        experiment: what to build.
-        device: see :func:`resolve_device`.
-        teacher: returns the network of the experiment's teacher.
-
-    Raises:
-        ValueError: an unknown data set, network or device, or settings that do not fit the data set.
-        FileNotFoundError: the data set is not on disk and cannot be fetched.
+    ``teacher`` returns the network of the experiment's teacher. Settings that do not fit the data set raise
+    ``ValueError``, a data set that is not on disk and cannot be fetched ``FileNotFoundError``.
     """
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
     torch.manual_seed(experiment.seed + GENERATION_STREAM * _generation(experiment))
-    network = network_for(experiment, dataset)
-    method = method_for(experiment, dataset, teacher)
+    network = _network(experiment.network, experiment.network_options, dataset)
+
+    def second_network(role: str, chosen: str | None) -> nn.Module:
+        if is_teacher(role):
+            return teacher()
+        return _network(chosen or experiment.network, experiment.auxiliary_options, dataset)
+
+    pixel_std = dataset.std / dataset.pixel_range
+    classes, options = dataset.num_classes, experiment.options
+    method = methods.create(experiment.method, classes, options, second_network, pixel_std=pixel_std)
     return Parts(experiment, network, method, dataset, validation, target)
 
 
 def untrained(experiment: Experiment) -> nn.Module:
     """Return an experiment's network with random parameters."""
-    return network_for(experiment, load(experiment.dataset))
+    return _network(experiment.network, experiment.network_options, load(experiment.dataset))
 
 
 def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
@@ -106,28 +108,6 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
-
-
-def network_for(experiment: Experiment, dataset: Dataset) -> nn.Module:
-    """Build the experiment's network for a data set; parameters are drawn from PyTorch's global generator."""
-    return _network(experiment.network, experiment.network_options, dataset)
-
-
-def method_for(experiment: Experiment, dataset: Dataset, teacher: Callable[[], nn.Module]) -> Method:
-    """Build the experiment's method for a data set, with the networks that it trains or consults beside the target."""
-
-    def second_network(role: str, chosen: str | None) -> nn.Module:
-        if is_teacher(role):
-            return teacher()
-        return _network(chosen or experiment.network, experiment.auxiliary_options, dataset)
-
-    return methods.create(
-        experiment.method,
-        dataset.num_classes,
-        experiment.options,
-        second_network,
-        pixel_std=dataset.std / dataset.pixel_range,
-    )
 
 
 def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:

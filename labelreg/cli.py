@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,19 +50,16 @@ def run(
 
     A quick run is a look, not a result: it is trained anew each time, and recorded only where --results names a folder.
     """
-    experiment = _experiment(profile, settings)
+    from labelreg.assignments import parse
+
+    chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
+    experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(results)
     finished = _run_all(experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results or None)
-    rows = [
-        {
-            "seed": each.seed,
-            "error %": 100 * result.last["test_error"],
-            "ECE %": 100 * result.last["test_ece"],
-            "best error %": 100 * result.best["test_error"],
-            "key": each.key,
-        }
-        for each, result in finished.items()
-    ]
+    rows = []
+    for each, result in finished.items():
+        last = {"error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
+        rows.append({"seed": each.seed, **last, "best error %": 100 * result.best["test_error"], "key": each.key})
     _print(rows, f"{experiment.method} on {experiment.dataset}, last epoch of {experiment.epochs}")
 
 
@@ -72,9 +70,7 @@ def reproduce(
     papers: Annotated[str, typer.Option(help="Keys of papers, or shared for the benchmark; by default all.")] = "",
     dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
-    methods: Annotated[
-        str, typer.Option(help="Methods by their printed names, separated by commas; by default all.")
-    ] = "",
+    methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
     seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the profile's.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
     device: _Device = "auto",
@@ -88,14 +84,8 @@ def reproduce(
     from labelreg.results import Recorded, Store
     from labelreg.running import Runtimes, resolve_device
 
-    todo = plan(
-        profile,
-        collections=_listed(papers),
-        datasets=_listed(dataset),
-        networks=_listed(network),
-        methods=_listed(methods, printed_methods()),
-        seeds=seeds,
-    )
+    wanted = {"collections": _listed(papers), "datasets": _listed(dataset), "networks": _listed(network)}
+    todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
     if not todo:
         typer.echo("no table or figure asks for such a run")
         return
@@ -134,15 +124,10 @@ def show_data(
     from labelreg.data import load
 
     loaded = load(name, root=root)
-    rows = [
-        {
-            "split": split,
-            "samples": len(part),
-            "shape": "x".join(map(str, part.inputs.shape[1:])),
-            "type": part.inputs.dtype,
-        }
-        for split, part in (("train", loaded.train), ("test", loaded.test))
-    ]
+    rows = []
+    for split, part in (("train", loaded.train), ("test", loaded.test)):
+        shape = "x".join(map(str, part.inputs.shape[1:]))
+        rows.append({"split": split, "samples": len(part), "shape": shape, "type": part.inputs.dtype})
     _print(rows, f"{name}: {loaded.num_classes} classes")
 
 
@@ -151,8 +136,7 @@ def show_networks() -> None:
     """List the networks and their options with defaults."""
     from labelreg import networks
 
-    for name in networks.names():
-        _list_options(name, networks.options(name))
+    _list_options(networks)
 
 
 @app.command(name="methods")
@@ -160,8 +144,7 @@ def show_methods() -> None:
     """List the methods and their options with defaults."""
     from labelreg import methods
 
-    for name in methods.names():
-        _list_options(name, methods.options(name))
+    _list_options(methods)
 
 
 @app.command(name="datasets")
@@ -169,21 +152,13 @@ def show_datasets() -> None:
     """List the data sets."""
     from labelreg import data
 
-    for name in data.names():
-        typer.echo(name)
+    typer.echo("\n".join(data.names()))
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-def _experiment(profile: str, settings: list[str] | None) -> Experiment:
-    from labelreg.assignments import parse
-
-    chosen = parse(settings or [])
-    return Experiment().at(profile, **chosen)
 
 
 def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experiment, Result]:
@@ -212,9 +187,11 @@ def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
     return listed
 
 
-def _list_options(name: str, options: Mapping[str, Any]) -> None:
-    defaults = [f"{key}={option.default}" for key, option in options.items() if option.default is not option.empty]
-    typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
+def _list_options(room: ModuleType) -> None:
+    for name in room.names():
+        options = room.options(name).items()
+        defaults = [f"{key}={option.default}" for key, option in options if option.default is not option.empty]
+        typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
 
 
 def _say(line: str) -> None:

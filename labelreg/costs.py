@@ -6,7 +6,8 @@ Counted are matrix products and convolutions, which make up nearly all of it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -24,17 +25,13 @@ from labelreg.networks import inject
 from labelreg.options import Options
 
 COUNTED_STEPS = 4
+SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
-    """Count the operations of a training step, forward and backward, without the optimizer.
+    """Count the operations of a training step on a batch, forward and backward, without the optimizer.
 
     A step is made before the counted one, since a method may examine the network in its first.
-
-    Args:
-        method: computes the loss of the batch.
-        network: to train; it gets gradients but is not updated.
-        batch: with the views that the method asks for.
     """
     method.step(network, batch)
     with _counting() as counter:
@@ -48,12 +45,8 @@ def forward_operations(network_name: str, num_classes: int = 10, **options: Any)
     Nothing is computed or drawn: the network is on PyTorch's meta device.
 
     Args:
-        network_name: one of :func:`labelreg.networks.names`.
+        network_name, options: see :func:`labelreg.networks.build`.
         num_classes: K; of a language model, the number of words.
-        **options: of the network.
-
-    Raises:
-        ValueError: see :func:`labelreg.networks.build`.
     """
     complete = Options(networks.complete_options(network_name, options))
     return _forward_operations(network_name, num_classes, complete)
@@ -73,15 +66,11 @@ def _forward_operations(name: str, num_classes: int, options: Options) -> int:
 
 @torch.no_grad()
 def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
-    """Return the share of a forward pass's operations that come after a layer, in [0, 1] (rho).
+    """Return the share of a forward pass's operations that come after a layer, in [0, 1] (rho in SBA).
 
     Args:
-        network: any network.
-        inputs: (B, ...).
+        network, inputs: any network, and a batch (B, ...) for it.
         layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the final MLP.
-
-    Raises:
-        ValueError: see :func:`labelreg.networks.inject`.
     """
     counts = []
     for copies in (1, 2):
@@ -94,22 +83,39 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
 def training_operations(experiment: Experiment) -> float:
     """Estimate the operations of an experiment's training, without a teacher's, from a few steps on small batches.
 
-    Args:
-        experiment: its data set has to be on disk.
-
-    Raises:
-        FileNotFoundError: the data set is not on disk and cannot be fetched.
+    The experiment's data set has to be on disk.
     """
     with torch.random.fork_rng(devices=()):
-        trainer = prepare_training(experiment.but(batch_size=2), "cpu")
+        trainer = prepare_training(experiment.but(batch_size=2, schedule="constant"), "cpu")
         first, *batches = islice(trainer.loader.epoch(0), 1 + COUNTED_STEPS)
         trainer.step(first)  # a method may examine the network in its first step
-        with _counting() as counter:
-            for batch in batches:
-                trainer.step(batch)
+
+        def count() -> int:
+            with _counting() as counter:
+                for batch in batches:
+                    trainer.step(batch)
+            return counter.get_total_flops()
+
+        operations = _mean_over_schedule(trainer.method, count)
     samples = sum(len(batch.targets) for batch in batches)
     per_epoch = trainer.method.copies * len(trainer.loader.split)
-    return experiment.epochs * per_epoch * counter.get_total_flops() / samples
+    return experiment.epochs * per_epoch * operations / samples
+
+
+def _mean_over_schedule(method: Method, count: Callable[[], int]) -> float:
+    """Average a count over what a method draws per step or epoch: whether, and behind which layer, it augments."""
+    scheduler = next((module for module in method.modules() if hasattr(module, "augmented_layer")), None)
+    if scheduler is None:
+        return count()
+    drawn = Counter()
+    for step in range(SCHEDULED_STEPS):
+        scheduler.start_epoch(step)
+        drawn[scheduler.augmented_layer(step)] += 1
+    operations = 0
+    for layer, times in drawn.items():
+        scheduler.augmented_layer = lambda step, layer=layer: layer
+        operations += times * count()
+    return operations / SCHEDULED_STEPS
 
 
 @contextmanager

@@ -30,15 +30,14 @@ class Experiment(Recipe):
     All options are filled in and checked when an experiment is made, so that what is written to a file is complete.
 
     Attributes:
-        dataset: see :func:`labelreg.data.names`.
-        network: see :func:`labelreg.networks.names`.
-        network_options: of the network, by name.
-        method: see :func:`labelreg.methods.names`.
+        dataset, network, method: see :func:`labelreg.data.names`, :func:`labelreg.networks.names` and
+            :func:`labelreg.methods.names`.
+        network_options: by name.
         options: of the method, by name; those of a method inside a method under dotted names, such as
             ``"method.lam"``. A network that the method trains beside the target (``peer``, ``auxiliary``) is named here
             too; empty for the target's own kind.
-        auxiliary_options: of the network that the method trains beside the target, by name. They default to
-            ``network_options`` where it is of the same kind as the target.
+        auxiliary_options: of the network beside the target. They default to ``network_options`` where it is of the same
+            kind.
         augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
         subset: number of training samples, class-balanced; all if None.
         holdout: fraction of the training samples held out for validation, in [0, 1).
@@ -47,9 +46,6 @@ class Experiment(Recipe):
         teacher: the experiment whose trained network the method learns from; it is run first. A mapping of its settings
             is accepted too.
         observe: keys of :data:`labelreg.observers.OBSERVERS`.
-
-    Raises:
-        ValueError: an unknown setting or option, or a value that cannot be.
     """
 
     dataset: str = "digits"
@@ -96,9 +92,8 @@ class Experiment(Recipe):
         if len(kinds) > 1:
             raise ValueError(f"{method} trains networks of different kinds: {', '.join(sorted(kinds))}")
         (kind,) = kinds
-        if kind:
-            return _network_options(kind, chosen)
-        return _network_options(info.data["network"], Options({**info.data["network_options"], **chosen}))
+        inherited = {} if kind else info.data["network_options"]
+        return _network_options(kind or info.data["network"], Options({**inherited, **chosen}))
 
     @field_validator("augmentation")
     @classmethod
@@ -128,9 +123,9 @@ class Experiment(Recipe):
         learns = any(is_teacher(role) for role in _roles(self.method, self.options))
         if learns and self.teacher is None:
             raise ValueError(f"{self.method} learns from a teacher: name another experiment as teacher")
-        if self.teacher is not None and not learns:
+        if self.teacher and not learns:
             raise ValueError(f"{self.method} learns from no teacher, and {self.teacher.name} is given as one")
-        if self.teacher is not None and self.teacher.dataset != self.dataset:
+        if self.teacher and self.teacher.dataset != self.dataset:
             raise ValueError(f"the teacher learns {self.teacher.dataset}, the student {self.dataset}: it must be one")
         return self
 
@@ -142,11 +137,9 @@ class Experiment(Recipe):
         """
         from labelreg import methods
 
-        teacher = settings.get("teacher")
         options = methods.complete_options(settings["method"], settings["options"], recorded=True)
-        return cls(
-            **{**settings, "options": options, "teacher": None if teacher is None else cls.from_recorded(teacher)}
-        )
+        teacher = settings.get("teacher")
+        return cls(**{**settings, "options": options, "teacher": teacher and cls.from_recorded(teacher)})
 
     def as_dict(self) -> dict[str, Any]:
         """Return all settings as plain data, for JSON."""
@@ -157,9 +150,6 @@ class Experiment(Recipe):
 
         Options that are given replace all options. Where the method changes, its options and the teacher start over
         unless they are given; where the network changes, so do its options, and with either those of the auxiliary.
-
-        Raises:
-            ValueError: what cannot be.
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
@@ -170,24 +160,24 @@ class Experiment(Recipe):
 
     def changes(self) -> dict[str, Any]:
         """Return the settings and options that differ from their defaults, as plain data."""
-        learns = any(is_teacher(role) for role in _roles(self.method, {}))
-        teacher = self.teacher if learns else None
-        plain = type(self)(dataset=self.dataset, network=self.network, method=self.method, teacher=teacher)
+        from labelreg import methods
+
+        inner = {name: value for name, value in self.options.items() if name.rpartition(".")[2] == "method"}
+        fields = type(self).model_fields
         defaults = {
-            "network_options": plain.network_options,
-            "options": plain.options,
+            "network_options": _network_options(self.network, {}),
+            # those of a method inside are that method's
+            "options": methods.complete_options(self.method, inner) | dict.fromkeys(inner, fields["method"].default),
             "auxiliary_options": self.but(auxiliary_options={}).auxiliary_options,
         }
         changed: dict[str, Any] = {}
-        for name, field in type(self).model_fields.items():
-            value = getattr(self, name)
+        for name, field in fields.items():
+            value, default = getattr(self, name), field.default
             if name in defaults:
                 value = {option: each for option, each in value.items() if each != defaults[name].get(option)}
-                if not value:
-                    continue
-            elif value == field.default:
-                continue
-            changed[name] = self.teacher.changes() if name == "teacher" else value
+                default = {}
+            if value != default:
+                changed[name] = self.teacher.changes() if name == "teacher" else value
         return changed
 
     @property
@@ -209,9 +199,6 @@ class Experiment(Recipe):
         """
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
-        for name in overrides:
-            if name not in type(self).model_fields:
-                raise unknown("setting", name, type(self).model_fields)
         changes = PROFILES[profile].changes(self, overrides)
         if isinstance(chosen := overrides.get("teacher"), Mapping):
             changes["teacher"] = Experiment().at(profile, **chosen)
@@ -260,10 +247,10 @@ def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
 
 @dataclass(frozen=True)
 class Profile:
-    """Preset of the size of a run: the settings that replace an experiment's own, and the number of seeds.
+    """Preset of the size of a run.
 
     Attributes:
-        settings: setting to value.
+        settings: those that replace an experiment's own.
         seeds: number of seeds.
         peak: if positive, the schedule becomes one cycle with a peak of so many times the experiment's own learning
             rate; with Adam, that learning rate itself. A ``"plateau"`` schedule, one that is a cycle already and one
@@ -275,14 +262,11 @@ class Profile:
     peak: float = 0.0
 
     def changes(self, recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that replace a recipe's own, with overrides, which win.
-
-        A profile's learning rate is for SGD: with another optimizer the recipe's own stays.
-        """
+        """Return the settings that replace a recipe's own, with overrides, which win."""
         changes = {**self.settings, **overrides}
         if self.peak and "schedule" not in changes and recipe.schedule not in ("plateau", "one_cycle"):
             changes = {"learning_rate": self.peak * recipe.learning_rate} | changes | {"schedule": "one_cycle"}
-        if changes.get("optimizer", recipe.optimizer) != "sgd":
+        if changes.get("optimizer", recipe.optimizer) != "sgd":  # which a profile's learning rate is for
             changes["learning_rate"] = overrides.get("learning_rate", recipe.learning_rate)
         return changes
 
@@ -290,18 +274,8 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     # the embedded data, small enough that a method can matter: seconds per run on a CPU
     "quick": Profile(
-        {
-            "dataset": "digits",
-            "network": "mlp",
-            "network_options": {},
-            "auxiliary_options": {},
-            "subset": 200,
-            "epochs": 40,
-            "batch_size": 64,
-            "optimizer": "sgd",
-            "learning_rate": 0.1,
-            "schedule": "one_cycle",
-        },
+        {"dataset": "digits", "subset": 200, "network": "mlp", "network_options": {}, "auxiliary_options": {}}
+        | {"epochs": 40, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.1, "schedule": "one_cycle"},
         seeds=8,
     ),
     # the real data set, whole, with a schedule that gets near the full one: a peak of 0.2 for the usual 0.1

@@ -21,13 +21,7 @@ from torch.nn import functional as F
 
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """Cross-entropy with hard or soft labels.
-
-    Args:
-        logits: (B, K).
-        targets: (B,) class indices or (B, K) probabilities, which may carry a gradient.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
-    """
+    """Cross-entropy with class indices, (B,), or probabilities, (B, K), which may carry a gradient."""
     check_loss(logits, targets)
     logits = logits.to(compute_dtype(logits))
     targets = targets.to(logits.dtype) if targets.ndim == 2 else targets
@@ -35,7 +29,7 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean")
 
 
 def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention: str = "all") -> Tensor:
-    """Smooth labels uniformly.
+    """Smooth labels uniformly, to probabilities (B, K).
 
     The convention "all" spreads epsilon over all K classes, the true one included (NaR, equation 7, and PyTorch's
     ``label_smoothing``); "others" spreads it over the K - 1 wrong classes (KR, equation 12). Smoothing by epsilon over
@@ -45,10 +39,6 @@ def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention:
         targets: (B,) class indices or (B, K) probabilities.
         num_classes: K; at least 2 for "others".
         epsilon: the probability that is spread, in [0, 1].
-        convention: "all" or "others".
-
-    Returns:
-        The smoothed labels, (B, K); float32, or float64 for float64 probabilities.
     """
     check_targets(targets, "B", num_classes)
     _check_smoothing(epsilon, convention, num_classes)
@@ -61,15 +51,9 @@ def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention:
 def smooth_cross_entropy(
     logits: Tensor, targets: Tensor, epsilon: float, convention: str = "all", reduction: str = "mean"
 ) -> Tensor:
-    """Cross-entropy with smoothed labels (NaR, equation 7; KR, equation 14, up to a constant).
+    """Cross-entropy with the labels of :func:`smooth_labels` (NaR, equation 7; KR, equation 14, up to a constant).
 
     The smoothed labels of class indices are never stored.
-
-    Args:
-        logits: (B, K).
-        targets: (B,) class indices or (B, K) probabilities.
-        epsilon, convention: see :func:`smooth_labels`.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_loss(logits, targets)
     num_classes = logits.shape[1]
@@ -88,12 +72,8 @@ def smooth_cross_entropy(
 def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
     """Jensen-Shannon divergence: the mean of ``KL(p || m)`` and ``KL(q || m)`` with m = (p + q) / 2.
 
-    It is symmetric and lies between 0 and ln 2. Where a probability is 0, the true gradient can be infinite; here it is
-    large and finite.
-
-    Args:
-        p, q: (B, K) probabilities.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
+    It is symmetric in the probabilities p and q, (B, K), and lies between 0 and ln 2. Where a probability is 0, the
+    true gradient can be infinite; here it is large and finite.
     """
     check_same_shape("B", "K", p=p, q=q)
     p, q = (x.to(compute_dtype(p, q)) for x in (p, q))
@@ -107,10 +87,9 @@ def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Ten
     Args:
         probabilities: (N, C), of any C values.
         targets: (N,) class indices.
-        num_classes: K.
 
     Returns:
-        The mean of class k in row k, (K, C); zeros for a class without samples.
+        One mean per class, (K, C); zeros for a class without samples.
     """
     check_floating("probabilities", probabilities, "N", "C")
     check_indices(targets, len(probabilities), num_classes)
@@ -163,26 +142,19 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
 
 
 def check_loss(logits: Tensor, targets: Tensor, indices: bool = False, **others: Tensor) -> None:
-    """Check the arguments of a loss.
-
-    Args:
-        logits: (B, K).
-        targets: (B,) class indices, or (B, K) probabilities unless only ``indices`` are allowed.
-        others: further tensors of the shape of logits, by name.
-    """
+    """Check logits and ``others`` of their shape; targets may be probabilities unless only ``indices`` are allowed."""
     check_same_shape("B", "K", logits=logits, **others)
     (check_indices if indices else check_targets)(targets, *logits.shape)
 
 
 def check_same_shape(*shape: int | str, **tensors: Tensor) -> None:
-    """Check floating-point tensors that share a shape, given by name."""
+    """Check floating-point tensors of one shape."""
     for name, tensor in tensors.items():
         check_floating(name, tensor, *shape)
         shape = tensor.shape
 
 
 def check_floating(name: str, tensor: Tensor, *shape: int | str) -> None:
-    """Check a floating-point tensor and its shape."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
         raise TypeError(f"{name} must be a floating-point tensor, got {_kind(tensor)}")
     _check_shape(name, tensor, *shape)
@@ -194,7 +166,9 @@ def check_indices(targets: Tensor, batch: int | str, num_classes: float) -> None
         raise TypeError(f"targets must be class indices in an int64 tensor, got {_kind(targets)}")
     _check_shape("targets", targets, batch)
     if targets.device.type == "cpu" and targets.numel():
-        _check_range(targets, num_classes)
+        low, high = map(int, targets.aminmax())
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"targets must lie in [0, {num_classes - 1}], got {low} to {high}")
 
 
 def check_targets(targets: Tensor, batch: int | str, num_classes: int) -> None:
@@ -206,13 +180,11 @@ def check_targets(targets: Tensor, batch: int | str, num_classes: int) -> None:
 
 
 def check_choice(name: str, value: str, *choices: str) -> None:
-    """Check that a value is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_classes(num_classes: int, least: int, what: str) -> None:
-    """Check that there are enough classes for something."""
     if num_classes < least:
         raise ValueError(f"{what} needs at least {least} classes (K), got {num_classes}")
 
@@ -225,12 +197,6 @@ def _check_shape(name: str, tensor: Tensor, *shape: int | str) -> None:
     ):
         expected = str(tuple(shape)).replace("'", "")
         raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
-
-
-def _check_range(targets: Tensor, num_classes: float) -> None:
-    low, high = map(int, targets.aminmax())
-    if low < 0 or high >= num_classes:
-        raise ValueError(f"targets must lie in [0, {num_classes - 1}], got {low} to {high}")
 
 
 def _check_smoothing(epsilon: float, convention: str, num_classes: int) -> None:

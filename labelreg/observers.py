@@ -11,19 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
 
+from labelreg import metrics
 from labelreg.data import Split
 from labelreg.losses import class_means, js_divergence, soft_cross_entropy
 from labelreg.methods.alr import residual_probabilities
-from labelreg.metrics import (
-    detection_auroc,
-    expected_calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-    recall_at_1,
-    reliability_diagram,
-    top_k_error,
-    variance_ratio,
-)
 from labelreg.networks import reset_state
 from labelreg.training import Observer, Trainer
 
@@ -41,9 +32,7 @@ OBSERVERS: dict[str, Observer] = {}
 def observer(check: Callable[[Trainer], None] | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
     """Register an observer under its function's name.
 
-    Args:
-        check: called before training, to refuse what the observer does not apply to.
-        at_end: call it after the last epoch only.
+    Before training, ``check`` refuses what it does not apply to; one ``at_end`` is called after the last epoch only.
     """
 
     def register(function: Observer) -> Observer:
@@ -65,8 +54,8 @@ def _method_has(attribute: str, otherwise: str) -> Callable[[Trainer], None]:
 
 
 def _looks_at_images(trainer: Trainer) -> None:
-    if len(trainer.dataset.input_shape) != 3:
-        name, shape = trainer.dataset.name, trainer.dataset.input_shape
+    name, shape = trainer.dataset.name, trainer.dataset.input_shape
+    if len(shape) != 3:
         raise ValueError(f"noise and attacks are made for images (C, H, W), and a sample of {name} is {shape}")
 
 
@@ -84,11 +73,10 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
     """Soft and residual label of every class: the class means of what the network predicts (KR figure 2).
 
-    Returns:
-        ``soft_labels`` (K, K), the means of the softmax; ``residual_outputs`` (K, K), the means of the softmax over the
-        wrong classes, with zeros on the diagonal.
+    ``soft_labels`` (K, K) are means of the softmax, ``residual_outputs`` (K, K) those of the softmax over the wrong
+    classes, with zeros on the diagonal.
     """
-    logits, targets = _train_logits(trainer)
+    logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
     return {
         "soft_labels": class_means(softmax(logits, 1), targets, classes),
@@ -105,7 +93,7 @@ def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
 @observer(_learns_residual_labels)
 def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
-    logits, targets = _train_logits(trainer)
+    logits, targets = trainer.predict(_first_samples(trainer))
     learned = trainer.method.residual_labels()[targets]
     return {"residual_divergence": js_divergence(residual_probabilities(logits, targets), learned)}
 
@@ -114,9 +102,8 @@ def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
 def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
     """Labels that the method disturbs, as they stand after the epoch (NaR figure 1 and eq. 4).
 
-    Returns:
-        ``disturbed_labels`` (n, K), of the first training samples; ``disturbance``, a scalar, the mean over training
-        samples of the Euclidean distance of the disturbed from the plain label.
+    ``disturbed_labels`` (n, K) are those of the first training samples; ``disturbance``, a scalar, is the mean over
+    training samples of the Euclidean distance of the disturbed from the plain label.
     """
     reset_state(trainer.network, trainer.method)
     labels, targets = [], []
@@ -134,12 +121,11 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
 def reliability(trainer: Trainer) -> dict[str, Tensor]:
     """Accuracy by confidence on the test split, in the 20 bins of the expected calibration error.
 
-    Returns:
-        ``bin_confidence`` and ``bin_accuracy`` (20,), means, NaN where a bin is empty; ``bin_share`` (20,), the share
-        of samples in a bin.
+    ``bin_confidence`` and ``bin_accuracy`` (20,) are means, NaN where a bin is empty; ``bin_share`` (20,) is the share
+    of samples in a bin.
     """
     logits, targets = trainer.predict(trainer.dataset.test)
-    diagram = reliability_diagram(softmax(logits, 1), targets)
+    diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
     counts = torch.tensor(diagram.count)
     return {
         "bin_confidence": torch.tensor(diagram.confidence),
@@ -152,25 +138,22 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
 def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
 
-    The temperature is fitted on the validation split and judged on the test split; where there is no validation split,
-    it is fitted on every second test sample and judged on the others.
-
-    Returns:
-        Scalars: ``temperature``; ``unscaled_ece``, ``scaled_ece``, fractions, and ``scaled_nll``, in nats, on the
-        samples that it is judged on.
+    The ``temperature`` is fitted on the validation split and judged on the test split; where there is no validation
+    split, it is fitted on every second test sample and judged on the others, by ``unscaled_ece``, ``scaled_ece``
+    (fractions) and ``scaled_nll`` (nats). All are scalars.
     """
     test = trainer.dataset.test
     fitted_on, judged_on = test.select(slice(0, None, 2)), test.select(slice(1, None, 2))
     if trainer.validation:
         fitted_on, judged_on = trainer.validation, test
-    temperature = fit_temperature(*trainer.predict(fitted_on))
+    temperature = metrics.fit_temperature(*trainer.predict(fitted_on))
     logits, targets = trainer.predict(judged_on)
     scaled = logits / temperature
     seen = {
         "temperature": temperature,
-        "unscaled_ece": expected_calibration_error(softmax(logits, 1), targets),
-        "scaled_ece": expected_calibration_error(softmax(scaled, 1), targets),
-        "scaled_nll": negative_log_likelihood(scaled, targets),
+        "unscaled_ece": metrics.expected_calibration_error(softmax(logits, 1), targets),
+        "scaled_ece": metrics.expected_calibration_error(softmax(scaled, 1), targets),
+        "scaled_nll": metrics.negative_log_likelihood(scaled, targets),
     }
     return {name: torch.tensor(value) for name, value in seen.items()}
 
@@ -181,9 +164,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 
     The size of a disturbance is the noise's standard deviation or the attack's step, of pixels in [0, 1]. The noise is
     the same for every run; the attack raises the cross-entropy of the method's own prediction. Nothing is clipped.
-
-    Returns:
-        ``noisy_error`` and ``fgsm_error``, (7,), in [0, 1], for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
+    ``noisy_error`` and ``fgsm_error`` (7,), in [0, 1], are for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
     """
     dataset, method, network = trainer.dataset, trainer.method, trainer.network
     pixel = dataset.pixel_range / dataset.std.to(trainer.device).view(-1, 1, 1)
@@ -208,46 +189,38 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
-    """How the penultimate features of the test split lie, scalars (CS-KD section 3.3).
+    """How the penultimate features of the test split lie (CS-KD section 3.3), as two scalars.
 
-    Returns:
-        ``recall_at_1``, the fraction of samples whose nearest other sample is of their class; ``variance_ratio``, the
-        variation within classes over that between them.
+    ``recall_at_1`` is the fraction of samples whose nearest other sample is of their class; ``variance_ratio``, the
+    variation within classes over that between them.
     """
     test = trainer.dataset.test
     features = trainer.features(test)
     targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
     return {
-        "recall_at_1": torch.tensor(recall_at_1(features, targets)),
-        "variance_ratio": torch.tensor(variance_ratio(features, targets)),
+        "recall_at_1": torch.tensor(metrics.recall_at_1(features, targets)),
+        "variance_ratio": torch.tensor(metrics.variance_ratio(features, targets)),
     }
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
 def vote(trainer: Trainer) -> dict[str, Tensor]:
-    """The error of the majority vote on the test split, beside that of the plain prediction (SBA section 3.4).
-
-    Returns:
-        ``vote_error``, a scalar in [0, 1].
-    """
+    """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
     method = trainer.method
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
-    return {"vote_error": torch.tensor(top_k_error(logits, targets))}
+    return {"vote_error": torch.tensor(metrics.top_k_error(logits, targets))}
 
 
 @observer(_looks_at_images, at_end=True)
 def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
-    """How well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
+    """``noise_auroc``, in [0, 1]: how well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
 
     The noise is Gaussian with the mean and standard deviation of each channel of the training images, clipped to the
     range of their pixels.
-
-    Returns:
-        ``noise_auroc``, a scalar in [0, 1].
     """
     confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
-    return {"noise_auroc": torch.tensor(detection_auroc(*confidences))}
+    return {"noise_auroc": torch.tensor(metrics.detection_auroc(*confidences))}
 
 
 def _noise(trainer: Trainer) -> Split:
@@ -263,7 +236,3 @@ def _noise(trainer: Trainer) -> Split:
 
 def _first_samples(trainer: Trainer) -> Split:
     return trainer.dataset.train.select(slice(SAMPLES))
-
-
-def _train_logits(trainer: Trainer) -> tuple[Tensor, Tensor]:
-    return trainer.predict(_first_samples(trainer))

@@ -15,6 +15,7 @@ from labelreg.names import unknown
 # An int is welcome as a float; nothing else is converted. Neither infinity nor NaN can be set, or written to JSON.
 STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
+PLAIN = (bool, int, float, str, tuple)  # types of an option that is neither a network nor a method
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
@@ -66,26 +67,34 @@ class Settings(BaseModel):
             raise ValueError(explain(error)) from None
 
 
-def checked(function: Callable) -> Callable:
-    """Check the arguments of a function by its annotations before each call.
+def takes_options(constructor: Callable) -> Callable:
+    """Check the arguments of a constructor by its annotations; the plain ones become attributes of the same name.
 
-    Raises:
-        ValueError: an argument of the wrong type or out of range, named with what would be right.
-        TypeError: an argument that is missing, or that the function does not have.
+    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself. A value of
+    the wrong type or out of range raises ``ValueError``, a missing or unknown argument ``TypeError``.
     """
-    call = _validate_call(config=STRICT)(function)
-    names = list(inspect.signature(function).parameters)
+    signature = inspect.signature(constructor)
 
-    @functools.wraps(function)
-    def checked_call(*arguments: Any, **named: Any) -> Any:
+    @_validate_call(config=STRICT)
+    @functools.wraps(constructor)
+    def construct(self: Any, *arguments: Any, **named: Any) -> None:
+        given = signature.bind(self, *arguments, **named)
+        given.apply_defaults()
+        for name, value in given.arguments.items():
+            if isinstance(value, PLAIN):
+                setattr(self, name, value)
+        constructor(self, *arguments, **named)
+
+    @functools.wraps(constructor)
+    def checked(*arguments: Any, **named: Any) -> None:
         try:
-            return call(*arguments, **named)
+            construct(*arguments, **named)
         except ValidationError as error:
             kinds = {each["type"] for each in error.errors(include_url=False)}
             wrong_call = any("argument" in kind for kind in kinds)
-            raise (TypeError if wrong_call else ValueError)(explain(error, names=names)) from None
+            raise (TypeError if wrong_call else ValueError)(explain(error, names=list(signature.parameters))) from None
 
-    return checked_call
+    return checked
 
 
 def options_of(function: Callable) -> dict[str, inspect.Parameter]:
@@ -106,13 +115,7 @@ def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> typ
 def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:
     """Return all options of a model: those chosen, checked, and the others at their defaults.
 
-    Args:
-        model: see :func:`options_model`.
-        chosen: name to value.
-        owner: whose options they are, for the error.
-
-    Raises:
-        ValueError: an unknown option, or a value of the wrong type or out of range.
+    Wrong ones raise ``ValueError``, which tells the owner.
     """
     for name in chosen:
         if name not in model.model_fields:
@@ -127,10 +130,7 @@ def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> d
 def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
     """Say in one line what pydantic found wrong: the name, what would be right, and what was given.
 
-    Args:
-        error: what pydantic raised.
-        prefix: what to write before every name.
-        names: of the positional arguments, which pydantic numbers.
+    A prefix goes before every name; ``names`` are those of positional arguments, which pydantic numbers.
     """
     return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
 

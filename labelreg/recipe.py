@@ -5,14 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
 
@@ -25,8 +18,7 @@ class Recipe(Settings):
         batch_size: samples per step; for a language model, the number of parallel streams that the text is cut into.
         optimizer: ``"sgd"`` or ``"adam"``.
         learning_rate: of the first step; for ``one_cycle``, the peak.
-        momentum: of SGD, in [0, 1).
-        nesterov: whether SGD uses Nesterov momentum.
+        momentum, nesterov: of SGD, in [0, 1), and whether it is Nesterov's.
         weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
         schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
             ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch whose
@@ -36,9 +28,6 @@ class Recipe(Settings):
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
         sequence_length: of truncated back-propagation through time, in tokens, for a language model.
         clip_norm: maximum norm of each network's gradient; 0 for no clipping.
-
-    Raises:
-        ValueError: a setting of the wrong type or out of range.
     """
 
     epochs: PositiveInt = 200

@@ -12,7 +12,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -42,7 +42,7 @@ class Result:
 
     Attributes:
         experiment: what was run.
-        history: name to its values, one per epoch: fractions, nats and seconds.
+        history: name to values, one per epoch: fractions, nats and seconds.
         provenance: device, versions, commit, date of the start (UTC), digest of the test split, which identifies the
             order of the samples, number of trained parameters, and seconds of training.
         observations: name to what an observer saw, (epochs, ...) or, of those called at the end only, (1, ...).
@@ -60,7 +60,7 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the best epoch on the test set, so chosen on it: no result by itself."""
+        """The history's values at the best epoch on the test set, which, chosen on it, are no result by themselves."""
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
@@ -98,15 +98,16 @@ class Claimed(RuntimeError):
 
 
 @contextmanager
-def hold(lock: FileLock, wait: bool = True, stop: Callable[[], bool] | None = None) -> Iterator[None]:
+def hold(lock: FileLock, wait: Callable[[], bool]) -> Iterator[None]:
     """Hold a lock, as :meth:`Store.claim` does."""
-    while True:
+    seconds = 0.0
+    while not lock.is_locked:
         try:
-            lock.acquire(timeout=SECONDS_BETWEEN_QUESTIONS if wait else 0)
-            break
+            lock.acquire(timeout=seconds)
         except Timeout as error:
-            if not wait or (stop is not None and stop()):
+            if not wait():
                 raise Claimed(f"another process holds {lock.lock_file}") from error
+            seconds = SECONDS_BETWEEN_QUESTIONS
     try:
         yield
     finally:
@@ -128,27 +129,14 @@ class Store:
         return self._read("*.json")
 
     def _read(self, pattern: str) -> Iterator[Result]:
-        for path in sorted(self.root.glob(f"**/{pattern}")):
-            result = _read(path)
-            if result is not None:
-                yield result
+        return (found for path in sorted(self.root.glob(f"**/{pattern}")) if (found := _read(path)) is not None)
 
-    @contextmanager
-    def claim(
-        self, experiment: Experiment, wait: bool = True, stop: Callable[[], bool] | None = None
-    ) -> Iterator[None]:
+    def claim(self, experiment: Experiment, wait: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
         """Hold an experiment, so that no other process that shares this folder works on it; the holder's end frees it.
 
-        Args:
-            experiment: what to hold.
-            wait: whether to wait for another holder.
-            stop: asked while waiting; where it returns true, waiting is over.
-
-        Raises:
-            Claimed: another process holds it, and this one does not wait.
+        While another process holds it, ``wait`` is asked every second; where it returns false, ``Claimed`` is raised.
         """
-        with hold(self._lock(experiment.key), wait, stop):
-            yield
+        return hold(self._lock(experiment.key), wait)
 
     def _lock(self, name: str) -> FileLock:
         claims = self.root / ".claims"
@@ -186,46 +174,40 @@ class Store:
 
         rows = []
         for result in self:
-            settings = result.experiment.as_dict()
             best = {f"best_{name}": value for name, value in result.best.items() if name.startswith("test_")}
+            settings = result.experiment.as_dict()
             # a setting and a metric may have the same name, as the learning rate does: the setting counts
-            last = {name: value for name, value in result.last.items() if name not in settings}
-            rows.append(settings | last | best | result.provenance)
+            rows.append(settings | result.last | settings | best | result.provenance)
         return pd.DataFrame(rows)
 
 
 def paired_difference(
     values: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
 ) -> tuple[float, float]:
-    """Compare two methods on the same seeds.
+    """Compare two methods on the same seeds by the mean difference and the half-width of its Student-t interval.
 
     Args:
-        values, baseline: (n,) a metric of the two, in the same order of seeds.
+        values, baseline: (n,) a metric of the two, in the same order of seeds. The half-width is NaN for a single seed.
         confidence: of the interval.
-
-    Returns:
-        The mean difference, and the half-width of its Student-t interval, NaN for a single seed.
-
-    Raises:
-        ValueError: different lengths, or no values.
     """
-    from scipy.stats import ttest_rel
+    from scipy.stats import t
 
     if len(values) != len(baseline) or not len(values):
         raise ValueError(f"a paired difference needs the same seeds: got {len(values)} values and {len(baseline)}")
-    difference = float(np.mean(np.subtract(values, baseline)))
-    if len(values) == 1:
-        return difference, math.nan
-    with np.errstate(divide="ignore", invalid="ignore"):  # of differences that are all equal
-        interval = ttest_rel(values, baseline).confidence_interval(confidence)
-    return difference, float(interval.high - interval.low) / 2
+    differences = np.subtract(values, baseline, dtype=float)
+    mean, count = float(differences.mean()), len(differences)
+    if count == 1:
+        return mean, math.nan
+    # scipy's paired test warns of nearly equal differences; taken from the first, equal ones have no spread at all
+    spread = np.std(differences - differences[0], ddof=1) / math.sqrt(count)
+    return mean, float(spread * t.ppf((1 + confidence) / 2, count - 1))
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
     """:func:`paired_difference` of a metric by seed, on the seeds that both have; NaN for both numbers without any."""
-    if not (common := sorted(values.keys() & baseline.keys())):
-        return math.nan, math.nan
-    return paired_difference([values[seed] for seed in common], [baseline[seed] for seed in common])
+    common = sorted(values.keys() & baseline.keys())
+    pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
+    return paired_difference(*pairs) if common else (math.nan, math.nan)
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:
@@ -258,11 +240,10 @@ def _commit() -> str:
 
 
 def _content(result: Result) -> str:
-    history = {name: [_rounded(value) for value in values] for name, values in result.history.items()}
     content = {
         "schema": SCHEMA,
         "experiment": result.experiment.as_dict(),
-        "history": history,
+        "history": {name: [_rounded(value) for value in values] for name, values in result.history.items()},
         "provenance": result.provenance,
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"') + "\n"
@@ -275,10 +256,8 @@ def _read(path: Path) -> Result | None:
             raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
         if not all(isinstance(content[name], Mapping) for name in ("experiment", "history", "provenance")):
             raise ValueError("experiment, history and provenance are not all objects")
-        history = {
-            name: [math.nan if value is None else value for value in values]
-            for name, values in content["history"].items()
-        }
+        history = content["history"].items()
+        history = {name: [math.nan if value is None else value for value in values] for name, values in history}
         observations = {}
         if (arrays := path.with_suffix(".npz")).exists():
             with np.load(arrays) as stored:

@@ -22,24 +22,14 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor, nn
 
 from labelreg import methods, paths
-from labelreg.build import build, prepare_data, prepare_training, resolve_device, untrained
+from labelreg.build import build, prepare_data, resolve_device, untrained
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance
 from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
 
-__all__ = [
-    "Runtimes",
-    "Trained",
-    "prepare_data",
-    "prepare_training",
-    "resolve_device",
-    "run",
-    "run_all",
-    "train",
-    "trained",
-]
+__all__ = ["Runtimes", "Trained", "prepare_data", "resolve_device", "run", "run_all", "train", "trained"]
 
 Progress = Callable[[str], None] | None
 # a group of runs, the results, and what ended it before its last
@@ -72,9 +62,7 @@ class Trained:
     def predict(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
         """Return the method's logits (N, K), the network's penultimate features (N, D) and the targets (N,) of a split.
 
-        Args:
-            split: of this data set or one with inputs of the same shape and units; it is normalised like the training
-                data.
+        Its inputs have the shape and the units of the training data, and are normalised like them.
         """
         split = split.to(self.trainer.device)
         logits, targets = self.trainer.predict(split)
@@ -99,7 +87,7 @@ def run(
         results: folder of the recorded runs, ``data/results`` by default.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
         wait: whether to wait for another process that is at work on this experiment.
-        progress: called with a line of text after every epoch; None for silence.
+        progress: called with a line of text after every epoch, and before waiting; None for silence.
         stop: asked after every step; where it returns true, training is saved and interrupted. It ends waiting too.
 
     Raises:
@@ -109,13 +97,11 @@ def run(
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
     """
     store = Store(results)
-    found = store.find(experiment)
-    if found is None:
-        with _at_work(experiment, store, wait, stop) as folder:
-            found = store.find(experiment)  # another process may have finished it while this one waited
-            if found is None:
-                found = _train_and_record(experiment, store, folder, device, progress, stop)
-    return found
+    if found := store.find(experiment):
+        return found
+    with _at_work(experiment, store, progress, stop, wait) as folder:
+        # another process may have finished it while this one waited
+        return store.find(experiment) or _train_and_record(experiment, store, folder, device, progress, stop)
 
 
 def train(
@@ -128,14 +114,8 @@ def train(
 ) -> Trained:
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
-    Args:
-        experiment: what to train.
-        device, progress, stop: see :func:`run`.
-        shared: one dictionary, empty at first, for runs that differ in nothing but their method's
-            ``shareable_options``; see :meth:`labelreg.methods.Method.share`.
-
-    Raises:
-        ValueError: see :func:`run`.
+    Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
+    ``shared``; see :meth:`labelreg.methods.Method.share`. The other arguments are those of :func:`run`.
     """
 
     def teacher() -> nn.Module:
@@ -156,11 +136,9 @@ def trained(
 
     Weights stay on the machine that trained. A network that is trained again for a result from another machine may
     differ from the original in the last digits.
-
-    Args and errors are those of :func:`run`.
     """
     store = Store(results)
-    with _at_work(experiment, store, stop=stop) as folder:
+    with _at_work(experiment, store, progress, stop) as folder:
         weights = folder / "weights.pt"
         result = store.find(experiment)
         if result is None or not weights.exists():
@@ -175,11 +153,24 @@ def trained(
 
 
 @contextmanager
-def _at_work(experiment: Experiment, store: Store, wait: bool = True, stop: Stop | None = None) -> Iterator[Path]:
+def _at_work(
+    experiment: Experiment, store: Store, progress: Progress, stop: Stop | None, wait: bool = True
+) -> Iterator[Path]:
     """Hold an experiment among all processes that share the results or the work folders; yield its work folder."""
+    told = progress is None
+
+    def waits() -> bool:
+        nonlocal told
+        if not wait or (stop is not None and stop()):
+            return False
+        if not told:
+            progress(f"waiting for another process at work on {experiment.name}")
+        told = True
+        return True
+
     folder = paths.runs_root() / f"{experiment.name}-{experiment.key}"
     folder.mkdir(parents=True, exist_ok=True)
-    with store.claim(experiment, wait, stop), hold(FileLock(folder / "lock"), wait, stop):
+    with store.claim(experiment, waits), hold(FileLock(folder / "lock"), waits):
         yield folder
 
 
@@ -191,14 +182,14 @@ def _train_and_record(
     def teacher() -> nn.Module:
         return trained(experiment.teacher, results=store.root, device=device, progress=progress, stop=stop).network
 
-    checkpoint = folder / "checkpoint.pt"
-    finished = _train(experiment, device, progress, stop, teacher, checkpoint)
+    checkpoints = folder / "checkpoint.pt", folder / "preparation.pt"
+    finished = _train(experiment, device, progress, stop, teacher, *checkpoints)
     store.save(finished.result)
     states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
     with paths.atomic_write(folder / "weights.pt") as unfinished:
         torch.save(states, unfinished)
-    for file in (checkpoint, _preparation(checkpoint)):
-        file.unlink(missing_ok=True)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
     return store.find(experiment)
 
 
@@ -210,11 +201,6 @@ def _load_weights(path: Path, experiment: Experiment) -> dict[str, dict[str, Any
         raise ValueError(f"{path} cannot be read ({reason}); move it away to train {experiment.name} anew") from error
 
 
-def _preparation(checkpoint: Path) -> Path:
-    """The checkpoint of what a method trains beforehand."""
-    return checkpoint.with_name("preparation.pt")
-
-
 def _train(
     experiment: Experiment,
     device: str,
@@ -222,14 +208,16 @@ def _train(
     stop: Stop | None,
     teacher: Callable[[], nn.Module],
     checkpoint: Path | None = None,
+    preparation: Path | None = None,
     shared: dict | None = None,
 ) -> Trained:
+    """Train from a checkpoint, if there is one; another is of what a method trains beforehand."""
     parts = build(experiment, device, teacher)
     tell = progress and (lambda row: progress(_progress_line(experiment, row)))
     tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
 
     def prepare(network: nn.Module, method: Method) -> None:
-        parts.trainer(network, method).fit(checkpoint and _preparation(checkpoint), tell_before, stop)
+        parts.trainer(network, method).fit(preparation, tell_before, stop)
 
     parts.method.prepare(prepare)
     if shared is not None:
@@ -249,30 +237,20 @@ def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) ->
         "parameters": sum(parameter.numel() for parameter in learned),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
-    return Result(
-        experiment=experiment,
-        history={name: [row[name] for row in trainer.history] for name in trainer.history[0]},
-        provenance=origin | measured,
-        observations={name: torch.stack(values).numpy() for name, values in trainer.observations.items()},
-    )
+    history = {name: [row[name] for row in trainer.history] for name in trainer.history[0]}
+    observations = {name: torch.stack(values).numpy() for name, values in trainer.observations.items()}
+    return Result(experiment, history, origin | measured, observations)
 
 
 def _progress_line(experiment: Experiment, row: dict[str, float]) -> str:
-    perplexity = f"{row['test_perplexity']:.1f} perplexity  " if "test_perplexity" in row else ""
-    return (
-        f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}  loss {row['loss']:.4f}  "
-        f"train {row['train_accuracy']:.1%} correct  test {row['test_error']:.2%} error  {perplexity}"
-        f"{row['seconds']:.1f} s"
-    )
+    where = f"{experiment.name}  epoch {row['epoch']:.0f}/{experiment.epochs}"
+    fit = f"loss {row['loss']:.4f}  train {row['train_accuracy']:.1%} correct"
+    perplexity = f"  {row['test_perplexity']:.1f} perplexity" if "test_perplexity" in row else ""
+    return f"{where}  {fit}  test {row['test_error']:.2%} error{perplexity}  {row['seconds']:.1f} s"
 
 
 class Runtimes:
-    """Expected durations of runs: the median of those recorded with the same network on the same kind of device.
-
-    Args:
-        results: recorded runs.
-        device: where the runs will be made.
-    """
+    """Expected durations of runs on a device: the median of those recorded with the same network on its kind."""
 
     def __init__(self, results: Iterable[Result], device: torch.device):
         here = provenance(device)["device"]
@@ -284,7 +262,7 @@ class Runtimes:
                     self._per_epoch.setdefault(kind, []).append(seconds / result.experiment.epochs)
 
     def seconds(self, experiment: Experiment) -> float:
-        """Return the expected duration of a run: from runs of the same method where there are any; NaN without any."""
+        """Return the expected duration of a run: from runs of the same method if there are any; NaN without any."""
         known = next((self._per_epoch[kind] for kind in _kinds(experiment) if kind in self._per_epoch), [math.nan])
         return experiment.epochs * statistics.median(known)
 
@@ -335,10 +313,9 @@ def run_all(
     todo = list(dict.fromkeys(experiments))
     known = list(Store(results)) if record else []
     recorded, runtimes = Recorded(known), Runtimes(known, target)
-    finished = {each: found for each in todo if record and (found := recorded.find(each))}
+    finished = {each: found for each in todo if (found := recorded.find(each))}
     # what is recorded may be resumed, and then the runs that it shares something with are gone
-    missing = [each for each in todo if each not in finished]
-    waiting = [[each] for each in missing] if record else _sharing(missing)
+    waiting = [[each] for each in todo if each not in finished] if record else _sharing(todo)
     workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
     tell = progress if workers == 1 else progress and _SlowLines()
     under_way: list[Experiment] = []
@@ -363,19 +340,16 @@ def run_all(
                     for each in group:
                         under_way.remove(each)
                     finished |= made
-                    if isinstance(error, KeyboardInterrupt):
-                        if not stop():  # a signal reached the run alone
-                            stop.request()
-                    elif error is not None and not isinstance(error, Claimed):
+                    if isinstance(error, KeyboardInterrupt) and not stop():  # a signal reached the run alone
+                        stop.request()
+                    if isinstance(error, Exception) and not isinstance(error, Claimed):
                         failures.append(error)
                     if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
                         progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)
-            raise RuntimeError(
-                f"a process was killed, for want of memory perhaps, while these ran: {names}. "
-                "The same call resumes from their last finished epochs"
-            ) from error
+            what = f"a process was killed, for want of memory perhaps, while these ran: {names}"
+            raise RuntimeError(f"{what}. The same call resumes from their last finished epochs") from error
         if stop.requested:
             raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
     if len(failures) > 1:
@@ -412,12 +386,7 @@ class StopWhen:
 
 
 def _run_group(
-    group: list[Experiment],
-    record: bool,
-    device: str,
-    results: Path | str | None,
-    progress: Progress,
-    stop: StopWhen,
+    group: list[Experiment], record: bool, device: str, results: Path | str | None, progress: Progress, stop: StopWhen
 ) -> _Outcome:
     """Make a group of runs, in a process of the pool or in the calling one."""
     done: dict[Experiment, Result] = {}
@@ -444,12 +413,10 @@ def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: floa
 
 
 def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
-    """Group experiments that differ in nothing but what their method can share between runs.
-
-    What is shared must not depend on the target, as a learning rate on a plateau would, nor be observed.
-    """
+    """Group experiments that differ in nothing but what their method can share between runs."""
     groups: dict[Experiment, list[Experiment]] = {}
     for each in experiments:
+        # what is shared must not depend on the target, as a learning rate on a plateau would, nor be observed
         alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
         shareable = frozenset() if alone else methods.find(each.method).shareable_options
         common = {name: value for name, value in each.options.items() if name not in shareable}
@@ -460,17 +427,18 @@ def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
 def _described(outcome: _Outcome) -> str:
     """The end of a group of runs in a few words."""
     group, results, error = outcome
-    if isinstance(error, Claimed):
-        what = "another process is at it"
-    elif isinstance(error, KeyboardInterrupt):
-        what = "stopped; the same call resumes there"
-    elif error is not None:
-        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    else:
-        result = results[group[-1]]
-        perplexity = result.last.get("test_perplexity")
-        shown = f"error {result.last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
-        what = f"{shown}, {result.provenance['seconds']:.0f} s"
+    match error:
+        case None:
+            last, seconds = results[group[-1]].last, results[group[-1]].provenance["seconds"]
+            perplexity = last.get("test_perplexity")
+            shown = f"error {last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
+            what = f"{shown}, {seconds:.0f} s"
+        case Claimed():
+            what = "another process is at it"
+        case KeyboardInterrupt():
+            what = "stopped; the same call resumes there"
+        case _:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return f"{group[-1].name}: {what}"
 
 

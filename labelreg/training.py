@@ -42,23 +42,21 @@ class Trainer:
     """Network, method, data and recipe, and the state of training.
 
     Args:
-        network: to be trained; moved to the device.
-        method: how a batch becomes a loss; moved to the device.
+        network, method: what to train, and how a batch becomes a loss; both are moved to the device.
         dataset: its training split is trained on, its test split evaluated after every epoch.
         recipe: how long and how fast.
         augmentation: a key of :data:`labelreg.data.augmentations`.
         validation: a held-out split to evaluate too; by default that of the data set, if it has one.
         seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
             method come from PyTorch's global generator.
-        observers: called after every epoch, or at the end only if their attribute ``at_end`` is true; what they return
-            is collected in :attr:`observations`. Their ``check``, if they have one, is called before training.
-        device: where to train.
+        observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
+            if they have one, is called before training.
 
     Attributes:
         history: one dict per epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``,
             ``test_error``, ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of
             the validation split, ``learning_rate`` at its end, ``seconds``.
-        observations: name to the list of observations, one per call of the observer.
+        observations: name to what the observers returned, one value per call.
 
     Raises:
         ValueError: the method, the augmentation, the schedule or an observer does not fit the data set.
@@ -81,9 +79,8 @@ class Trainer:
         self.dataset = dataset.to(self.device)
         self.validation = validation.to(self.device) if validation else self.dataset.validation
         if recipe.schedule == "plateau" and not self.validation:
-            raise ValueError(
-                f"schedule 'plateau' watches a validation split, and {dataset.name} comes with none: hold one out"
-            )
+            name = dataset.name
+            raise ValueError(f"schedule 'plateau' watches a validation split, and {name} comes with none: hold one out")
         memory_format = torch.channels_last if len(dataset.input_shape) == 3 else torch.preserve_format
         self.network = network.to(self.device, memory_format=memory_format)
         self.method = method.to(self.device, memory_format=memory_format)
@@ -95,9 +92,7 @@ class Trainer:
         self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
-        self.epoch = 0
-        self.position = 0
-        self.seconds = 0.0
+        self.epoch, self.position, self.seconds = 0, 0, 0.0
         self.totals: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
         self.observations: dict[str, list[Tensor]] = {}
@@ -130,9 +125,8 @@ class Trainer:
                     self._interrupt(checkpoint)
 
     def _interrupt(self, checkpoint: Path | None) -> NoReturn:
-        where = f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
-        if not self.position:
-            where = f"after epoch {self.epoch}"
+        within = f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
+        where = within if self.position else f"after epoch {self.epoch}"
         if checkpoint is None:
             raise Interrupted(f"interrupted {where}")
         self.save(checkpoint)
@@ -214,11 +208,8 @@ class Trainer:
     def evaluate(self, split: Split, function: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a function's outputs, in float32, and the targets, per batch of a split, in evaluation mode.
 
-        Per batch, since the logits of a whole text may not fit into memory.
-
-        Args:
-            split: of inputs like those trained on, on the trainer's device; it is normalised like them.
-            function: of the inputs (B, ...) of a batch.
+        Per batch, since the logits of a whole text may not fit into memory. The split lies on the trainer's device, and
+        is normalised like the training data.
         """
         self.network.eval()
         self.method.eval()
@@ -250,36 +241,25 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Save the state of training, atomically."""
-        state = {
-            "network": self.network.state_dict(),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "random": _random_state(self.device),
-            **{name: getattr(self, name) for name in _PROGRESS},
-        }
+        state = {name: getattr(self, name) for name in _PROGRESS}
+        state |= {name: getattr(self, name).state_dict() for name in ("network", "method", "optimizer", "scheduler")}
+        state["random"] = _random_state(self.device)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as unfinished:
             torch.save(state, unfinished)
 
     def load(self, path: Path) -> None:
-        """Restore the state of training.
-
-        Raises:
-            ValueError: the file is no checkpoint, or one of another network or method.
-        """
+        """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
         try:
             # on the CPU, where observations are kept; whatever belongs on the device is copied there
             state = torch.load(path, map_location="cpu", weights_only=True)
             for name in _PROGRESS:
                 setattr(self, name, state[name])
             self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scheduler.load_state_dict(state["scheduler"])
             # what start_epoch derives from the epoch is no part of the method's state
             self.method.start_epoch(self.epoch, self.history)
-            self.method.load_state_dict(state["method"])
+            for name in ("network", "method", "optimizer", "scheduler"):
+                getattr(self, name).load_state_dict(state[name])
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
@@ -293,17 +273,9 @@ def _make_loader(
     dataset: Dataset, recipe: Recipe, augmentation: str, method: Method, seed: int
 ) -> Loader | SequenceLoader:
     if dataset.task != "language_modelling":
-        return Loader(
-            dataset.train,
-            recipe.batch_size,
-            mean=dataset.mean,
-            std=dataset.std,
-            augmentation=augmentation,
-            views=method.views,
-            copies=method.copies,
-            num_classes=dataset.num_classes,
-            seed=seed,
-        )
+        asked = {"augmentation": augmentation, "views": method.views, "copies": method.copies}
+        known = {"mean": dataset.mean, "std": dataset.std, "num_classes": dataset.num_classes}
+        return Loader(dataset.train, recipe.batch_size, seed=seed, **asked, **known)
     if augmentation != "none" or method.views or method.copies > 1:
         views = [f"view {view!r}" for view in sorted(method.views)]
         asked = ", ".join([*views, f"augmentation {augmentation!r}", f"copies={method.copies}"])
@@ -349,29 +321,21 @@ def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with contextlib.ExitStack() as previous:
 
-    def restore() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        def handle(number: int, frame: FrameType | None) -> None:
+            previous.close()
+            request()
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        restore()
-        request()
-
-    for number in previous:
-        signal.signal(number, handle)
-    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous.callback(signal.signal, number, signal.getsignal(number))
+            signal.signal(number, handle)
         yield
-    finally:
-        restore()
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
+    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
+    return {"cpu": torch.get_rng_state()} | cuda
 
 
 def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:

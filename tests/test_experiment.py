@@ -2,41 +2,25 @@
 
 import json
 import pickle
+import re
 
 import pytest
 from pydantic import ValidationError
 from torch import nn
 
-from labelreg import data, methods, networks, papers
-from labelreg.experiment import PROFILES, Experiment, is_teacher
+from labelreg import methods, networks, papers
+from labelreg.experiment import PROFILES, Experiment
 from labelreg.methods import LabelSmoothing
 from labelreg.options import Options
 
 # one other value for every setting that stands alone
-OTHERS = {
-    "epochs": 30,
-    "batch_size": 64,
-    "optimizer": "adam",
-    "learning_rate": 0.2,
-    "momentum": 0.8,
-    "nesterov": False,
-    "weight_decay": 1e-4,
-    "schedule": "cosine",
-    "milestones": (60, 120),
-    "decay": 0.2,
-    "precision": "bfloat16",
-    "sequence_length": 20,
-    "clip_norm": 0.25,
-    "dataset": "cifar10",
-    "network": "resnet20",
-    "method": "label_smoothing",
-    "augmentation": "none",
-    "subset": 200,
-    "holdout": 0.1,
-    "label_noise": 0.3,
-    "seed": 1,
-    "observe": ("class_distributions",),
-}
+OTHERS = (
+    {"epochs": 30, "batch_size": 64, "optimizer": "adam", "learning_rate": 0.2, "momentum": 0.8, "nesterov": False}
+    | {"weight_decay": 1e-4, "schedule": "cosine", "milestones": (60, 120), "decay": 0.2, "precision": "bfloat16"}
+    | {"sequence_length": 20, "clip_norm": 0.25, "dataset": "cifar10", "network": "resnet20", "augmentation": "none"}
+    | {"method": "label_smoothing", "subset": 200, "holdout": 0.1, "label_noise": 0.3, "seed": 1}
+    | {"observe": ("class_distributions",)}
+)
 # and for those that need another to be set
 TOGETHER = (
     {"network_options": {"hidden": (64,)}},
@@ -91,15 +75,10 @@ class TestComplete:
 
     def test_goes_inside_methods_inside_methods(self):
         options = {"method": "mixup", "method.method": "network_as_regularization", "method.method.lam": 0.3}
-        assert Experiment(method="batch_augmentation", options=options).options == options | {
-            "copies": 10,
-            "method.alpha": 1.0,
-            "method.method.auxiliary": "",
-            "method.method.alpha": 0.1,
-            "method.method.variant": "paper",
-            "method.method.warm_up": 20,
-            "method.method.auxiliary_smoothing": 0.0,
-        }
+        inside = methods.complete_options("network_as_regularization", {"lam": 0.3})
+        assert Experiment(method="batch_augmentation", options=options).options == (
+            options | {"copies": 10, "method.alpha": 1.0} | {f"method.method.{name}": inside[name] for name in inside}
+        )
 
     def test_a_network_beside_the_target_has_the_targets_options_where_it_is_of_its_kind(self):
         same = Experiment(network_options={"hidden": (8,)}, method="mixup", options={"method": "deep_mutual_learning"})
@@ -158,20 +137,14 @@ class TestIdentity:
         assert one.key == other.key
         assert one.as_dict() == other.as_dict()
 
-    def test_every_setting_makes_another_run(self):
+    def test_every_setting_makes_another_run_and_survives_pickling(self):
         every = [Experiment(), *(Experiment(**{name: value}) for name, value in OTHERS.items())]
         every += [Experiment(**each) for each in TOGETHER]
         assert len({each.key for each in every}) == len(every) == len(set(every))
-        assert OTHERS.keys() | {"network_options", "options", "auxiliary_options", "teacher"} == set(
-            Experiment.model_fields
-        )
-
-    def test_survives_pickling(self):
-        for each in (OTHERS, *TOGETHER):
-            experiment = Experiment(**each)
-            again = pickle.loads(pickle.dumps(experiment))
-            assert again == experiment
-            assert again.key == experiment.key
+        assert OTHERS.keys() | {name for each in TOGETHER for name in each} == Experiment.model_fields.keys()
+        again = pickle.loads(pickle.dumps(every))
+        assert again == every
+        assert [each.key for each in again] == [each.key for each in every]
 
     def test_cannot_be_changed(self):
         experiment = Experiment(network_options={"hidden": [8]})
@@ -184,8 +157,7 @@ class TestIdentity:
     def test_the_name_is_readable_and_the_key_short(self):
         experiment = Experiment(method="label_smoothing", seed=4)
         assert experiment.name == "digits-mlp-label_smoothing-s4"
-        assert len(experiment.key) == 12
-        assert int(experiment.key, 16) >= 0
+        assert re.fullmatch("[0-9a-f]{12}", experiment.key)
 
 
 class TestBut:
@@ -200,15 +172,15 @@ class TestBut:
         with pytest.raises(ValueError, match="knowledge_distillation learns from a teacher"):
             self.TAUGHT.but(method="knowledge_distillation")
 
-    def test_the_same_method_keeps_them(self):
+    def test_the_same_method_keeps_them_and_those_that_are_given_replace_all(self):
         assert self.NARROW.but(method="network_as_regularization") == self.NARROW
         assert self.TAUGHT.but(method="born_again", seed=4).teacher == Experiment(seed=5)
         assert self.TAUGHT.but(seed=4).options == self.TAUGHT.options
-
-    def test_options_that_are_given_replace_all_options(self):
         changed = self.NARROW.but(options={"alpha": 0.2}).options
         assert (changed["lam"], changed["alpha"]) == (0.5, 0.2)
         assert self.NARROW.but(method="label_smoothing", options={"epsilon": 0.3}).options["epsilon"] == 0.3
+        with pytest.raises(ValueError, match="epochs should be greater than 0"):
+            self.NARROW.but(epochs=0)
 
     def test_another_network_starts_over_and_so_does_the_one_beside_it(self):
         other = self.NARROW.but(network="wrn28_10")
@@ -219,29 +191,17 @@ class TestBut:
         assert wider.network_options == wider.auxiliary_options == {"hidden": (9,)}
         assert wider.but(auxiliary_options={"hidden": (4,)}).but(seed=1).auxiliary_options == {"hidden": (4,)}
 
-    def test_is_checked_and_leaves_the_original(self):
-        before = self.NARROW.as_dict()
-        with pytest.raises(ValueError, match="epochs should be greater than 0"):
-            self.NARROW.but(epochs=0)
-        with pytest.raises(ValueError, match="no setting is called 'epoch'; did you mean epochs"):
-            self.NARROW.but(epoch=1)
-        assert self.NARROW.as_dict() == before
-
     def test_changes_are_what_differs_from_the_defaults(self):
         assert Experiment().changes() == {}
-        assert self.NARROW.changes() == {
-            "network_options": {"hidden": (8,)},
-            "method": "network_as_regularization",
-            "options": {"lam": 0.3},
-        }
-        assert self.TAUGHT.changes() == {
-            "method": "born_again",
-            "options": {"beta": 0.3},
-            "seed": 3,
-            "teacher": {"seed": 5},
-        }
+        narrow = {"network_options": {"hidden": (8,)}, "method": "network_as_regularization", "options": {"lam": 0.3}}
+        assert self.NARROW.changes() == narrow
+        taught = {"method": "born_again", "options": {"beta": 0.3}, "seed": 3, "teacher": {"seed": 5}}
+        assert self.TAUGHT.changes() == taught
         wider = self.NARROW.but(auxiliary_options={"hidden": (9,)}).changes()
         assert wider["auxiliary_options"] == {"hidden": (9,)}
+        # the defaults of a method inside another are its own
+        inside = {"method": "mixup", "method.method": "label_smoothing", "method.method.epsilon": 0.2}
+        assert Experiment(method="batch_augmentation", options=inside).changes()["options"] == inside
 
 
 class TestRecorded:
@@ -283,18 +243,11 @@ class TestRecorded:
         del settings["options"]["convention"]
         assert Experiment.from_recorded(settings) == Experiment(method="label_smoothing")
 
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"warmth": 3}, "no setting is called 'warmth'"),
-            ({"options": {"warmth": 3}}, "no option of cross_entropy is called 'warmth'"),
-            ({"network_options": {"warmth": 3}}, "no option of mlp is called 'warmth'"),
-            ({"method": "lost"}, "no method is called 'lost'"),
-        ],
-    )
-    def test_what_does_not_exist_any_more_is_refused(self, changes, message):
-        with pytest.raises(ValueError, match=message):
-            Experiment.from_recorded(Experiment().as_dict() | changes)
+    @pytest.mark.parametrize("group", ["options", "network_options", None])
+    def test_what_does_not_exist_any_more_is_refused(self, group):
+        gone = {"warmth": 3}
+        with pytest.raises(ValueError, match="is called 'warmth'"):
+            Experiment.from_recorded(Experiment().as_dict() | ({group: gone} if group else gone))
 
 
 KD = {"method": "knowledge_distillation"}
@@ -305,11 +258,8 @@ TEACHER = {"teacher": Experiment()}
     ("settings", "message"),
     [
         ({"epoch": 3}, "no setting is called 'epoch'; did you mean epochs"),
-        ({"epochs": 2.0}, "epochs should be a valid integer, got 2.0"),
         ({"dataset": None}, "dataset should be a valid string, got None"),
         ({"subset": "200"}, "subset should be a valid integer, got '200'"),
-        ({"subset": 0}, "subset should be greater than 0, got 0"),
-        ({"seed": -1}, "seed should be greater than or equal to 0, got -1"),
         ({"seed": 2**31}, "seed should be less than 2147483648, got 2147483648"),
         ({"holdout": 1.0}, "holdout should be less than 1, got 1.0"),
         ({"label_noise": -0.1}, "label_noise should be greater than or equal to 0, got -0.1"),
@@ -320,10 +270,7 @@ TEACHER = {"teacher": Experiment()}
         ({"network_options": {"hidden": -3}}, "mlp's option hidden.0 should be greater than 0, got -3"),
         ({"method": "knowledge_refinary"}, "no method is called 'knowledge_refinary'; did you mean knowledge_refin"),
         ({"options": {"gamma": 0.5}}, "no option of cross_entropy is called 'gamma'"),
-        (
-            {"method": "label_smoothing", "options": {"epsilon": "x"}},
-            "label_smoothing's option epsilon should be ",
-        ),
+        ({"method": "label_smoothing", "options": {"epsilon": "x"}}, "label_smoothing's option epsilon should be "),
         ({"method": "mixup", "options": {"method": "mixpu"}}, "no method is called 'mixpu'"),
         ({"method": "mixup", "options": {"method.gamma": 1}}, "no option of cross_entropy is called 'gamma'"),
         ({"auxiliary_options": {"hidden": 3}}, "auxiliary_options must be empty: cross_entropy trains no network"),
@@ -333,22 +280,12 @@ TEACHER = {"teacher": Experiment()}
             "no option of resnet8 is called 'hidden'",
         ),
         (KD, "knowledge_distillation learns from a teacher: name another experiment as teacher"),
-        (
-            {"method": "mixup", "options": {"method": "born_again"}},
-            "mixup learns from a teacher: name another experiment as teacher",
-        ),
+        ({"method": "mixup", "options": {"method": "born_again"}}, "mixup learns from a teacher: name another exper"),
         (TEACHER, "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as one"),
         (KD | {"teacher": Experiment(dataset="cifar10")}, "the teacher learns cifar10, the student digits"),
-        (
-            KD | {"teacher": "resnet18"},
-            "teacher should be a valid dictionary or instance of Experiment",
-        ),
+        (KD | {"teacher": "resnet18"}, "teacher should be a valid dictionary or instance of Experiment"),
         (KD | {"teacher": {"epoch": 3}}, "no setting is called 'epoch'"),
         (KD | TEACHER | {"options": {"teacher": "mlp"}}, "the teacher is an experiment, not the name of a network"),
-        (
-            {"method": "mixup", "options": {"method": "born_again", "method.teacher": "mlp"}} | TEACHER,
-            "the teacher is an experiment, not the name of a network",
-        ),
     ],
 )
 def test_refuses_what_cannot_be_in_one_line(settings, message):
@@ -359,41 +296,39 @@ def test_refuses_what_cannot_be_in_one_line(settings, message):
 class TestProfiles:
     PAPER = Experiment(dataset="cifar100", network="resnet32", method="knowledge_refinery", options={"gamma": 0.9})
 
-    def test_paper_changes_nothing(self):
+    def test_paper_changes_nothing_and_fast_keeps_data_and_network(self):
         assert self.PAPER.at("paper") == self.PAPER
-
-    def test_quick_keeps_the_method_only(self):
-        quick = self.PAPER.at("quick")
-        assert quick == Experiment(
-            dataset="digits",
-            network="mlp",
-            method=self.PAPER.method,
-            options=self.PAPER.options,
-            epochs=40,
-            subset=200,
-            batch_size=64,
-            schedule="one_cycle",
-        )
-        text = papers.papers["nar"].tables["table4"][-1].at("quick")
-        assert (text.network_options, text.optimizer, text.learning_rate) == ({"hidden": (256, 256)}, "sgd", 0.1)
-
-    def test_fast_is_short_and_keeps_data_and_network(self):
         short = {"epochs": 30, "schedule": "one_cycle", "precision": "bfloat16", "learning_rate": 0.2}
         assert self.PAPER.at("fast") == self.PAPER.but(**short)
 
+    def test_quick_keeps_the_method_only(self):
+        kept = {"method": self.PAPER.method, "options": self.PAPER.options}
+        small = {"epochs": 40, "subset": 200, "batch_size": 64, "schedule": "one_cycle"}
+        assert self.PAPER.at("quick") == Experiment(dataset="digits", network="mlp", **small, **kept)
+        text = papers.papers["nar"].tables["table4"][-1].at("quick")
+        assert (text.network_options, text.optimizer, text.learning_rate) == ({"hidden": (256, 256)}, "sgd", 0.1)
+
     @pytest.mark.parametrize(
-        ("settings", "peak"),
+        ("settings", "overrides", "schedule", "learning_rate"),
         [
-            ({"schedule": "multi_step", "learning_rate": 0.1}, 0.2),
-            ({"schedule": "cosine", "learning_rate": 0.01}, 0.02),
-            ({"schedule": "constant"}, 0.2),
-            ({"schedule": "one_cycle", "learning_rate": 0.3}, 0.3),
-            ({"schedule": "multi_step", "learning_rate": 1e-4, "optimizer": "adam"}, 1e-4),
+            ({"schedule": "cosine", "learning_rate": 0.01}, {}, "one_cycle", 0.02),
+            ({"schedule": "constant"}, {}, "one_cycle", 0.2),
+            ({"schedule": "one_cycle", "learning_rate": 0.3}, {}, "one_cycle", 0.3),
+            ({"learning_rate": 1e-4, "optimizer": "adam"}, {}, "one_cycle", 1e-4),
+            ({}, {"learning_rate": 0.03}, "one_cycle", 0.03),
+            ({}, {"schedule": "cosine"}, "cosine", 0.1),
+            ({}, {"schedule": "one_cycle"}, "one_cycle", 0.1),
+            ({}, {"schedule": "plateau", "learning_rate": 2.0}, "plateau", 2.0),
+            ({}, {"optimizer": "adam"}, "one_cycle", 0.1),
+            ({}, {"optimizer": "adam", "learning_rate": 1e-3}, "one_cycle", 1e-3),
         ],
     )
-    def test_fast_goes_up_to_twice_the_learning_rate_of_sgd_unless_it_is_a_peak(self, settings, peak):
-        fast = Experiment(**settings).at("fast")
-        assert (fast.epochs, fast.schedule, fast.learning_rate) == (30, "one_cycle", peak)
+    def test_fast_goes_up_to_twice_the_learning_rate_of_sgd_unless_told_otherwise(
+        self, settings, overrides, schedule, learning_rate
+    ):
+        fast = Experiment(**settings).at("fast", **overrides)
+        assert (fast.epochs, fast.schedule, fast.learning_rate) == (30, schedule, learning_rate)
+        assert fast.at("fast", **overrides) == fast
 
     def test_fast_is_short_for_a_plateau_and_nothing_else(self):
         """A language model's learning rate is 20, and falls where the validation loss does not."""
@@ -409,46 +344,12 @@ class TestProfiles:
         assert rates.pop("alexnet") == rates.pop("imagenet_vgg16") == rates.pop("imagenet_alexnet") == 0.02
         assert set(rates.values()) == {0.2}
 
-    @pytest.mark.parametrize(
-        ("overrides", "schedule", "learning_rate"),
-        [
-            ({"learning_rate": 0.03}, "one_cycle", 0.03),
-            ({"schedule": "cosine"}, "cosine", 0.1),
-            ({"schedule": "one_cycle"}, "one_cycle", 0.1),
-            ({"schedule": "plateau", "learning_rate": 2.0}, "plateau", 2.0),
-            ({"optimizer": "adam"}, "one_cycle", 0.1),
-            ({"optimizer": "adam", "learning_rate": 1e-3}, "one_cycle", 1e-3),
-        ],
-    )
-    def test_what_overrides_mean_for_the_learning_rate(self, overrides, schedule, learning_rate):
-        fast = self.PAPER.at("fast", **overrides)
-        assert (fast.schedule, fast.learning_rate) == (schedule, learning_rate)
-        assert fast.at("fast", **overrides) == fast
-
     @pytest.mark.parametrize("profile", PROFILES)
     def test_overrides_win_and_twice_is_once(self, profile):
         changed = self.PAPER.at(profile, epochs=2, seed=7, options={"gamma": 0.5})
         assert (changed.epochs, changed.seed, changed.options["gamma"]) == (2, 7, 0.5)
         assert changed.at(profile, epochs=2) == changed
         assert self.PAPER.at(profile, method="label_smoothing").options == {"epsilon": 0.1, "convention": "all"}
-
-    @pytest.mark.parametrize(
-        ("profile", "overrides", "message"),
-        [
-            ("qick", {}, "no profile is called 'qick'; did you mean quick"),
-            ("quick", {"epoch": 2}, "no setting is called 'epoch'; did you mean epochs"),
-            ("quick", {"epochs": "2"}, "epochs should be a valid integer, got '2'"),
-        ],
-    )
-    def test_refuses_what_cannot_be(self, profile, overrides, message):
-        with pytest.raises(ValueError, match=message):
-            Experiment().at(profile, **overrides)
-
-    def test_data_sets_and_networks_of_the_profiles_exist(self):
-        for profile in PROFILES.values():
-            assert profile.settings.get("dataset", "digits") in data.names()
-            assert profile.settings.get("network", "mlp") in networks.names()
-            assert profile.seeds > 1
 
 
 class TestTeacher:
@@ -463,15 +364,13 @@ class TestTeacher:
         resized = self.STUDENT.at("paper", network="mlp", network_options={"hidden": (8,)})
         assert resized.teacher == self.TEACHER
         assert self.STUDENT.at("quick").teacher == self.TEACHER.at("quick")
+        assert self.STUDENT.at("fast", method="label_smoothing").teacher is None
 
     def test_that_is_given_stays_as_it_is_and_its_settings_are_at_the_profile(self):
         assert self.STUDENT.at("fast", teacher=self.TEACHER).teacher == self.TEACHER
         taught = Experiment().at("quick", **KD, teacher={"seed": 3}, epochs=5)
         assert taught.teacher == Experiment(seed=3).at("quick")
         assert taught.epochs == 5
-
-    def test_is_left_behind_by_a_method_that_learns_from_none(self):
-        assert self.STUDENT.at("fast", method="label_smoothing").teacher is None
 
     def test_can_be_taught_itself(self):
         chain = Experiment(**KD, teacher=Experiment(**KD, teacher=Experiment(seed=5)))
@@ -485,15 +384,8 @@ class TestTeacher:
         assert student.with_seeds(1) == [student]
         assert student.with_seeds(0) == []
         assert student.with_seeds(2)[1] == student.but(seed=4, teacher=Experiment(seed=11))
-
-    def test_seeds_end_with_those_that_there_are(self):
         last = Experiment(seed=2**31 - 2)
         assert [each.seed for each in last.with_seeds(2)] == [2**31 - 2, 2**31 - 1]
-        with pytest.raises(ValueError, match="seed should be less than 2147483648"):
-            last.with_seeds(3)
-        with pytest.raises(ValueError, match="seed should be less than 2147483648"):
-            Experiment(**KD, teacher=last).with_seeds(3)
-
-    @pytest.mark.parametrize(("role", "expected"), [("teacher", True), ("method.teacher", True), ("peer", False)])
-    def test_is_known_by_its_role(self, role, expected):
-        assert is_teacher(role) == expected
+        for each in (last, Experiment(**KD, teacher=last)):
+            with pytest.raises(ValueError, match="seed should be less than 2147483648"):
+                each.with_seeds(3)

@@ -1,4 +1,4 @@
-"""What equations are made of: against scipy and PyTorch, at their limits, and what is said to wrong arguments."""
+"""What equations are made of: against scipy and PyTorch, and at their limits."""
 
 import math
 
@@ -11,15 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax, xlogy
 from torch.nn.functional import cross_entropy, one_hot
 
-from labelreg.losses import (
-    check_floating,
-    check_indices,
-    class_means,
-    js_divergence,
-    smooth_cross_entropy,
-    smooth_labels,
-    soft_cross_entropy,
-)
+from labelreg.losses import class_means, js_divergence, smooth_cross_entropy, smooth_labels, soft_cross_entropy
 
 B, K = 6, 5
 HALVES = (torch.bfloat16, torch.float16)
@@ -99,34 +91,3 @@ def test_half_precision_is_computed_in_single(logits, dtype):
     p = logits[0].softmax(1).to(dtype)
     for result in (class_means(p, Y, K), smooth_labels(p, K, 0.1), js_divergence(p, p), soft_cross_entropy(p, Y)):
         assert result.dtype == torch.float32
-
-
-Z = torch.zeros(B, K)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: soft_cross_entropy(Z.long(), Y), TypeError, "logits must be a floating-point tensor, got .*int64"),
-        (lambda: soft_cross_entropy(Z.tolist(), Y), TypeError, "logits must be a floating-point tensor, got list"),
-        (lambda: soft_cross_entropy(Z[0], Y), ValueError, r"logits must have shape \(B, K\), got \(5,\)"),
-        (lambda: soft_cross_entropy(Z, Y.int()), TypeError, "targets must be class indices in an int64 tensor"),
-        (lambda: soft_cross_entropy(Z, None), TypeError, "targets must be class indices .* got NoneType"),
-        (lambda: soft_cross_entropy(Z, Y[1:]), ValueError, r"targets must have shape \(6,\), got \(5,\)"),
-        (lambda: soft_cross_entropy(Z, Z[:, 1:]), ValueError, r"targets must have shape \(6, 5\), got \(6, 4\)"),
-        (lambda: soft_cross_entropy(Z, Z.long()), TypeError, "targets must be a floating-point tensor"),
-        (lambda: soft_cross_entropy(Z, Y + 1), ValueError, r"targets must lie in \[0, 4\], got 1 to 5"),
-        (lambda: soft_cross_entropy(Z, Y, "sum"), ValueError, "reduction must be one of 'mean', 'none', got 'sum'"),
-        (lambda: smooth_labels(Y, K, math.nan), ValueError, r"epsilon must lie in \[0, 1\], got nan"),
-        (lambda: smooth_labels(Y, K, 0.1, "both"), ValueError, "convention must be one of 'all', 'others'"),
-        (lambda: smooth_labels(Y * 0, 1, 0.1, "others"), ValueError, "'others' needs at least 2 classes .* got 1"),
-        (lambda: smooth_labels(Y[0], K, 0.1), ValueError, r"targets must have shape \(B,\), got \(\)"),
-        (lambda: class_means(Z, Y, 3), ValueError, r"targets must lie in \[0, 2\]"),
-        (lambda: js_divergence(Z, Z[1:]), ValueError, r"q must have shape \(6, 5\), got \(5, 5\)"),
-        (lambda: check_floating("matrix", Z, "K", "K"), ValueError, r"matrix must have shape \(K, K\), got \(6, 5\)"),
-        (lambda: check_indices(Y, "B", 4), ValueError, r"targets must lie in \[0, 3\], got 0 to 4"),
-    ],
-)
-def test_a_wrong_argument_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

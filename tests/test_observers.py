@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from labelreg import observers
-from labelreg.data import Dataset, Split
+from labelreg.data import Dataset, Split, registry
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
 from labelreg.metrics import (
@@ -22,6 +22,11 @@ from labelreg.running import train
 from labelreg.training import Trainer
 
 SHORT = {"subset": 100, "epochs": 2, "schedule": "one_cycle"}
+SBA = {"method": "stochastic_batch_augmentation"}
+
+
+def normalised(dataset, split):
+    return (split.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,8 @@ def watched():
 def predicted(watched):
     """Softmax and residual output of every training sample, with the class cut out, and the labels."""
     dataset = watched.dataset
-    inputs = (dataset.train.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
     with torch.no_grad():
-        soft = watched.network.eval()(inputs).double().softmax(1).numpy()
+        soft = watched.network.eval()(normalised(dataset, dataset.train)).double().softmax(1).numpy()
     targets = dataset.train.targets.numpy()
     residual = soft.copy()
     residual[np.arange(len(targets)), targets] = 0
@@ -45,12 +49,8 @@ def predicted(watched):
 
 def test_every_observer_is_there_every_epoch(watched):
     shapes = {name: values.shape for name, values in watched.result.observations.items()}
-    assert shapes == {
-        "soft_labels": (2, 10, 10),
-        "residual_outputs": (2, 10, 10),
-        "residual_labels": (2, 10, 10),
-        "residual_divergence": (2,),
-    }
+    matrices = dict.fromkeys(("soft_labels", "residual_outputs", "residual_labels"), (2, 10, 10))
+    assert shapes == matrices | {"residual_divergence": (2,)}
 
 
 @pytest.mark.parametrize(("name", "index"), [("soft_labels", 0), ("residual_outputs", 1)])
@@ -73,8 +73,18 @@ def test_residual_divergence_is_the_mean_jensen_shannon_divergence(watched, pred
     np.testing.assert_allclose(watched.result.observations["residual_divergence"][-1], expected, rtol=1e-4)
 
 
-def test_watching_changes_nothing(watched):
-    plain = train(Experiment(**SHORT, method="knowledge_refinery"))
+@pytest.mark.parametrize(
+    ("settings", "observe"),
+    [
+        ({"method": "knowledge_refinery"}, ("class_distributions", "residual_labels", "residual_divergence")),
+        ({"method": "network_as_regularization"}, "disturbed_labels"),
+        (SBA, ("embedding", "noise_detection", "vote", "reliability", "temperature_scaling")),
+        ({}, "robustness"),
+    ],
+)
+def test_watching_changes_nothing(settings, observe):
+    watched, plain = (train(Experiment(**SHORT, **settings, observe=seen)) for seen in (observe, ()))
+    assert plain.result.history["loss"] == watched.result.history["loss"]
     for name, value in plain.network.state_dict().items():
         assert torch.equal(value, watched.network.state_dict()[name])
 
@@ -88,19 +98,34 @@ def test_looks_at_a_bounded_number_of_samples(watched, monkeypatch):
     np.testing.assert_allclose(sums, [0.0 if k in empty else 1.0 for k in range(10)], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["residual_labels", "residual_divergence"])
-def test_a_method_without_residual_labels_is_named(name):
-    with pytest.raises(ValueError, match="CrossEntropy learns no residual labels"):
-        train(Experiment(**SHORT, observe=(name,)))
+ROWS = Split(torch.randn(10, 4), torch.arange(10) % 2)
+
+
+@pytest.mark.parametrize(
+    ("observe", "settings", "message"),
+    [
+        ("residual_labels", {}, "CrossEntropy learns no residual labels that could be observed"),
+        ("residual_divergence", {}, "CrossEntropy learns no residual labels that could be observed"),
+        ("disturbed_labels", {}, "CrossEntropy disturbs no labels that could be observed"),
+        ("vote", {}, "CrossEntropy takes no vote that could be observed"),
+        ("robustness", SBA | {"options": {"vote": True}}, "the vote of StochasticBatchAugmentation has none"),
+        ("noise_detection", {"dataset": "rows"}, r"made for images \(C, H, W\), and a sample of rows is \(4,\)"),
+        ("robustness", {"dataset": "rows"}, r"made for images \(C, H, W\), and a sample of rows is \(4,\)"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_refused_before_training(observe, settings, message, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", None)
+    monkeypatch.setitem(registry._datasets, "rows", lambda root: Dataset("rows", ROWS, ROWS, ("a", "b")))
+    with pytest.raises(ValueError, match=message):
+        train(Experiment(observe=observe, **settings))
 
 
 class TestEmbedding:
     def test_is_of_the_test_splits_penultimate_features(self):
         watched = train(Experiment(**SHORT, observe=("embedding",)))
         dataset = watched.dataset
-        inputs = (dataset.test.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
         with torch.no_grad():
-            _, penultimate = features(watched.network.eval(), inputs)
+            _, penultimate = features(watched.network.eval(), normalised(dataset, dataset.test))
         observed, targets = watched.result.observations, dataset.test.targets
         assert observed["recall_at_1"].shape == observed["variance_ratio"].shape == (2,)
         assert observed["recall_at_1"][-1] == pytest.approx(recall_at_1(penultimate, targets))
@@ -120,8 +145,7 @@ class TestEmbedding:
         assert all(value.dtype == torch.float32 and value.shape == () for value in observed.values())
         penultimate = trainer.features(split)
         assert penultimate.dtype == torch.float32
-        inputs = (split.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
-        _, exact = features(network.eval(), inputs)
+        _, exact = features(network.eval(), normalised(dataset, split))
         tolerance = 1e-4 if precision == "float32" else 0.05
         torch.testing.assert_close(penultimate, exact, rtol=0, atol=tolerance * exact.abs().max().item())
 
@@ -151,59 +175,24 @@ class TestNoiseDetection:
         noise = observers._noise(trainer).inputs
         assert noise.dtype == torch.uint8
         assert noise.shape == (observers.NOISE, 3, 8, 8)
-        torch.testing.assert_close(
-            noise.double().mean((0, 2, 3))[[0, 2]].float(), dataset.mean[[0, 2]], rtol=0, atol=0.1
-        )
+        means = noise.float().mean((0, 2, 3))[[0, 2]]
+        torch.testing.assert_close(means, dataset.mean[[0, 2]], rtol=0, atol=0.1)
         assert (noise[:, 1] == 0).any()
         assert (noise[:, 1] == 255).any()  # clipped, not wrapped
         assert noise[:, 0].float().std() < 7
         assert torch.equal(noise, observers._noise(trainer).inputs)
 
-    def test_is_for_images(self):
-        split = Split(torch.randn(10, 4), torch.arange(10) % 2)
-        rows = Dataset("rows", split, split, ("a", "b"))
-        for observer in (observers.noise_detection, observers.robustness):
-            with pytest.raises(ValueError, match=r"made for images \(C, H, W\), and a sample of rows is \(4,\)"):
-                Trainer(build("mlp", 2, (4,)), CrossEntropy(), rows, Recipe(), observers=(observer,))
-
 
 class TestVote:
     def test_is_the_error_of_the_majority(self):
         options = {"virtual": 9, "sigma": 3.0, "drop_rate": 0.9}
-        experiment = Experiment(**SHORT, method="stochastic_batch_augmentation", options=options, observe=("vote",))
-        watched = train(experiment)
+        watched = train(Experiment(**SHORT, **SBA, options=options, observe=("vote",)))
         dataset = watched.dataset
-        inputs = (dataset.test.inputs - dataset.mean.view(-1, 1, 1)) / dataset.std.view(-1, 1, 1)
-        votes = watched.method.vote_logits(watched.network.eval(), inputs).argmax(1)
+        votes = watched.method.vote_logits(watched.network.eval(), normalised(dataset, dataset.test)).argmax(1)
         errors = watched.result.observations["vote_error"]
         assert errors.shape == (2,)
         assert errors[-1] == pytest.approx((votes != dataset.test.targets).float().mean().item())
         assert errors[-1] != pytest.approx(watched.result.last["test_error"], abs=1e-4)
-
-    def test_a_method_without_a_vote_is_named(self):
-        with pytest.raises(ValueError, match="CrossEntropy takes no vote that could be observed"):
-            train(Experiment(**SHORT, observe=("vote",)))
-
-
-@pytest.mark.parametrize("name", ["residual_labels", "residual_divergence", "disturbed_labels", "vote"])
-def test_what_cannot_be_looked_at_is_refused_before_training(name, monkeypatch):
-    monkeypatch.setattr(Trainer, "step", None)
-    with pytest.raises(ValueError, match=r"CrossEntropy .* that could be observed"):
-        train(Experiment(**SHORT, observe=(name,)))
-
-
-def test_the_vote_has_no_gradient_to_attack_along():
-    experiment = Experiment(**SHORT, method="stochastic_batch_augmentation", options={"vote": True})
-    with pytest.raises(ValueError, match="the vote of StochasticBatchAugmentation has none"):
-        train(experiment.but(observe=("robustness",)))
-
-
-@pytest.mark.parametrize("name", ["embedding", "noise_detection", "vote"])
-def test_looking_at_the_test_split_changes_nothing(name):
-    method = "stochastic_batch_augmentation"
-    watched, plain = (train(Experiment(**SHORT, method=method, observe=observe)) for observe in ((name,), ()))
-    for key, value in plain.network.state_dict().items():
-        assert torch.equal(value, watched.network.state_dict()[key])
 
 
 class TestTemperatureScaling:
@@ -255,7 +244,3 @@ class TestRobustness:
         last = {name: values[-1] for name, values in disturbed.result.observations.items()}
         assert observers.ATTACK_STEPS[-1] == observers.NOISE_DEVIATIONS[2]
         assert last["fgsm_error"][-1] > last["noisy_error"][2] + 0.1
-
-    def test_looking_changes_nothing(self, disturbed):
-        plain = train(Experiment(**SHORT))
-        assert plain.result.history["loss"] == disturbed.result.history["loss"]

@@ -29,23 +29,16 @@ def loaded(name: str):
 
 
 class TestEnvironment:
-    def test_conda_installs_every_extra(self):
-        *_, pip = loaded("environment.yml")["dependencies"]
+    def test_conda_installs_every_extra_for_the_same_pythons(self):
+        *dependencies, pip = loaded("environment.yml")["dependencies"]
         (requirement,) = pip["pip"]
         extras = re.fullmatch(r"-e \.\[(.+)\]", requirement)[1].split(",")
         assert set(extras) == set(PROJECT["optional-dependencies"])
-
-    def test_conda_takes_the_same_pythons(self):
-        dependencies = loaded("environment.yml")["dependencies"]
-        assert f"python{PROJECT['requires-python']}" in dependencies
-        assert "pip" in dependencies
+        assert {f"python{PROJECT['requires-python']}", "pip"} <= set(dependencies)
 
     def test_lock_file_names_every_requirement(self):
-        (locked,) = (
-            package
-            for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-            if package["name"] == PROJECT["name"]
-        )
+        packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+        (locked,) = (package for package in packages if package["name"] == PROJECT["name"])
         requirements = {(entry["name"], entry.get("specifier", "")) for entry in locked["metadata"]["requires-dist"]}
         written = itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
         assert requirements == {re.fullmatch(r"([\w-]+)(.*)", each).groups() for each in written}
@@ -98,11 +91,7 @@ class TestBook:
     def test_every_notebook_and_page_is_in_the_table_of_contents_once(self):
         contents = loaded("_toc.yml")
         listed = [contents["root"]] + [page["file"] for part in contents["parts"] for page in part["chapters"]]
-        pages = [
-            path
-            for folder, kind in (("book", "md"), ("notebooks", "ipynb"))
-            for path in ROOT.glob(f"{folder}/*.{kind}")
-        ]
+        pages = [*ROOT.glob("book/*.md"), *ROOT.glob("notebooks/*.ipynb")]
         assert sorted(listed) == sorted(f"{path.parent.name}/{path.stem}" for path in pages)
 
     def test_every_module_is_in_the_reference(self):
@@ -110,13 +99,11 @@ class TestBook:
         modules = {path.stem for path in (ROOT / "labelreg").glob("[a-z]*") if path.suffix == ".py" or path.is_dir()}
         assert sorted(documented) == sorted(modules - {"cli"})
 
-    def test_results_are_never_taken_from_a_cache_and_failures_never_passed_over(self):
+    def test_nothing_comes_from_a_cache_or_the_net_and_no_failure_is_passed_over(self):
         configuration = loaded("_config.yml")
         assert configuration["execute"]["execute_notebooks"] == "force"
         assert configuration["sphinx"]["config"]["nb_execution_raise_on_error"] is True
-
-    def test_equations_need_no_network(self):
-        assert "sphinx-mathjax-offline" in loaded("_config.yml")["sphinx"]["extra_extensions"]
+        assert "sphinx-mathjax-offline" in configuration["sphinx"]["extra_extensions"]
 
     def test_every_citation_is_in_the_bibliography(self):
         known = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M))

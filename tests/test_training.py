@@ -6,14 +6,16 @@ import math
 import signal
 import threading
 
+import numpy as np
 import pytest
 import torch
+from interruption import Signaller, assert_identical, outcome
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg import methods
 from labelreg.data import Dataset, Loader, Split
-from labelreg.methods import CrossEntropy, KnowledgeRefinery, Method, Step
+from labelreg.methods import CrossEntropy, KnowledgeRefinery, Mixup, Step
 from labelreg.recipe import Recipe
 from labelreg.training import Diverged, Interrupted, Trainer, stop_on_signals
 
@@ -45,23 +47,6 @@ def make_trainer(method="cross_entropy", *, seed=0, network=None, dataset=DATASE
     return Trainer(network, method, dataset, recipe, **trainer or {})
 
 
-def outcome(trainer):
-    """Everything training leaves behind but the time it took."""
-    history = [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
-    return {
-        "network": trainer.network.state_dict(),
-        "method": trainer.method.state_dict(),
-        "momentum": trainer.optimizer.state_dict()["state"],
-        "history": history,
-        "observations": trainer.observations,
-        "random": torch.get_rng_state(),
-    }
-
-
-def assert_identical(one, other):
-    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
-
-
 class TestLoop:
     def test_is_sgd_with_nesterov_momentum_written_out(self):
         trainer = make_trainer(network=make_network(dropout=0.0), weight_decay=0.01, decay=0.5)
@@ -87,7 +72,8 @@ class TestLoop:
         class Recorder(CrossEntropy):
             def step(self, network, batch):
                 step = super().step(network, batch)
-                steps.append((step.logits.detach(), batch.targets, float(step.loss.detach())))
+                right = int((step.logits.argmax(1) == batch.targets).sum())
+                steps.append((len(batch.targets), right, float(step.loss.detach())))
                 return step
 
         steps = []
@@ -95,14 +81,11 @@ class TestLoop:
         trainer.fit()
         assert len(trainer.history) == 3
         for epoch, row in enumerate(trainer.history):
-            logits, targets, losses = zip(*steps[STEPS * epoch : STEPS * (epoch + 1)], strict=True)
-            right = sum(int((each.argmax(1) == labels).sum()) for each, labels in zip(logits, targets, strict=True))
-            sizes = [len(labels) for labels in targets]
-            mean = sum(size * loss for size, loss in zip(sizes, losses, strict=True)) / TRAIN
-            assert sizes == [10, 10, 10, 10, 6]
+            sizes, right, losses = zip(*steps[STEPS * epoch : STEPS * (epoch + 1)], strict=True)
+            assert sizes == (10, 10, 10, 10, 6)
             assert row["epoch"] == epoch + 1
-            assert row["train_accuracy"] == pytest.approx(right / TRAIN, rel=1e-12)
-            assert row["loss"] == row["loss_hard"] == pytest.approx(mean, rel=1e-6)
+            assert row["train_accuracy"] == pytest.approx(sum(right) / TRAIN, rel=1e-12)
+            assert row["loss"] == row["loss_hard"] == pytest.approx(np.average(losses, weights=sizes), rel=1e-6)
 
     def test_records_the_test_metrics_and_every_term(self):
         trainer = make_trainer("knowledge_refinery")
@@ -128,10 +111,16 @@ class TestLoop:
         )
         assert_identical(held.network.state_dict(), plain.network.state_dict())
 
-    def test_progress_and_observers_are_called_after_every_epoch(self):
+    def test_calls_progress_observers_and_start_epoch_once_an_epoch(self):
+        class Recorder(CrossEntropy):
+            def start_epoch(self, epoch, history=()):
+                calls.append((epoch, [row["epoch"] for row in history]))
+
+        calls, rows = [], []
         observers = (lambda trainer: {"bias": trainer.network[-1].bias.detach().clone()},)
-        trainer, rows = make_trainer(trainer={"observers": observers}), []
+        trainer = make_trainer(Recorder(), trainer={"observers": observers})
         trainer.fit(progress=rows.append)
+        assert calls == [(0, []), (1, [1]), (2, [1, 2])]
         assert rows == trainer.history
         assert len(trainer.observations["bias"]) == 3
         assert_identical(trainer.observations["bias"][-1], trainer.network[-1].bias.detach())
@@ -147,12 +136,6 @@ class TestLoop:
         assert torch.equal(targets, split.targets)
         assert_identical(trainer.network.state_dict(), before)
 
-    def test_learns(self):
-        trainer = make_trainer(epochs=20)
-        trainer.fit()
-        assert trainer.history[-1]["loss"] < 0.5 * trainer.history[0]["loss"]
-        assert trainer.history[-1]["test_error"] < 0.35  # a guess errs at 0.75
-
     def test_trains_with_bfloat16_on_float32_parameters(self):
         class Recorder(KnowledgeRefinery):
             def step(self, network, batch):
@@ -167,15 +150,6 @@ class TestLoop:
         tensors = [*trainer.network.parameters(), *trainer.method.parameters(), trainer.predict(DATASET.test)[0]]
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
         assert trainer.history[-1]["loss_hard"] < 0.5 * trainer.history[0]["loss_hard"]
-
-    def test_calls_start_epoch_once_an_epoch_with_the_history_so_far(self):
-        class Recorder(CrossEntropy):
-            def start_epoch(self, epoch, history=()):
-                calls.append((epoch, [row["epoch"] for row in history]))
-
-        calls = []
-        make_trainer(Recorder()).fit()
-        assert calls == [(0, []), (1, [1]), (2, [1, 2])]
 
     def test_stops_where_the_loss_is_no_number(self, tmp_path):
         class Poisoned(CrossEntropy):
@@ -205,14 +179,9 @@ class TestOptimizer:
         trainer = make_trainer(optimizer="adam", learning_rate=1e-3, weight_decay=0.0, epochs=1, batch_size=TRAIN)
         before = [parameter.detach().clone() for parameter in trainer.network.parameters()]
         trainer.fit()
-        moved = [
-            float((new.detach() - old).abs().max())
-            for old, new in zip(before, trainer.network.parameters(), strict=True)
-        ]
+        parameters = zip(before, trainer.network.parameters(), strict=True)
+        moved = [float((new.detach() - old).abs().max()) for old, new in parameters]
         assert max(moved) == pytest.approx(1e-3, rel=1e-3)  # its first step is the learning rate, whatever the gradient
-
-    def test_goes_without_momentum(self):
-        make_trainer(momentum=0.0, epochs=1).fit()
 
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
     def test_the_matrix_keeps_its_multiple_of_the_learning_rate(self, schedule):
@@ -263,32 +232,64 @@ class TestSchedules:
         assert trainer.history[-1]["learning_rate"] == pytest.approx(lowest)
         assert {group["momentum"] for group in trainer.optimizer.param_groups} == {0.9}
 
-    def test_cosine_falls_along_a_cosine(self):
+    def test_cosine_falls_along_a_cosine_and_constant_stays(self):
         rates, trainer = self.run(schedule="cosine")
         expected = [0.1 * (1 + math.cos(math.pi * step / self.TOTAL)) for step in range(self.TOTAL)]
         assert rates == pytest.approx(expected)
         assert trainer.history[-1]["learning_rate"] == pytest.approx(0, abs=1e-12)
-
-    def test_constant_stays(self):
-        rates, _ = self.run(schedule="constant")
-        assert rates == [0.2] * self.TOTAL
+        assert self.run(schedule="constant")[0] == [0.2] * self.TOTAL
 
     @pytest.mark.parametrize("schedule", ["multi_step", "one_cycle", "cosine", "constant"])
     def test_a_single_step_is_enough(self, schedule):
         make_trainer(epochs=1, batch_size=TRAIN, schedule=schedule).fit()
 
 
-class Signaller:
-    """Sends this process a signal at chosen forward passes of a network: five of training an epoch, then the test."""
+class Copied(CrossEntropy):
+    """Cross-entropy on so many copies; keeps what it was shown."""
 
-    def __init__(self, network, *moments, number=signal.SIGINT):
-        self.passes, self.moments, self.number = 0, moments, number
-        network.register_forward_pre_hook(self)
+    def __init__(self, copies):
+        super().__init__()
+        self.copies = copies
+        self.seen = []
 
-    def __call__(self, module, inputs):
-        self.passes += 1
-        for _ in range(self.moments.count(self.passes)):
-            signal.raise_signal(self.number)
+    def step(self, network, batch):
+        step = super().step(network, batch)
+        self.seen.append((step.logits.detach(), batch.targets))
+        return step
+
+
+class TestCopies:
+    """Several copies of each sample: what is recorded is still a mean over what was seen."""
+
+    @staticmethod
+    def train(method, augmentation="none", **recipe):
+        draws = torch.Generator().manual_seed(0)
+        split = Split(torch.rand(23, 1, 8, 8, generator=draws), torch.randint(K, (23,), generator=draws))
+        dataset = Dataset("noise", split, split, tuple("abcd"))
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, K))
+        trainer = make_trainer(
+            method, network=network, dataset=dataset, trainer={"augmentation": augmentation}, **recipe
+        )
+        trainer.fit()
+        return trainer
+
+    def test_records_means_over_all_copies(self):
+        method = Copied(3)
+        row = self.train(method, "cutout3", epochs=1).history[0]
+        logits, targets = (torch.cat(parts) for parts in zip(*method.seen, strict=True))
+        assert len(targets) == 3 * 23
+        assert row["loss"] == pytest.approx(cross_entropy(logits, targets).item(), rel=1e-5)
+        assert row["train_accuracy"] == pytest.approx((logits.argmax(1) == targets).double().mean().item())
+
+    def test_copies_that_are_not_augmented_change_nothing(self):
+        plain, copied = self.train(CrossEntropy()), self.train(Copied(4))
+        torch.testing.assert_close(plain.network.state_dict(), copied.network.state_dict())
+        for one, other in zip(plain.history, copied.history, strict=True):
+            assert one | {"seconds": 0} == pytest.approx(other | {"seconds": 0}, rel=1e-4)
+
+    def test_a_wrapper_asks_for_what_its_method_asks_for(self):
+        assert self.train(Mixup(Copied(3), K), epochs=1).loader.copies == 3
 
 
 class TestInterruption:
@@ -298,9 +299,7 @@ class TestInterruption:
         return make_trainer(method, seed=seed, trainer={"observers": self.OBSERVERS})
 
     @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize(
-        "moment", [1, 3, 5, 6, 7, 13, 17, 18], ids=lambda moment: f"epoch{(moment - 1) // 6}pass{(moment - 1) % 6}"
-    )
+    @pytest.mark.parametrize("moment", [1, 3, 5, 6, 7, 13, 17, 18])  # an epoch is five passes of training, then a test
     def test_goes_on_bit_by_bit(self, method, moment, tmp_path):
         checkpoint = tmp_path / "folder" / "checkpoint.pt"
         straight = self.start(method)
@@ -320,15 +319,12 @@ class TestInterruption:
         straight = self.start("adaptive_label_regularization")
         straight.fit()
         expected = outcome(straight)
-        for attempt in range(100):
+        for attempt in range(3 * (STEPS + 1)):  # a step or a test at a time
             resumed = self.start("adaptive_label_regularization", seed=attempt)
             Signaller(resumed.network, 1, number=signal.SIGTERM)
-            try:
+            with pytest.raises(Interrupted):
                 resumed.fit(tmp_path / "checkpoint.pt")
-            except Interrupted:
-                continue
-            break
-        assert attempt == 3 * (STEPS + 1)  # a step or a test at a time, then nothing is left to do
+        resumed.fit(tmp_path / "checkpoint.pt")  # nothing is left to do
         assert_identical(outcome(resumed), expected)
 
     def test_says_where_and_leaves_no_file_without_a_place_for_it(self, tmp_path, monkeypatch):
@@ -346,15 +342,6 @@ class TestInterruption:
             trainer.fit(tmp_path / "checkpoint.pt")
         assert not isinstance(caught.value, Interrupted)
 
-    @pytest.mark.parametrize("moments", [(), (3,), (3, 3)])
-    def test_leaves_the_signals_as_they_were(self, moments):
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-        trainer = self.start("cross_entropy")
-        Signaller(trainer.network, *moments)
-        with contextlib.suppress(KeyboardInterrupt):
-            trainer.fit()
-        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-
     def test_trains_outside_the_main_thread(self):
         trainer = self.start("cross_entropy")
         thread = threading.Thread(target=trainer.fit)
@@ -370,36 +357,22 @@ class TestInterruption:
         again.fit(checkpoint, progress=lambda row: pytest.fail("an epoch was trained"))
         assert len(again.history) == 3
 
-
-class TestStop:
-    """A function that is asked after every step."""
-
-    def start(self):
-        return make_trainer("adaptive_label_regularization")
-
     @pytest.mark.parametrize("steps", [1, 5, 8])
-    def test_stops_after_the_step_saves_and_goes_on_bit_by_bit(self, steps, tmp_path):
-        """No signal is needed, and the last step of an epoch is a step like any other."""
-        checkpoint, asked = tmp_path / "checkpoint.pt", []
-        straight = self.start()
+    def test_stop_is_asked_after_every_step_and_training_goes_on_bit_by_bit(self, steps, tmp_path):
+        """The last step of an epoch is a step like any other."""
+        checkpoint, asked, rest = tmp_path / "checkpoint.pt", [], []
+        straight = self.start("adaptive_label_regularization")
         straight.fit()
         expected = outcome(straight)
         where = f"interrupted in epoch {1 + (steps - 1) // STEPS}, step {1 + (steps - 1) % STEPS} of {STEPS}; saved"
         with pytest.raises(Interrupted, match=where):
-            self.start().fit(checkpoint, stop=lambda: asked.append(1) or len(asked) == steps)
-        assert len(asked) == steps
-        resumed = self.start()
-        resumed.fit(checkpoint, stop=lambda: False)
+            self.start("adaptive_label_regularization").fit(
+                checkpoint, stop=lambda: asked.append(1) or len(asked) == steps
+            )
+        resumed = self.start("adaptive_label_regularization")
+        resumed.fit(checkpoint, stop=lambda: rest.append(1))
+        assert len(asked) + len(rest) == 3 * STEPS
         assert_identical(outcome(resumed), expected)
-
-    def test_is_asked_once_per_step_and_changes_nothing(self):
-        asked, plain = [], self.start()
-        plain.fit()
-        expected = outcome(plain)
-        watched = self.start()
-        watched.fit(stop=lambda: asked.append(1))
-        assert len(asked) == 3 * STEPS
-        assert_identical(outcome(watched), expected)
 
 
 def test_signals_are_passed_on_once_and_only_inside():
@@ -456,37 +429,3 @@ class TestCheckpoint:
         with pytest.raises(ValueError, match=message):
             make_trainer(**other).fit(checkpoint)
         assert checkpoint.read_bytes() == before
-
-    @pytest.mark.parametrize("exists", [False, True])
-    def test_a_write_that_fails_leaves_what_was_there(self, exists, tmp_path, monkeypatch):
-        def tear(state, path):
-            path.write_bytes(b"half a checkpoint")
-            raise OSError("no space left on device")
-
-        checkpoint = tmp_path / "checkpoint.pt"
-        if exists:
-            make_trainer().save(checkpoint)
-        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        monkeypatch.setattr(torch, "save", tear)
-        with pytest.raises(OSError, match="no space"):
-            make_trainer(seed=1).save(checkpoint)
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_knows_no_method():
-    """A method that has nothing of the others' goes through the loop by its interface alone."""
-
-    class Distance(Method):
-        def step(self, network, batch):
-            logits = network(batch.inputs)
-            loss = (logits.softmax(1) - nn.functional.one_hot(batch.targets, K)).square().sum(1).mean()
-            return Step(loss, logits, {"distance": loss})
-
-        def predict(self, network, inputs):
-            return 2 * network(inputs)
-
-    trainer = make_trainer(Distance(), epochs=10)
-    trainer.fit()
-    assert trainer.history[-1]["loss_distance"] < trainer.history[0]["loss_distance"]
-    inputs = (DATASET.test.inputs - DATASET.mean) / DATASET.std
-    torch.testing.assert_close(trainer.predict(DATASET.test)[0], 2 * trainer.network.eval()(inputs).detach())

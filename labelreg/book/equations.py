@@ -4,12 +4,8 @@ A line says so in a trailing comment, such as ``# KR eq. 6``. Formulas stand in 
 together with the reason where an equation has no line.
 """
 
-from __future__ import annotations
-
 import ast
-import io
 import re
-import tokenize
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +17,7 @@ from labelreg.paths import project_root
 
 PAPERS = {"nar": "NaR", "alr": "ALR", "kr": "KR", "cskd": "CS-KD", "sba": "SBA"}  # file name to the name in a mark
 PACKAGE = Path(__file__).resolve().parents[1]
-_MARK = re.compile(rf"# ?((?:{'|'.join(PAPERS.values())}) (?:eq\. \d+|L_\w+|algorithm \d+)) *(?=#|$)", re.MULTILINE)
-_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_MARK = re.compile(rf"# ?((?:{'|'.join(PAPERS.values())}) (?:eq\. \d+|L_\w+|algorithm \d+)) *(?=#|$)")
 
 
 @dataclass(frozen=True)
@@ -31,10 +26,9 @@ class Line:
 
     Attributes:
         mark: such as ``"KR eq. 6"``.
-        file: path relative to the folder that the package lies in, such as ``labelreg/methods/kr.py``.
+        file: relative to the folder that holds the package, such as ``labelreg/methods/kr.py``.
         number: of the line, from 1.
-        function: qualified name of the function or class around it, such as ``KnowledgeRefinery.weights``; empty at the
-            top level.
+        function: qualified name of the function or class around it; empty at the top level.
         anchor: as much of that name as the book documents: it links to the source of documented objects only.
         code: the line without its indentation and marks.
     """
@@ -54,20 +48,20 @@ class Equation:
     Attributes:
         paper: such as ``"KR"``.
         number: such as ``"6"``; a name where the paper has no number.
+        lines: those that are marked with it: one, or none where it is left out.
         meaning: what it defines, in a few words.
         formula: LaTeX, in the notation of the book.
         reading: how it is read, where that is not what is printed.
         left_out: why no line computes it.
-        lines: those that are marked with it: one, or none where it is left out.
     """
 
     paper: str
     number: str
+    lines: tuple[Line, ...]
     meaning: str
     formula: str
-    reading: str
-    left_out: str
-    lines: tuple[Line, ...]
+    reading: str = ""
+    left_out: str = ""
 
 
 def marked_lines(package: Path = PACKAGE) -> list[Line]:
@@ -76,36 +70,18 @@ def marked_lines(package: Path = PACKAGE) -> list[Line]:
 
 
 def equations(paper: str) -> list[Equation]:
-    """Return the equations of a paper in its order.
-
-    Args:
-        paper: key of the paper, such as ``"kr"``.
-    """
-    name = PAPERS[paper]
-    lines: dict[str, list[Line]] = {}
-    for line in marked_lines():
-        lines.setdefault(line.mark, []).append(line)
+    """Return the equations of a paper, such as ``"kr"``, in its order."""
+    name, found = PAPERS[paper], marked_lines()
     stated = tomllib.loads((project_root() / "data" / "equations" / f"{paper}.toml").read_text())
+    marks = {number: f"{name} eq. {number}" if number.isdigit() else f"{name} {number}" for number in stated}
     return [
-        Equation(
-            paper=name,
-            number=number,
-            meaning=said["meaning"],
-            formula=said["formula"],
-            reading=said.get("reading", ""),
-            left_out=said.get("left_out", ""),
-            lines=tuple(lines.get(f"{name} eq. {number}" if number.isdigit() else f"{name} {number}", ())),
-        )
+        Equation(name, number, tuple(line for line in found if line.mark == marks[number]), **said)
         for number, said in stated.items()
     ]
 
 
 def show_equations(paper: str) -> Markdown:
-    """Lay out the equations of a paper as a table for a page of the book, in MyST Markdown.
-
-    Args:
-        paper: key of the paper, such as ``"kr"``.
-    """
+    """Lay out the equations of a paper, such as ``"kr"``, as a table for a page of the book, in MyST Markdown."""
     rows = []
     for equation in equations(paper):
         number = re.sub(r"L_(\w+)", r"$\\mathcal{L}_{\\mathit{\1}}$", equation.number)
@@ -120,43 +96,26 @@ def show_equations(paper: str) -> Markdown:
 
 def _marks_of(path: Path, root: Path) -> Iterator[Line]:
     source = path.read_text()
-    if not _MARK.search(source):
-        return
-    tree = ast.parse(source)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            number, column = token.start
-            for mark in _MARK.findall(token.string):
-                around = _definitions_around(tree, number)
-                yield Line(
-                    mark=mark,
-                    file=path.relative_to(root).as_posix(),
-                    number=number,
-                    function=".".join(each.name for each in around),
-                    anchor=".".join(each.name for each in _documented(around)),
-                    code=token.line[:column].strip(),
-                )
+    for number, text in enumerate(source.splitlines(), 1):
+        for mark in _MARK.findall(text):
+            code = text[: _MARK.search(text).start()].strip()
+            function, anchor = _names_around(source, number)
+            yield Line(mark, path.relative_to(root).as_posix(), number, function, anchor, code)
 
 
-def _definitions_around(node: ast.AST, line: int) -> list[_Definition]:
-    """Functions and classes around a line, outermost first."""
-    for child in ast.iter_child_nodes(node):
-        if getattr(child, "lineno", line) <= line <= getattr(child, "end_lineno", line):
-            inner = _definitions_around(child, line)
-            if isinstance(child, _Definition):
-                return [child, *inner]
-            if inner:
-                return inner
-    return []
-
-
-def _documented(definitions: list[_Definition]) -> Iterator[_Definition]:
-    for each in definitions:
+def _names_around(source: str, line: int) -> tuple[str, str]:
+    """Return the qualified name of the function or class around a line, and as much of it as the book documents."""
+    nodes = ast.walk(ast.parse(source))
+    definitions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef))
+    around = [each for each in definitions if each.lineno <= line <= each.end_lineno]  # outermost first
+    documented = []
+    for each in around:
         if each.name.startswith("_") or not ast.get_docstring(each):
-            return
-        yield each
-        if not isinstance(each, ast.ClassDef):
-            return
+            break
+        documented.append(each.name)
+        if isinstance(each, ast.FunctionDef):
+            break
+    return ".".join(each.name for each in around), ".".join(documented)
 
 
 def _show_line(line: Line) -> str:

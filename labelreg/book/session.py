@@ -1,7 +1,5 @@
 """What every notebook of the book begins and ends with: its parameters, and where its numbers come from."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap
@@ -34,12 +32,8 @@ class Session:
     Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
     and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
 
-    Args:
-        shell: the notebook's ``get_ipython()``, whose parameters cell has been run.
-
-    Raises:
-        ValueError: no parameters cell has been run, papermill set a name that it does not have, or a parameter has a
-            value of another type than in that cell.
+    ``shell`` is the notebook's ``get_ipython()``, whose parameters cell has been run; what papermill sets is of the
+    names and types of that cell.
     """
 
     def __init__(self, shell: InteractiveShell):
@@ -53,7 +47,7 @@ class Session:
 
     @property
     def live(self) -> bool:
-        """Whether runs are made now, in memory; the other profiles read recorded runs and record new ones."""
+        """Whether runs are made in memory; the other profiles read recorded runs and record new ones."""
         return self.parameters.profile == "quick"
 
     @property
@@ -68,12 +62,7 @@ class Session:
         return experiment.at(self.parameters.profile, **chosen | settings)
 
     def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
-        """Run labelled experiments and return their results by label, in the order of seeds.
-
-        Args:
-            experiments: label to experiment.
-            seeds: runs of each; 0 for the notebook's number.
-        """
+        """Run experiments with so many seeds, the notebook's number if 0, and return their results in that order."""
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
         finished = run_all(
             [each for group in wanted.values() for each in group],
@@ -86,7 +75,7 @@ class Session:
         return {label: [finished[each] for each in group] for label, group in wanted.items()}
 
     def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
-        """Return labelled experiments with their trained networks, one seed each: trained now, or from kept weights."""
+        """Return experiments with their trained networks, one seed each: trained now, or from kept weights."""
         make = train if self.live else trained
         found = {label: make(each, device=self.parameters.device) for label, each in experiments.items()}
         self.runs += [each.result for each in found.values()]
@@ -138,12 +127,11 @@ def _assigned(cell: str) -> list[str]:
 
 def show_source(*functions: Callable) -> Markdown:
     """Show functions as they stand in the package, without their docstrings."""
-    return Markdown("\n".join(f"```python\n{_without_docstring(function)}\n```" for function in functions))
-
-
-def _without_docstring(function: Callable) -> str:
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    body = ast.parse("\n".join(lines)).body[0].body
-    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-        del lines[body[0].lineno - 1 : body[1].lineno - 1]
-    return "\n".join(lines)
+    shown = []
+    for function in functions:
+        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+        first, *others = ast.parse("\n".join(lines)).body[0].body
+        if function.__doc__:
+            del lines[first.lineno - 1 : others[0].lineno - 1]
+        shown += ["```python", *lines, "```"]
+    return Markdown("\n".join(shown))

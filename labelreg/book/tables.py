@@ -1,7 +1,5 @@
 """Tables for the notebooks: methods against a baseline on the same seeds, and recorded runs beside printed numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -20,18 +18,11 @@ from labelreg.results import Result, Store, paired_difference
 
 
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
-    """Compare methods with a baseline on the same seeds, at the last epoch.
-
-    Args:
-        results: label to the results of one experiment, in the same order of seeds for every label.
-        baseline: one of the labels.
+    """Compare methods with a baseline, one of the labels, on the same seeds and in their order, at the last epoch.
 
     Returns:
-        One row per label. ``error`` and ``ece`` are means over seeds in percent, ``nll`` in nats; ``difference`` is
-        that of the error to the baseline's, with ``half_width`` of its 95 % interval, in percentage points.
-
-    Raises:
-        ValueError: the baseline is none of the labels, or a label has another number of seeds.
+        One row per label, with the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
+        ``difference`` of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
@@ -55,12 +46,12 @@ def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
     """Lay tables of :func:`against_baseline` side by side, one per condition."""
     shown = {}
     for condition, table in tables.items():
-        own = table.index == table.attrs["baseline"]
+        others = table.index != table.attrs["baseline"]
         shown |= {
-            (condition, "error, %"): table.error.map("{:.1f}".format),
-            (condition, "against the baseline"): _plus_minus(table.difference, table.half_width, "+.1f", ~own),
-            (condition, "ECE, %"): table.ece.map("{:.1f}".format),
-            (condition, "NLL, nats"): table.nll.map("{:.2f}".format),
+            (condition, "error, %"): _written(table.error, ".1f"),
+            (condition, "against the baseline"): _written(table.difference, "+.1f", table.half_width, others),
+            (condition, "ECE, %"): _written(table.ece, ".1f"),
+            (condition, "NLL, nats"): _written(table.nll, ".2f"),
         }
     return _aligned(pd.DataFrame(shown).rename_axis(None), "right")
 
@@ -69,44 +60,40 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
     """Show metrics at the last epoch: the mean and the standard deviation over seeds.
 
     Args:
-        results: label to the results of one experiment; a label may be a tuple.
-        columns: name of a metric, or of an observation with one number per epoch, to its heading. Under a heading that
-            ends in %, fractions are in percent.
+        results: label, which may be a tuple, to the results of one experiment.
+        columns: name of a metric, or of an observation with one number per epoch, to its heading; under one that ends
+            in %, fractions are in percent.
     """
     shown = {}
     for name, heading in columns.items():
         scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
         values = [[scale * each.epochs(name)[-1] for each in group] for group in results.values()]
         deviations = [np.std(each, ddof=1) if len(each) > 1 else np.nan for each in values]
-        shown[heading] = _plus_minus(pd.Series(map(np.mean, values)), deviations, form)
+        shown[heading] = _written(pd.Series(map(np.mean, values)), form, deviations)
     return _aligned(pd.DataFrame(shown).set_index(pd.Index(results)), "right")
 
 
 def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     """Show recorded runs beside the numbers that a table prints, or the command that runs what is missing.
 
-    Args:
-        paper: key of a paper.
-        item: name of one of its tables.
-        store: see :func:`labelreg.reports.compare`.
+    The arguments are those of :func:`labelreg.reports.compare`.
     """
     cells = compare(paper, item, store)
-    done, compared = cells.seeds > 0, cells.difference.notna()
+    done = cells.seeds > 0
     how_to_run = cells.command.map(_folded).where(cells.runnable, "its data set or network is not in this package")
     shown = cells[["dataset", "network", "method"]].copy()
     if cells.metric.nunique() > 1:
         shown["metric"] = cells.metric.str.replace("_", " ")
-    shown["paper"] = _plus_minus(cells.printed, cells.printed_std, ".2f")
-    shown["ours"] = _plus_minus(cells.ours, cells.ours_std, ".2f", done, how_to_run)
-    if compared.any():
-        shown["against the baseline"] = _plus_minus(cells.difference, cells.half_width, "+.2f", compared)
-    for heading, column, form in (
-        ("best epoch", "best", "{:.2f}"),
-        ("best validation epoch", "chosen", "{:.2f}"),
-        ("gap", "gap", "{:+.2f}"),
+    shown["paper"] = _written(cells.printed, ".2f", cells.printed_std)
+    shown["ours"] = _written(cells.ours, ".2f", cells.ours_std, done, how_to_run)
+    for heading, column, form, deviations in (
+        ("against the baseline", cells.difference, "+.2f", cells.half_width),
+        ("best epoch", cells.best, ".2f", None),
+        ("best validation epoch", cells.chosen, ".2f", None),
+        ("gap", cells.gap, "+.2f", None),
     ):
-        if cells[column].notna().any():
-            shown[heading] = cells[column].map(form.format).where(cells[column].notna(), "")
+        if column.notna().any():
+            shown[heading] = _written(column, form, deviations, column.notna())
     if done.any():
         shown["runs"] = (cells.profile + ", " + cells.seeds.astype(str) + " seeds").where(done, "")
     return _aligned(shown, "left").hide(axis="index")
@@ -120,54 +107,44 @@ def recorded_against_baseline(
     Args:
         runs: rows of one data set and network to their recorded runs, see :func:`labelreg.reports.recorded_runs`.
         baseline: the method of one of the rows.
-        metric: what is compared, ``"error"`` in percent or ``"test_perplexity"``.
+        metric: ``"error"``, in percent, or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs, with the mean ``value`` of the metric over seeds and its ``deviation``; the
-        ``difference`` to the baseline over the common seeds and ``half_width`` of its 95 % interval, NaN where there
-        are none; the mean at the ``best`` epoch on the test set, and at the one ``chosen`` on the validation split,
-        NaN where there is none; ``ece`` in percent, ``nll`` in nats; the number of ``seeds`` and ``minutes`` per run.
+        One row per method that has runs, with ``ours, ours_std, best, chosen, difference, half_width`` as in
+        :func:`labelreg.reports.compare`, ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the
+        ``minutes`` per run; NaN where there are none.
     """
     others = next((group for row, group in runs.items() if row.method == baseline), [])
     rows = {}
     for row, group in runs.items():
-        numbers = measured(group, metric)
         rows[row.method] = {
-            "value": numbers["ours"],
-            "deviation": numbers["ours_std"],
+            **measured(group, metric),
             **paired(group, others, metric),
-            "best": numbers["best"],
-            "chosen": numbers["chosen"],
             "ece": measured(group, "ece")["ours"],
             "nll": np.mean([result.last["test_nll"] for result in group]),
             "seeds": len(group),
             "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
         }
-    columns = ["value", "deviation", "difference", "half_width", "best", "chosen", "ece", "nll", "seeds", "minutes"]
+    columns = ["ours", "ours_std", "best", "chosen", "difference", "half_width", "ece", "nll", "seeds", "minutes"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
 
 
 def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> Styler:
     """Lay out a table of :func:`recorded_against_baseline`, with the command that runs what is missing.
 
-    Args:
-        table: one data set and network.
-        item: whose rows are shown, recorded or not.
-        baseline: its label.
-        profile: at which the runs were made.
-        metric: that of the table.
+    All rows of the item are shown; baseline, profile and metric are those of the table.
     """
     heading = "error, %" if metric == "error" else metric.replace("_", " ")
     compared = (table.index != baseline) & table.difference.notna()
     shown = pd.DataFrame(
         {
-            heading: _plus_minus(table.value, table.deviation, ".2f"),
-            "against the baseline": _plus_minus(table.difference, table.half_width, "+.2f", compared),
-            "best epoch": table.best.map("{:.2f}".format),
-            "best validation epoch": table.chosen.map("{:.2f}".format),
-            "ECE, %": table.ece.map("{:.1f}".format),
-            "NLL, nats": table.nll.map("{:.2f}".format),
-            "minutes a run": table.minutes.map("{:.1f}".format),
+            heading: _written(table.ours, ".2f", table.ours_std),
+            "against the baseline": _written(table.difference, "+.2f", table.half_width, compared),
+            "best epoch": _written(table.best, ".2f"),
+            "best validation epoch": _written(table.chosen, ".2f"),
+            "ECE, %": _written(table.ece, ".1f"),
+            "NLL, nats": _written(table.nll, ".2f"),
+            "minutes a run": _written(table.minutes, ".1f"),
             "seeds": table.seeds.astype(str),
         }
     )
@@ -182,14 +159,14 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     return _aligned(shown.fillna(""), "left")
 
 
-def _plus_minus(
-    values: pd.Series, deviations: Iterable[float], form: str, where: Any = True, otherwise: Any = ""
+def _written(
+    values: pd.Series, form: str, deviations: Iterable[float] | None = None, where: Any = True, otherwise: Any = ""
 ) -> pd.Series:
-    """Write values, with their deviations but for those that are NaN, where a condition holds."""
-    written = [
-        f"{value:{form}}" + ("" if pd.isna(deviation) else f" ± {deviation:{form.lstrip('+')}}")
-        for value, deviation in zip(values, deviations, strict=True)
-    ]
+    """Write values where a condition holds, each with its deviation unless that is NaN."""
+    written = values.map(f"{{:{form}}}".format)
+    if deviations is not None:
+        spread = f" ± {{:{form.lstrip('+')}}}".format
+        written += ["" if pd.isna(each) else spread(each) for each in deviations]
     return pd.Series(np.where(where, written, otherwise), values.index, dtype=object)
 
 

@@ -1,11 +1,11 @@
 """Network as Regularization for regression: all runs of the toy experiment at once (NaR, figure 3)."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
 
 from labelreg.data import Dataset
 from labelreg.methods.nar import nar_regression_targets
@@ -49,28 +49,30 @@ def disturb_regression(
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
         runs: R.
-        lam: weight of the predictions in the targets (NaR, equation 4).
-        alpha: weight of the target network's own prediction among them (NaR, equation 3).
-        hidden: hidden units of the target network.
-        auxiliary_hidden: hidden units of the auxiliary network.
-        epochs: length of training.
-        every: epochs between two records; the first is made before training.
+        lam, alpha: weight of the predictions in the targets (NaR, equation 4), and of the target network's own
+            prediction among them (NaR, equation 3).
+        hidden, auxiliary_hidden: hidden units of the target and the auxiliary network.
+        epochs, every: length of training, and epochs between two records; the first is made before training.
         learning_rate: of Adam; the paper names no optimizer.
         seed: of the initial parameters.
     """
-    inputs, targets = (_standardise(values) for values in (dataset.train.inputs, dataset.train.targets))
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
-    test_inputs = (dataset.test.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
+    targets = (dataset.train.targets - center) / scale
+    inputs, test_inputs = (
+        (split.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
+        for split in (dataset.train, dataset.test)
+    )
     torch.manual_seed(seed)
-    target_networks, auxiliary_networks = _Ensemble(runs, hidden), _Ensemble(runs, auxiliary_hidden)
-    optimizer = torch.optim.Adam([*target_networks.parameters(), *auxiliary_networks.parameters()], lr=learning_rate)
+    parameters, network = _ensemble(runs, hidden)
+    auxiliary_parameters, auxiliary = _ensemble(runs, auxiliary_hidden)
+    optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=learning_rate)
     recorded: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
-        outputs, auxiliary_outputs = target_networks(inputs), auxiliary_networks(inputs)
+        outputs, auxiliary_outputs = network(inputs), auxiliary(inputs)
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
             with torch.no_grad():
-                recorded.append((disturbed, target_networks(test_inputs), (outputs - targets).square().mean((1, 2))))
+                recorded.append((disturbed, network(test_inputs), (outputs - targets).square().mean((1, 2))))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
@@ -86,26 +88,8 @@ def disturb_regression(
     )
 
 
-def _standardise(values: Tensor) -> Tensor:
-    return (values - values.mean()) / values.std()
-
-
-class _Ensemble(nn.Module):
-    """R small networks whose layers are stacked, so that one batched product does the work of R."""
-
-    def __init__(self, size: int, hidden: int):
-        super().__init__()
-        members = [build("mlp", 1, input_shape=(1,), hidden=(hidden,)) for _ in range(size)]
-        layers = zip(
-            *([layer for layer in each.modules() if isinstance(layer, nn.Linear)] for each in members), strict=True
-        )
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for layer in layers:
-            self.weights.append(torch.stack([each.weight.detach().T for each in layer]))
-            self.biases.append(torch.stack([each.bias.detach()[None] for each in layer]))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Outputs (R, N, 1) for inputs (N, 1)."""
-        first, second = zip(self.weights, self.biases, strict=True)
-        hidden = torch.baddbmm(first[1], inputs.expand(len(first[0]), -1, -1), first[0]).relu()
-        return torch.baddbmm(second[1], hidden, second[0])
+def _ensemble(size: int, hidden: int) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
+    """Return the stacked parameters of R networks, and what computes their outputs (R, N, 1) for inputs (N, 1)."""
+    members = [build("mlp", 1, input_shape=(1,), hidden=(hidden,)) for _ in range(size)]
+    stacked, _ = stack_module_state(members)
+    return [*stacked.values()], lambda inputs: vmap(lambda each: functional_call(members[0], each, inputs))(stacked)

@@ -85,4 +85,4 @@ augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
     "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }
-"""Augmentations by name: functions of the inputs, a generator and the mean colour (C,) of the training inputs."""
+"""Augmentations by name, functions of the inputs, a generator and the mean colour (C,) of the training inputs."""

@@ -116,7 +116,7 @@ class Dataset:
 
     @property
     def pixel_range(self) -> int:
-        """The divisor that brings pixels into [0, 1]: 255 for uint8, 1 for float."""
+        """The divisor that brings pixels into [0, 1], which is 255 for uint8 and 1 for float."""
         return 255 if self.train.inputs.dtype == torch.uint8 else 1
 
     @property

@@ -1,10 +1,9 @@
 """How a batch becomes a loss: one file per paper, and one per family of baselines.
 
 Every :class:`Method` defined in a module of this package is exported here and goes by its snake-case name, so a new
-method is one new file. The parameters of its constructor are its options.
+method is one new file. The parameters of its constructor are its options. A wrong name or value raises ``ValueError``,
+which says what would be right.
 """
-
-from __future__ import annotations
 
 import importlib
 import inspect
@@ -36,11 +35,8 @@ def _discover() -> None:
         for name, item in vars(module).items():
             defined_here = getattr(item, "__module__", None) == module.__name__ and not name.startswith("_")
             if defined_here and inspect.isclass(item) and issubclass(item, Method) and not inspect.isabstract(item):
-                _CLASSES[_snake_case(name)] = globals()[name] = item
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+                snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+                _CLASSES[snake_case] = globals()[name] = item
 
 
 def names() -> tuple[str, ...]:
@@ -49,11 +45,7 @@ def names() -> tuple[str, ...]:
 
 
 def find(name: str) -> type[Method]:
-    """Return the class of a method by its name, such as ``"knowledge_refinery"``.
-
-    Raises:
-        ValueError: no method has that name.
-    """
+    """Return the class of a method by its name, such as ``"knowledge_refinery"``."""
     if name not in _CLASSES:
         raise unknown("method", name, _CLASSES)
     return _CLASSES[name]
@@ -74,14 +66,9 @@ def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = Fals
     A network's option is its name, empty for the target's own network. The teacher is no option.
 
     Args:
-        name: one of :func:`names`.
-        chosen: option name to value.
+        name, chosen: of the method; option name to value.
         recorded: whether the options are those of a recorded run. What is missing then has the value that reproduces
             the run (:attr:`.Method.added`), where today's default does not.
-
-    Raises:
-        ValueError: an unknown method or option, a value of the wrong type or out of range, or options that exclude each
-            other.
     """
     completed = _completed(name, chosen, recorded)
     _make_once(name, Options(completed))
@@ -110,17 +97,12 @@ def create(
     """Make a method by name.
 
     Args:
-        name: one of :func:`names`.
+        name, chosen: see :func:`complete_options`.
         num_classes: K, given to the methods that ask for it.
-        chosen: option name to value, see :func:`complete_options`; the rest stay at their defaults.
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
-        pixel_std: (C,) by which the inputs were divided when they were normalised, for pixels in [0, 1]; given to the
-            methods that ask for it. None for inputs that are not normalised.
-
-    Raises:
-        ValueError: what :func:`complete_options` or the constructor raises.
+        pixel_std: see :class:`AdversarialTraining`.
     """
     completed = _completed(name, chosen)
     arguments = {"num_classes": num_classes, "pixel_std": pixel_std}
@@ -138,10 +120,10 @@ def create(
 @cache
 def _parameters(name: str) -> dict[str, inspect.Parameter]:
     """The constructor's parameters by name."""
-    parameters = options_of(find(name))
+    parameters = options_of(method := find(name))
     for key, each in parameters.items():
         if each.annotation is each.empty:
-            raise TypeError(f"{find(name).__name__}'s parameter {key} is an option, and so must have an annotation")
+            raise TypeError(f"{method.__name__}'s parameter {key} is an option, and so must have an annotation")
     return parameters
 
 

@@ -1,7 +1,5 @@
 """Adversarial training, around any method."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 
 from labelreg.data import Batch
 from labelreg.methods.base import Method, Step, Wrapper
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 
 class AdversarialTraining(Wrapper):
@@ -22,7 +20,7 @@ class AdversarialTraining(Wrapper):
     5). The copy is not clipped to valid pixels.
 
     Batch and copy go through the networks one after the other: batch normalisation normalises each by its own
-    statistics, and both enter the running ones. Extra views of the data stay as they are.
+    statistics. Extra views of the data stay as they are.
 
     Args:
         method: what is trained on both.
@@ -31,7 +29,6 @@ class AdversarialTraining(Wrapper):
         epsilon: step in units of pixels in [0, 1], not negative; NaR does not state it.
 
     Raises:
-        ValueError: a negative epsilon, or a pixel_std that is not one positive number per channel.
         TypeError: inputs that are not floating-point, at the first step.
     """
 
@@ -40,14 +37,13 @@ class AdversarialTraining(Wrapper):
     colour = "#440000"
     place = ("nobody's: the label stays one-hot", "")
 
-    @checked
+    @takes_options
     def __init__(self, method: Method, pixel_std: Tensor | None = None, epsilon: NonNegativeFloat = 8 / 255):
         super().__init__(method)
         if pixel_std is None:
             pixel_std = torch.ones(1)
         elif pixel_std.ndim != 1 or not (pixel_std > 0).all():
             raise ValueError(f"pixel_std must be one positive number per channel, (C,), got {pixel_std}")
-        self.epsilon = epsilon
         self.register_buffer("pixel_std", pixel_std)
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
@@ -56,13 +52,9 @@ class AdversarialTraining(Wrapper):
         clean = self.method.step(network, replace(batch, inputs=batch.inputs + shift))
         # with respect to the inputs alone: no parameter learns from the attack
         (gradient,) = torch.autograd.grad(clean.loss, shift, retain_graph=True)
-        copy = batch.inputs + self._step_size(batch.inputs) * gradient.sign()
+        if len(self.pixel_std) not in (1, channels := batch.inputs.shape[1]):
+            raise ValueError(f"pixel_std has {len(self.pixel_std)} channels, the inputs have {channels}")
+        size = (self.epsilon / self.pixel_std).reshape(-1, *[1] * (batch.inputs.ndim - 2))
+        copy = batch.inputs + size * gradient.sign()
         adversarial = self.method.step(network, replace(batch, inputs=copy))
-        terms = {"clean": clean.loss / 2, "adversarial": adversarial.loss / 2}
-        return Step(sum(terms.values()), clean.logits, terms)
-
-    def _step_size(self, inputs: Tensor) -> Tensor:
-        """Epsilon in the units of the normalised inputs, ready to be broadcast over them."""
-        if len(self.pixel_std) not in (1, inputs.shape[1]):
-            raise ValueError(f"pixel_std has {len(self.pixel_std)} channels, the inputs have {inputs.shape[1]}")
-        return (self.epsilon / self.pixel_std).reshape(-1, *[1] * (inputs.ndim - 2))
+        return Step.of(clean.logits, {"clean": clean.loss / 2, "adversarial": adversarial.loss / 2})

@@ -4,8 +4,6 @@ The hard label is kept for the true class. Beside it the method learns one *resi
 over the wrong classes, from a row of the residual correlation matrix.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -27,48 +25,34 @@ from labelreg.losses import (
     smooth_cross_entropy,
 )
 from labelreg.methods.base import Criterion
-from labelreg.options import Fraction, checked
+from labelreg.options import Fraction, takes_options
 
 Kind = Literal["kl", "cross_entropy"]
 Direction = Literal["target_first", "literal"]
 
 
 def residual_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """Remove the true class from each row of logits (ALR, section 3.2; KR, equation 3).
+    """The logits of the wrong classes, in their order and dtype, (B, K - 1) (ALR, section 3.2; KR, equation 3).
 
     Args:
         logits: (B, K), with at least 2 classes.
         targets: (B,) class indices.
-
-    Returns:
-        The logits of the wrong classes in their order, (B, K - 1), in the dtype of logits.
     """
     _check_residual(logits, targets)
     return logits.gather(1, _wrong_classes(targets, logits.shape[1]))  # KR eq. 3
 
 
 def residual_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
-    """The softmax over the wrong classes (KR, equation 4), with an exact 0 for the true class.
-
-    Args:
-        logits: (B, K), with at least 2 classes.
-        targets: (B,) class indices.
-
-    Returns:
-        The residual output, (B, K).
-    """
+    """The softmax of :func:`residual_logits`, (B, K), with an exact 0 for the true class (KR, equation 4)."""
     probabilities = log_softmax(residual_logits(logits, targets)).exp()  # KR eq. 4
     return probabilities.new_zeros(logits.shape).scatter(1, _wrong_classes(targets, logits.shape[1]), probabilities)
 
 
 def residual_labels(matrix: Tensor) -> Tensor:
-    """The residual labels in a residual correlation matrix (ALR, equation 3; KR, equation 5).
+    """The residual label of each class, (K, K), with an exact 0 on the diagonal (ALR, equation 3; KR, equation 5).
 
     Args:
-        matrix: (K, K), with at least 2 classes; its diagonal is not used and gets no gradient.
-
-    Returns:
-        The residual label of class k in row k, (K, K), with an exact 0 on the diagonal.
+        matrix: (K, K), the residual correlation matrix; its diagonal is not used and gets no gradient.
     """
     check_floating("matrix", matrix, "K", "K")
     return residual_probabilities(matrix, torch.arange(len(matrix), device=matrix.device))
@@ -92,28 +76,24 @@ def residual_losses(
       the normalised geometric mean of p.
 
     In both, the residual loss reaches the logits only and the update loss the matrix only; the true class and the
-    diagonal get a gradient of exactly 0. With two classes p = q = 1, and both losses are 0.
+    diagonal get a gradient of exactly 0. With two classes p = q = 1, and both losses are 0: a warning says so.
 
     Args:
-        logits: (B, K), with at least 2 classes.
-        targets: (B,) class indices.
-        matrix: (K, K), the residual correlation matrix; its diagonal is not used.
+        logits, targets, matrix: see :func:`residual_logits` and :func:`residual_labels`.
         kind: "kl", or "cross_entropy" without the entropy of the first distribution, as in ALR. Where that distribution
-            is fixed ("target_first") the gradients agree; where it learns ("literal") it would collapse onto one class.
-        direction: "target_first" or "literal".
-        reduction: "mean" or "none".
+            is fixed ("target_first") the gradients agree; where it learns ("literal") it would collapse onto one class,
+            which is refused.
 
     Returns:
-        The residual loss and the update loss, two scalars or two (B,).
-
-    Raises:
-        ValueError: fewer than 2 classes, an unknown kind or direction, or "cross_entropy" with "literal".
-
-    Warns:
-        UserWarning: with two classes, where both losses are always 0.
+        The residual loss and the update loss.
     """
-    _check_residual_losses(logits, targets, matrix, kind, direction)
-    wrong = _wrong_classes(targets, logits.shape[1])
+    _check_residual(logits, targets)
+    num_classes = logits.shape[1]
+    check_floating("matrix", matrix, num_classes, num_classes)
+    _check_reading(kind, direction)
+    if num_classes == 2:
+        warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=2)
+    wrong = _wrong_classes(targets, num_classes)
     divergence = kl if kind == "kl" else cross_entropy
     log_p = log_softmax(logits.gather(1, wrong))
     stored = F.embedding(targets, matrix).gather(1, wrong)  # ALR eq. 3
@@ -127,10 +107,7 @@ def residual_losses(
 
 
 def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
-    """The indices of all classes but the true one, in order, (B, K - 1).
-
-    Gathering at these, rather than masking the true class with a large number, leaves nothing that could become NaN.
-    """
+    """The indices of all classes but the true one, in order, (B, K - 1); unlike a mask, they leave no NaN."""
     others = torch.arange(num_classes - 1, device=targets.device)
     return others + (others >= targets[:, None])
 
@@ -138,15 +115,6 @@ def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
 def _check_residual(logits: Tensor, targets: Tensor) -> None:
     check_loss(logits, targets, indices=True)
     check_classes(logits.shape[1], 2, "a residual distribution")
-
-
-def _check_residual_losses(logits: Tensor, targets: Tensor, matrix: Tensor, kind: str, direction: str) -> None:
-    _check_residual(logits, targets)
-    num_classes = logits.shape[1]
-    check_floating("matrix", matrix, num_classes, num_classes)
-    _check_reading(kind, direction)
-    if num_classes == 2:
-        warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=3)
 
 
 def _check_reading(kind: str, direction: str) -> None:
@@ -159,30 +127,24 @@ def _check_reading(kind: str, direction: str) -> None:
 class ResidualCriterion(Criterion):
     """A criterion with a hard loss for the network, a residual loss for the network, and an update loss for the matrix.
 
-    Subclasses weight the three in :meth:`.Criterion.terms`.
+    Subclasses weight the three in :meth:`.Criterion.terms`, and have the options below, but for the matrix.
 
-    Args:
-        num_classes: K, at least 2; with K = 2 the residual losses are 0.
+    Attributes:
+        matrix: (K, K) parameter, zeros at first, so that every residual label starts uniform; its diagonal is unused.
         smoothing: label smoothing of the hard loss over the K - 1 wrong classes (KR, equations 12 to 14); 0 for none.
         kind, direction: see :func:`residual_losses`.
         lr_mult: factor on the learning rate of the matrix. The mean over the batch makes the effective rate of a row
             proportional to the share of its class in the batch.
-
-    Attributes:
-        matrix: (K, K) parameter, zeros at first, so that every residual label starts uniform; its diagonal is unused.
-
-    Raises:
-        ValueError: an option out of range, or ``"cross_entropy"`` with ``"literal"``.
     """
 
-    def __init__(self, num_classes: int, smoothing: float, kind: str, direction: str, lr_mult: float):
+    smoothing: float
+    kind: Kind
+    direction: Direction
+
+    def __init__(self, num_classes: int):
         super().__init__()
-        _check_reading(kind, direction)
+        _check_reading(self.kind, self.direction)
         self.matrix = nn.Parameter(torch.zeros(num_classes, num_classes))
-        self.smoothing = smoothing
-        self.kind = kind
-        self.direction = direction
-        self.lr_mult = lr_mult
 
     def residual_labels(self) -> Tensor:
         """The learned residual labels, (K, K) without gradient: row k over the classes other than k."""
@@ -207,9 +169,6 @@ class AdaptiveLabelRegularization(ResidualCriterion):
             first), or ``"ema"``, a moving average over batches with factor 0.99. Either stays on the device.
         kind: ``"cross_entropy"`` as printed, or ``"kl"``.
         direction, lr_mult: see :class:`.ResidualCriterion`.
-
-    Raises:
-        ValueError: an option out of range, or ``"cross_entropy"`` with ``direction="literal"``.
     """
 
     title = "ALR"
@@ -218,7 +177,7 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     place = ("its class mean over the wrong classes", "slowly, over epochs")
     benchmark: ClassVar = {"ALR": {}, "ALR-S": {"smoothing": 0.1}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         num_classes: PositiveInt,
@@ -228,11 +187,10 @@ class AdaptiveLabelRegularization(ResidualCriterion):
         direction: Direction = "target_first",
         lr_mult: NonNegativeFloat = 1.0,
     ):
-        super().__init__(num_classes, smoothing, kind, direction, lr_mult)
-        self.tracking = tracking
+        super().__init__(num_classes)
         self.register_buffer("accuracy", torch.zeros(()))
-        self.register_buffer("correct", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        for counted in ("correct", "seen"):
+            self.register_buffer(counted, torch.zeros((), dtype=torch.int64))
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         hard, residual, update = self.losses(logits, targets)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from labelreg.data import Batch
-from labelreg.options import options_of
+from labelreg.options import PLAIN, options_of
 
 
 @dataclass
@@ -27,15 +27,18 @@ class Step:
     logits: Tensor
     terms: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, logits: Tensor, terms: dict[str, Tensor]) -> Self:
+        """The step whose loss is the sum of the terms."""
+        return cls(sum(terms.values()), logits, terms)
+
 
 class Method(nn.Module, ABC):
     """A way to train: whatever it learns besides the network are its own parameters.
 
-    So one optimizer, one checkpoint and one ``.to(device)`` serve network and method alike.
-
     The parameters of its constructor are its options. Each has an annotation, by which it is checked before anything is
     trained; to find options that exclude each other, the method is also made once on the meta device, with 10 classes
-    and empty networks.
+    and empty networks. See :func:`labelreg.options.takes_options`.
 
     Attributes:
         title: the printed name where there is little room.
@@ -79,29 +82,25 @@ class Method(nn.Module, ABC):
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
 
         Args:
-            train: trains a network with a method as the method's own run will train its network: on the same data, in
-                the same order, for as long.
+            train: trains a network with a method as this one will train its network: on the same data, in the same
+                order, for as long.
         """
 
     def share(self, shared: dict) -> None:
         """Share with other runs what does not depend on the target network: called once, after preparing.
 
-        The first run leaves something in the dictionary; the later ones use it and need not compute it.
-
         Args:
-            shared: empty for the first run, and the same dictionary for runs that differ from it in nothing but the
-                :attr:`shareable_options`; learning rates must not follow the target's progress either. Its values have
-                a method ``finish``, to be called when the run has ended: what is not finished is not used.
+            shared: empty for the first run, which leaves something there for the later ones: runs that differ from it
+                in nothing but the :attr:`shareable_options`; learning rates must not follow the target's progress
+                either. Its values have a method ``finish``, to be called when the run has ended: what is not finished
+                is not used.
         """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
-        """Prepare for an epoch: called once before its first batch.
+        """Prepare for an epoch, counted from 0: called once before its first batch.
 
         What it draws or changes and cannot be had from the arguments belongs into buffers, which a checkpoint restores.
-
-        Args:
-            epoch: index of the epoch, from 0.
-            history: what was recorded of the finished epochs, oldest first.
+        The history is what was recorded of the finished epochs, oldest first.
         """
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
@@ -109,14 +108,10 @@ class Method(nn.Module, ABC):
         return network(inputs)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """Group what the method trains, for an optimizer whose defaults are those of the network.
-
-        The method's own parameters get no weight decay, which would pull labels towards zero. Networks that a method
-        trains beside the target are treated like the target.
-        """
+        """Group what the method trains, for an optimizer whose defaults are those of the network."""
         groups = []
-        own = [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]
-        if own:
+        if own := [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]:
+            # weight decay would pull labels towards zero
             groups.append({"params": own, "weight_decay": 0.0, "lr": learning_rate * self.lr_mult})
         for child in self.children():
             if isinstance(child, Method):
@@ -127,16 +122,11 @@ class Method(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         shown = {name: getattr(self, name, None) for name in options_of(type(self))}
-        kinds = (bool, int, float, str, tuple)
-        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, kinds))
+        return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, PLAIN))
 
 
 class Wrapper(Method):
-    """A method around another: it changes the batch or the loss and leaves everything else to the method inside.
-
-    Args:
-        method: the method inside.
-    """
+    """A method around another: it changes the batch or the loss and leaves everything else to the method inside."""
 
     def __init__(self, method: Method):
         super().__init__()
@@ -161,18 +151,14 @@ class Wrapper(Method):
 class Criterion(Method):
     """A method that needs logits and labels only, so it drops into any training loop.
 
-    Subclasses implement :meth:`terms`. In a loop of one's own::
-
-        loss = criterion(network(inputs), targets)
+    In a loop of one's own: ``loss = criterion(network(inputs), targets)``. Subclasses implement :meth:`terms`.
     """
 
     @abstractmethod
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the named parts of the loss, scalars that add up to it.
 
-        Args:
-            logits: (B, K) float.
-            targets: (B,) int64 class indices, or (B, K) probabilities where the criterion allows them.
+        Targets are class indices, (B,), or probabilities, (B, K), where the criterion allows them.
         """
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -181,5 +167,4 @@ class Criterion(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
-        terms = self.terms(logits, batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, self.terms(logits, batch.targets))

@@ -1,7 +1,5 @@
 """The baselines that every paper compares with: cross-entropy and three simple ways to soften it."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -17,16 +15,11 @@ from labelreg.losses import (
     soft_cross_entropy,
 )
 from labelreg.methods.base import Criterion
-from labelreg.options import Fraction, checked
+from labelreg.options import Fraction, takes_options
 
 
 def confidence_penalty(logits: Tensor, reduction: str = "mean") -> Tensor:
-    """Minus the entropy of the prediction, in [-ln K, 0] (Pereyra et al., 2017).
-
-    Args:
-        logits: (B, K).
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
-    """
+    """Minus the entropy of the prediction for logits (B, K), in [-ln K, 0] (Pereyra et al., 2017)."""
     check_same_shape("B", "K", logits=logits)
     log_p = log_softmax(logits)
     return reduce(-cross_entropy(log_p, log_p), reduction)
@@ -52,9 +45,6 @@ class LabelSmoothing(Criterion):
     Args:
         epsilon: the probability that is spread, in [0, 1].
         convention: ``"all"`` spreads it over all K classes (NaR), ``"others"`` over the K - 1 wrong ones (ALR, KR).
-
-    Raises:
-        ValueError: an option out of range.
     """
 
     title = "label smoothing"
@@ -64,11 +54,9 @@ class LabelSmoothing(Criterion):
     benchmark: ClassVar = {"Label smoothing": {}}
     on_text = True
 
-    @checked
+    @takes_options
     def __init__(self, epsilon: Fraction = 0.1, convention: Literal["all", "others"] = "all"):
         super().__init__()
-        self.epsilon = epsilon
-        self.convention = convention
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"smooth": smooth_cross_entropy(logits, targets, self.epsilon, self.convention)}
@@ -81,9 +69,6 @@ class ConfidencePenalty(Criterion):
 
     Args:
         weight: factor on minus the entropy, in nats; not negative.
-
-    Raises:
-        ValueError: a negative weight.
     """
 
     title = "confidence penalty"
@@ -93,10 +78,9 @@ class ConfidencePenalty(Criterion):
     benchmark: ClassVar = {"Confidence penalty": {}}
     on_text = True
 
-    @checked
+    @takes_options
     def __init__(self, weight: NonNegativeFloat = 0.1):
         super().__init__()
-        self.weight = weight
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         return {"hard": soft_cross_entropy(logits, targets), "penalty": self.weight * confidence_penalty(logits)}
@@ -112,7 +96,6 @@ class DisturbLabel(Criterion):
         rate: probability that a label is redrawn, in [0, 1].
 
     Raises:
-        ValueError: a rate outside [0, 1].
         TypeError: probabilities as targets, when the loss is computed.
     """
 
@@ -121,10 +104,9 @@ class DisturbLabel(Criterion):
     place = ("the uniform distribution", "anew at every step")
     on_text = True
 
-    @checked
+    @takes_options
     def __init__(self, rate: Fraction = 0.1):
         super().__init__()
-        self.rate = rate
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         if targets.ndim != 1:

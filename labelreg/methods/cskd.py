@@ -1,7 +1,5 @@
 """Class-wise self-knowledge distillation (CS-KD): labels softened by the network's own predictions for the class."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -15,7 +13,7 @@ from labelreg.data import Batch
 from labelreg.losses import check_same_shape, kl, log_softmax, reduce
 from labelreg.methods.base import Method, Step, Wrapper
 from labelreg.methods.baselines import CrossEntropy
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 
 def classwise_kl(
@@ -25,10 +23,9 @@ def classwise_kl(
 
     Args:
         logits: (B, K); only they get a gradient.
-        partner_logits: (B, K), of another sample of the same class, or of another view of the same sample.
+        partner_logits: (B, K), of another sample of the class, another view of the sample, or another network.
         temperature: T, positive.
         t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
     """
     check_same_shape("B", "K", logits=logits, partner_logits=partner_logits)
     if not temperature > 0:
@@ -45,12 +42,11 @@ class ClassWiseSelfDistillation(Wrapper):
     - class-wise: class_weight * T^2 * KL(P(partner) || P(input)), the partner another sample of the same class, and
     - sample-wise: sample_weight * T^2 * KL(P(source) || P(input)), the source the sample before augmentation.
 
-    The first prediction in each is fixed: it gets no gradient, and neither does its forward pass, so each term costs a
-    third of a plain step. Knowledge distillation with CS-KD (table 3) is this method around
-    :class:`.KnowledgeDistillation`. Mixup with CS-KD (table 2) is :class:`.Mixup` around this method.
+    The first prediction in each is fixed, so each term costs a third of a plain step. It is made as the method inside
+    predicts, in the mode of the network: in training mode with dropout, and by the statistics of its own batch.
 
-    Partners and sources are predicted as the method inside predicts, in the mode of the network: in training mode with
-    dropout, and by the statistics of their own batch.
+    Knowledge distillation with CS-KD (table 3) is this method around :class:`.KnowledgeDistillation`, Mixup with CS-KD
+    (table 2) is :class:`.Mixup` around this method.
 
     Args:
         method: what the terms are added to; :class:`.CrossEntropy` if None.
@@ -61,14 +57,12 @@ class ClassWiseSelfDistillation(Wrapper):
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
         partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
             published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the
-            class in the same batch, predicted in the same forward pass. A sample alone in its class is its own partner,
-            which adds 0.
-        bn: which passes update the running statistics of batch normalisation: ``"both"`` the inputs' and those without
-            gradient, as in the published code, or ``"anchor_only"`` the inputs' alone.
+            class in the same batch, or the sample itself, which adds 0, where there is none.
+        bn: which passes update the running statistics of batch normalisation: ``"both"``, as in the published code, or
+            ``"anchor_only"`` the inputs' alone.
 
     Raises:
-        ValueError: an option out of range; at a step, a batch without a view that is needed, or a text, with a label
-            per word.
+        ValueError: a batch without a view that is needed, or a text, with a label per word, at the first step.
         TypeError: probabilities as targets with ``partners="batch"``, at the first step.
     """
 
@@ -78,7 +72,7 @@ class ClassWiseSelfDistillation(Wrapper):
     place = ("its prediction on another sample of the class", "anew at every step")
     benchmark: ClassVar = {"CS-KD": {}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         method: Method | None = None,
@@ -90,12 +84,6 @@ class ClassWiseSelfDistillation(Wrapper):
         bn: Literal["both", "anchor_only"] = "both",
     ):
         super().__init__(CrossEntropy() if method is None else method)
-        self.temperature = temperature
-        self.class_weight = class_weight
-        self.sample_weight = sample_weight
-        self.t_squared = t_squared
-        self.partners = partners
-        self.bn = bn
         if class_weight and partners == "loader":
             self.views |= {"partner"}
         if sample_weight:
@@ -103,51 +91,41 @@ class ClassWiseSelfDistillation(Wrapper):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:  # CS-KD algorithm 1
         if len(batch.inputs) != len(batch.targets):
-            raise ValueError(
-                "class-wise self-distillation needs one class per sample, not one per word: "
-                f"got inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
-            )
+            got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
+            raise ValueError(f"class-wise self-distillation needs one class per sample, not one per word: got {got}")
         inner = self.method.step(network, batch)
         terms = dict(inner.terms)
         if self.class_weight:
             partner_logits = self._partner_logits(network, batch, inner.logits)
-            terms["class_wise"] = self.class_weight * self._divergence(inner.logits, partner_logits)  # CS-KD L_cls
+            class_wise = classwise_kl(inner.logits, partner_logits, self.temperature, self.t_squared)
+            terms["class_wise"] = self.class_weight * class_wise  # CS-KD L_cls
         if self.sample_weight:
             source_logits = self._view_logits(network, batch, "source")
-            terms["sample_wise"] = self.sample_weight * self._divergence(inner.logits, source_logits)  # CS-KD L_sam
-        return Step(sum(terms.values()), inner.logits, terms)  # CS-KD L_tot
-
-    def _divergence(self, logits: Tensor, fixed_logits: Tensor) -> Tensor:
-        return classwise_kl(logits, fixed_logits, self.temperature, self.t_squared)
+            sample_wise = classwise_kl(inner.logits, source_logits, self.temperature, self.t_squared)
+            terms["sample_wise"] = self.sample_weight * sample_wise  # CS-KD L_sam
+        return Step.of(inner.logits, terms)  # CS-KD L_tot
 
     def _partner_logits(self, network: nn.Module, batch: Batch, logits: Tensor) -> Tensor:
         if self.partners == "loader":
             return self._view_logits(network, batch, "partner")
         if batch.targets.ndim != 1:
-            raise TypeError(
-                "partners='batch' finds partners by class indices (B,), but got targets of shape "
-                f"{tuple(batch.targets.shape)}; with mixup, take partners='loader'"
-            )
+            what = f"class indices (B,), but got targets of shape {tuple(batch.targets.shape)}"
+            raise TypeError(f"partners='batch' finds partners by {what}; with mixup, take partners='loader'")
         return logits[_others_of_the_class(batch.targets)]
 
     @torch.no_grad()
     def _view_logits(self, network: nn.Module, batch: Batch, view: str) -> Tensor:
-        inputs = getattr(batch, view)
-        if inputs is None:
-            raise ValueError(
-                f"class-wise self-distillation needs the view {view!r}, and the batch has none: "
-                "give the loader the views of the method"
-            )
+        if (inputs := getattr(batch, view)) is None:
+            what = f"class-wise self-distillation needs the view {view!r}, and the batch has none"
+            raise ValueError(f"{what}: give the loader the views of the method")
         # a pass of its own: together with the inputs it would be normalised by other statistics, and cost a gradient
         with _fixed_running_statistics(network) if self.bn == "anchor_only" else contextlib.nullcontext():
             return self.method.predict(network, inputs)
 
 
 def _others_of_the_class(targets: Tensor) -> Tensor:
-    """For each sample the index of another one of its class, drawn uniformly; its own where there is none: (B,) int64.
-
-    In a random order, the partner is the next sample of the class, and of the last one the first.
-    """
+    """For each sample the index of another one of its class, drawn uniformly; its own where there is none, (B,)."""
+    # in a random order, the partner is the next sample of the class, and of the last one the first
     shuffled = torch.randperm(len(targets), device=targets.device)
     order = shuffled[targets[shuffled].argsort(stable=True)]
     classes = targets[order]

@@ -1,7 +1,5 @@
 """Labels softened by another network: knowledge distillation, born-again networks and deep mutual learning."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Self
 
 import torch
@@ -9,29 +7,17 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from torch import Tensor, nn
 
 from labelreg.data import Batch
-from labelreg.losses import check_same_shape, kl, log_softmax, soft_cross_entropy
+from labelreg.losses import soft_cross_entropy
 from labelreg.methods.base import Method, Step
-from labelreg.options import Fraction, checked
-
-
-def soft_loss(logits: Tensor, fixed_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """T^2 times ``KL(fixed || prediction)`` at temperature T, the mean over the batch, a scalar.
-
-    Args:
-        logits: (B, K); only they get a gradient.
-        fixed_logits: (B, K), of another network.
-        temperature: T, positive.
-    """
-    check_same_shape("B", "K", logits=logits, fixed_logits=fixed_logits)
-    losses = kl(log_softmax(fixed_logits.detach(), temperature), log_softmax(logits, temperature))  # KR eq. 2
-    return (losses * temperature**2).mean()
+from labelreg.methods.cskd import classwise_kl
+from labelreg.options import Fraction, takes_options
 
 
 class Distillation(Method):
     """A method that consults a trained network.
 
     Args:
-        teacher: trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
+        teacher: the trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
     """
 
     def __init__(self, teacher: nn.Module):
@@ -45,7 +31,7 @@ class Distillation(Method):
 
     @torch.no_grad()
     def teach(self, inputs: Tensor) -> Tensor:
-        """Logits (B, K) of the teacher, without gradient."""
+        """The teacher's logits, (B, K) without gradient."""
         return self.teacher(inputs)
 
 
@@ -55,13 +41,10 @@ class KnowledgeDistillation(Distillation):
     The loss is (1 - alpha) * CE + alpha * T^2 * KL(teacher || student), both softened with temperature T.
 
     Args:
-        teacher: trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
+        teacher: see :class:`.Distillation`.
         temperature: T, positive.
         alpha: weight of the teacher, in [0, 1]; neither paper states it. Near 1 the factor T^2 makes the first steps so
             large that a network without batch normalisation may not recover.
-
-    Raises:
-        ValueError: an option out of range.
     """
 
     title = "knowledge distillation"
@@ -69,17 +52,15 @@ class KnowledgeDistillation(Distillation):
     colour = "#776677"
     place = ("a finished network", "before training")
 
-    @checked
+    @takes_options
     def __init__(self, teacher: nn.Module, temperature: PositiveFloat = 4.0, alpha: Fraction = 0.5):
         super().__init__(teacher)
-        self.temperature = temperature
-        self.alpha = alpha
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
         hard = (1 - self.alpha) * soft_cross_entropy(logits, batch.targets)
-        soft = self.alpha * soft_loss(logits, self.teach(batch.inputs), self.temperature)
-        return Step(hard + soft, logits, {"hard": hard, "soft": soft})  # KR eq. 1
+        soft = self.alpha * classwise_kl(logits, self.teach(batch.inputs), self.temperature)  # KR eq. 2
+        return Step.of(logits, {"hard": hard, "soft": soft})  # KR eq. 1
 
 
 class BornAgain(Distillation):
@@ -89,11 +70,8 @@ class BornAgain(Distillation):
     trained on the labels alone; each further one is taught by the one before, which has the same architecture.
 
     Args:
-        teacher: the generation before, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
+        teacher: the generation before, see :class:`.Distillation`.
         beta: weight of the teacher, in [0, 1]; 1, its usual value, ignores the labels.
-
-    Raises:
-        ValueError: beta outside [0, 1].
     """
 
     title = "born again"
@@ -103,17 +81,16 @@ class BornAgain(Distillation):
     benchmark: ClassVar = {"BAN-2": {}}
     on_text = True
 
-    @checked
+    @takes_options
     def __init__(self, teacher: nn.Module, beta: Fraction = 1.0):
         super().__init__(teacher)
-        self.beta = beta
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, teacher_logits = network(batch.inputs), self.teach(batch.inputs)
         taught = teacher_logits.softmax(1, dtype=torch.promote_types(teacher_logits.dtype, torch.float32))
         hard = (1 - self.beta) * soft_cross_entropy(logits, batch.targets)
         soft = self.beta * soft_cross_entropy(logits, taught)
-        return Step(hard + soft, logits, {"hard": hard, "soft": soft})  # NaR eq. 8
+        return Step.of(logits, {"hard": hard, "soft": soft})  # NaR eq. 8
 
 
 class DeepMutualLearning(Method):
@@ -124,9 +101,6 @@ class DeepMutualLearning(Method):
     Args:
         peer: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
         weight: factor on the two divergences KL(other || own); not negative.
-
-    Raises:
-        ValueError: a negative weight.
     """
 
     title = "deep mutual learning"
@@ -135,18 +109,16 @@ class DeepMutualLearning(Method):
     place = ("a network in training", "anew at every step")
     benchmark: ClassVar = {"DML": {}}
 
-    @checked
+    @takes_options
     def __init__(self, peer: nn.Module, weight: NonNegativeFloat = 1.0):
         super().__init__()
         self.peer = peer
-        self.weight = weight
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, peer_logits = network(batch.inputs), self.peer(batch.inputs)
-        mutual = self.weight * soft_loss(peer_logits, logits)
-        terms = {
-            "hard": soft_cross_entropy(logits, batch.targets),
-            "mutual": self.weight * soft_loss(logits, peer_logits),
-            "peer": soft_cross_entropy(peer_logits, batch.targets) + mutual,
-        }
-        return Step(sum(terms.values()), logits, terms)
+        mutual, peer_mutual = (
+            self.weight * classwise_kl(*pair, temperature=1.0)
+            for pair in ((logits, peer_logits), (peer_logits, logits))
+        )
+        hard, peer_hard = (soft_cross_entropy(each, batch.targets) for each in (logits, peer_logits))
+        return Step.of(logits, {"hard": hard, "mutual": mutual, "peer": peer_hard + peer_mutual})

@@ -1,7 +1,5 @@
 """Network as Regularization without a second network: a random forest provides the disturbance."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 
@@ -13,7 +11,7 @@ from labelreg.data import Batch
 from labelreg.losses import soft_cross_entropy
 from labelreg.methods.base import Method, Step
 from labelreg.methods.nar import nar_targets
-from labelreg.options import FractionBelowOne, checked
+from labelreg.options import FractionBelowOne, takes_options
 
 
 class ForestAsRegularization(Method):
@@ -26,19 +24,15 @@ class ForestAsRegularization(Method):
 
     Args:
         num_classes: K.
-        lam: weight of the predictions in the labels, in [0, 1) (NaR, equation 4).
-        alpha: weight of the network's own prediction among them, in [0, 1) (NaR, equation 3).
+        lam, alpha: see :func:`.nar_targets`.
         trees: number of trees added per epoch, at least 1.
-
-    Raises:
-        ValueError: an option out of range.
     """
 
     title = "forest as regularization"
     colour = "#999933"
     capturable = False
 
-    @checked
+    @takes_options
     def __init__(
         self,
         num_classes: PositiveInt,
@@ -47,10 +41,6 @@ class ForestAsRegularization(Method):
         trees: PositiveInt = 1,
     ):
         super().__init__()
-        self.num_classes = num_classes
-        self.lam = lam
-        self.alpha = alpha
-        self.trees = trees
         # indexed by the sample's place in the training split, (N, ...); empty until the first epoch has collected them
         self.inputs, self.targets, self.predictions = (torch.empty(0) for _ in range(3))
 
@@ -60,7 +50,7 @@ class ForestAsRegularization(Method):
 
             forest = RandomForestClassifier(self.trees * max(epoch, 1), oob_score=True, random_state=epoch)
             with warnings.catch_warnings():
-                # a sample that every tree has seen gets no prediction, which is dealt with here
+                # a sample that every tree has seen gets no prediction, which is dealt with below
                 warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
                 forest.fit(self.inputs.flatten(1).cpu().numpy(), self.targets.cpu().numpy())
             shares = torch.zeros(len(self.inputs), self.num_classes)
@@ -69,15 +59,13 @@ class ForestAsRegularization(Method):
             self.predictions = torch.where(unknown, 1 / self.num_classes, shares).to(self.inputs.device)
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        logits = network(batch.inputs)
-        targets = batch.targets
+        logits, targets = network(batch.inputs), batch.targets
         if len(self.predictions):
             # the logarithm of a probability is a logit of it
             forest_logits = self.predictions[batch.indices].clamp_min(torch.finfo(torch.float32).tiny).log()
             targets = nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
         self._collect(batch)
-        loss = soft_cross_entropy(logits, targets)
-        return Step(loss, logits, {"disturbed": loss})
+        return Step.of(logits, {"disturbed": soft_cross_entropy(logits, targets)})
 
     def _collect(self, batch: Batch) -> None:
         if not len(self.predictions):  # the first epoch: after it, all samples have a place

@@ -4,8 +4,6 @@ The residual output and label (equations 3 to 5) and the mutual losses of networ
 those of ALR, in :mod:`labelreg.methods.alr`; smoothed labels (equations 12 and 14) are in :mod:`labelreg.losses`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -13,7 +11,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from labelreg.methods.alr import Direction, Kind, ResidualCriterion
-from labelreg.options import Fraction, checked
+from labelreg.options import Fraction, takes_options
 
 
 def decayed_weight(epoch: int, gamma: float, truncate: int = 0) -> float:
@@ -44,9 +42,6 @@ class KnowledgeRefinery(ResidualCriterion):
 
     Attributes:
         alpha: the weight of the current epoch.
-
-    Raises:
-        ValueError: an option out of range, or ``"cross_entropy"`` with ``direction="literal"``.
     """
 
     title = "KR"
@@ -55,7 +50,7 @@ class KnowledgeRefinery(ResidualCriterion):
     place = ("its class mean over the wrong classes", "slowly, over epochs")
     benchmark: ClassVar = {"KR": {}, "KR-LS": {"smoothing": 0.1}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         num_classes: PositiveInt,
@@ -66,9 +61,7 @@ class KnowledgeRefinery(ResidualCriterion):
         direction: Direction = "target_first",
         lr_mult: NonNegativeFloat = 1.0,
     ):
-        super().__init__(num_classes, smoothing, kind, direction, lr_mult)
-        self.gamma = gamma
-        self.truncate = truncate
+        super().__init__(num_classes)
         self.start_epoch(0)
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:

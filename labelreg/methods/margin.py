@@ -1,10 +1,8 @@
 """Wider margins between classes: AdaCos and Virtual softmax, two rivals of CS-KD.
 
 Both take the weights of the network's own classifier for the directions of the classes. The classifier's bias is not
-used and gets no gradient.
+used and gets no gradient. Logits are computed in single precision at least, under autocast too.
 """
-
-from __future__ import annotations
 
 import contextlib
 import math
@@ -20,7 +18,7 @@ from labelreg.losses import check_classes, check_floating, check_indices, comput
 from labelreg.methods.alr import residual_logits
 from labelreg.methods.base import Method, Step
 from labelreg.networks import classifier, features
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 _NO_NORM = 1e-12  # a shorter vector has no direction
 
@@ -28,26 +26,19 @@ _NO_NORM = 1e-12  # a shorter vector has no direction
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
     """The cosines of the angles between features and class weights, which AdaCos scales (Zhang et al., 2019).
 
-    Computed in single precision at least, under autocast too. Rounding can leave a cosine a little beyond 1. A vector
-    of norm 0 has no direction: its cosines are 0, and it gets no gradient.
+    Rounding can leave a cosine a little beyond 1. A vector of norm 0 has no direction: its cosines are 0, and it gets
+    no gradient.
 
     Args:
         features: (B, D).
         weight: (K, D).
-
-    Returns:
-        The cosines, (B, K).
     """
     features, weight = _as_computed(features, weight)
     return _linear(_direction(features), _direction(weight))
 
 
 def adacos_fixed_scale(num_classes: int) -> float:
-    """The scale of the cosines that AdaCos starts from: sqrt(2) ln(K - 1) (Zhang et al., 2019, section 4).
-
-    Args:
-        num_classes: K, at least 3: with 2 classes the scale is 0, and so is every logit.
-    """
+    """The scale that AdaCos starts from, sqrt(2) ln(K - 1), of at least 3 classes (Zhang et al., 2019, section 4)."""
     check_classes(num_classes, 3, "the scale sqrt(2) ln(K - 1) of AdaCos")
     return math.sqrt(2) * math.log(num_classes - 1)
 
@@ -67,7 +58,7 @@ def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Ten
         scale: :math:`s_{t-1}`, a number or a scalar.
 
     Returns:
-        The scale :math:`s_t`, a scalar of at least 0, without gradient; it stays on the device.
+        :math:`s_t`, a scalar of at least 0 on the device.
     """
     check_floating("cosines", cosines, "B", "K")
     check_classes(cosines.shape[1], 3, "the scale of AdaCos")
@@ -82,15 +73,11 @@ def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) ->
 
     The virtual class has the weight of the true class turned into the direction of the feature, so that its logit is
     :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the subgradient 0.
-    Computed in single precision at least, under autocast too.
 
     Args:
         features: (B, D).
         weight: (K, D).
         targets: (B,) class indices.
-
-    Returns:
-        The logits, the virtual class last, (B, K + 1).
     """
     features, weight = _as_computed(features, weight)
     check_indices(targets, len(features), len(weight))
@@ -118,11 +105,16 @@ def _direction(vectors: Tensor) -> Tensor:
     return vectors / torch.where(norms > _NO_NORM, norms, math.inf)
 
 
+def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """The features that the classifier gets, (B, D), and its weight, (K, D)."""
+    _, penultimate = features(network, inputs)
+    return penultimate, classifier(network).weight
+
+
 class AdaCos(Method):
     """AdaCos (Zhang et al., 2019): cross-entropy of scaled cosines, with a scale that sets itself.
 
-    The logits are the cosines of the angles between the feature and the weights of the classes, times a scale. It
-    starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
+    The scale starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
     :func:`adacos_scale`; the loss of the batch takes the new one. It converges to where the true class of the median
     sample has the probability 1/2, however well the network fits: scaled predictions are modest, too.
 
@@ -130,15 +122,13 @@ class AdaCos(Method):
         num_classes: K, at least 3: with 2 classes the scale is 0.
         dynamic: whether the scale follows the batches, or stays as it starts ("fixed AdaCos").
         scaled_evaluation: whether the logits by which the network is evaluated are scaled like those it is trained by.
-            Bare cosines classify alike, but with logits within -1 and 1 no prediction is confident: of 100 classes the
-            most probable gets less than 7 %, so that the expected calibration error comes near the accuracy, as in
-            table 4 of CS-KD.
+            Bare cosines classify alike, but no prediction is confident: of 100 classes the most probable gets less than
+            7 %, so that the expected calibration error comes near the accuracy, as in table 4 of CS-KD.
 
     Attributes:
         scale: the current scale, a scalar on the device.
 
     Raises:
-        ValueError: fewer than 3 classes.
         TypeError: probabilities as targets, at the first step in training mode of a dynamic scale.
     """
 
@@ -147,42 +137,30 @@ class AdaCos(Method):
     place = ("nobody's: the label stays one-hot", "")
     benchmark: ClassVar = {"AdaCos": {}}
 
-    @checked
+    @takes_options
     def __init__(self, num_classes: PositiveInt, dynamic: bool = True, scaled_evaluation: bool = True):
         super().__init__()
-        self.dynamic = dynamic
-        self.scaled_evaluation = scaled_evaluation
         self.register_buffer("scale", torch.tensor(adacos_fixed_scale(num_classes)))
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        cosines = self._cosines(network, batch.inputs)
+        cosines = cosine_logits(*_classified(network, batch.inputs))
         if self.dynamic and self.training:
             # out of place: the losses of other batches may still need the scale they were computed with
             self.scale = adacos_scale(cosines, batch.targets, self.scale)
         logits = self.scale * cosines
-        loss = soft_cross_entropy(logits, batch.targets)
-        return Step(loss, logits, {"hard": loss})
+        return Step.of(logits, {"hard": soft_cross_entropy(logits, batch.targets)})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        cosines = self._cosines(network, inputs)
+        cosines = cosine_logits(*_classified(network, inputs))
         # in training mode a method around this one compares with the logits of a step
         return self.scale * cosines if self.scaled_evaluation or self.training else cosines
-
-    @staticmethod
-    def _cosines(network: nn.Module, inputs: Tensor) -> Tensor:
-        _, penultimate = features(network, inputs)
-        return cosine_logits(penultimate, classifier(network).weight)
 
 
 class VirtualSoftmax(Method):
     """Virtual softmax (Chen et al., 2018): cross-entropy with one class more, which no sample belongs to.
 
-    The weight of the virtual class points where the feature points, so that the true class wins over it only as the
-    feature turns towards its own weight: see :func:`virtual_softmax_logits`. The network is evaluated by the K real
-    logits.
-
-    Raises:
-        TypeError: probabilities as targets, at the first step.
+    The true class wins over it only as the feature turns towards its own weight: see :func:`virtual_softmax_logits`.
+    The network is evaluated by the K real logits.
     """
 
     title = "virtual softmax"
@@ -192,11 +170,8 @@ class VirtualSoftmax(Method):
     benchmark: ClassVar = {"Virtual softmax": {}}
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        _, penultimate = features(network, batch.inputs)
-        logits = virtual_softmax_logits(penultimate, classifier(network).weight, batch.targets)
-        loss = soft_cross_entropy(logits, batch.targets)
-        return Step(loss, logits[:, :-1], {"hard": loss})
+        logits = virtual_softmax_logits(*_classified(network, batch.inputs), batch.targets)
+        return Step.of(logits[:, :-1], {"hard": soft_cross_entropy(logits, batch.targets)})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
-        _, penultimate = features(network, inputs)
-        return F.linear(penultimate, classifier(network).weight)
+        return F.linear(*_classified(network, inputs))

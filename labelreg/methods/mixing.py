@@ -1,7 +1,5 @@
 """Other batches for any method: mixup, and Batch Augmentation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import ClassVar
 
@@ -13,19 +11,17 @@ from torch.distributions import Beta
 from labelreg.data import Batch
 from labelreg.losses import smooth_labels
 from labelreg.methods.base import Method, Step, Wrapper
-from labelreg.options import checked
+from labelreg.options import takes_options
 
 
 class Mixup(Wrapper):
     """Mixup (Zhang et al., 2018) around any method that takes probabilities as targets.
 
-    Every sample is mixed with another of the batch, inputs and labels alike: l * a + (1 - l) * b, with one weight l per
-    batch. The method inside sees the mixed batch only, so what it predicts, it predicts for mixed inputs (NaR, table
-    5). Extra views of the data are mixed like the inputs, with the same weight and the same pairs.
+    Every sample is mixed with another of the batch, inputs, extra views and labels alike: l * a + (1 - l) * b, with one
+    weight l per batch. The method inside sees the mixed batch only (NaR, table 5).
 
-    The weight is folded to at least 1/2, which changes nothing but the order of the mixed samples: the larger part of a
-    sample is the one that the batch has at its place, so that a training accuracy has a meaning. Weight and pairs are
-    drawn from PyTorch's global generator.
+    The weight is folded to at least 1/2, so that the larger part of a mixed sample is the one that the batch has at its
+    place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
         method: what is trained on the mixed samples. One that needs class indices raises ``TypeError`` at the first
@@ -34,7 +30,6 @@ class Mixup(Wrapper):
         alpha: l is drawn from Beta(alpha, alpha), alpha > 0; NaR does not state it.
 
     Raises:
-        ValueError: alpha is not positive.
         TypeError: inputs that are not floating-point, at the first step.
     """
 
@@ -47,11 +42,9 @@ class Mixup(Wrapper):
         "Mixup + CS-KD": {"method": "class_wise_self_distillation"},
     }
 
-    @checked
+    @takes_options
     def __init__(self, method: Method, num_classes: PositiveInt, alpha: PositiveFloat = 1.0):
         super().__init__(method)
-        self.num_classes = num_classes
-        self.alpha = alpha
 
     def share(self, shared: dict) -> None:
         self.method.share(shared)
@@ -83,9 +76,6 @@ class BatchAugmentation(Wrapper):
     Args:
         method: what is trained on the copies.
         copies: how many of each sample, at least 1; SBA, table 1, has 32 and 40 for CIFAR, 4 and 8 for ImageNet.
-
-    Raises:
-        ValueError: copies below 1.
     """
 
     title = "batch augmentation"
@@ -93,7 +83,7 @@ class BatchAugmentation(Wrapper):
     colour = "#220055"
     place = ("nobody's: the label stays one-hot", "")
 
-    @checked
+    @takes_options
     def __init__(self, method: Method, copies: PositiveInt = 10):
         super().__init__(method)
         self.copies = copies * method.copies

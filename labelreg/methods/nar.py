@@ -1,7 +1,5 @@
 """Network as Regularization (NaR): labels disturbed by an auxiliary network, or by snapshots of one."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +22,7 @@ from labelreg.losses import (
 )
 from labelreg.methods.base import Method, Step
 from labelreg.methods.baselines import CrossEntropy
-from labelreg.options import Fraction, FractionBelowOne, checked
+from labelreg.options import Fraction, FractionBelowOne, takes_options
 
 
 @torch.no_grad()
@@ -33,18 +31,13 @@ def nar_targets(
 ) -> Tensor:
     """The disturbed labels of Network as Regularization (NaR, equations 2 to 4).
 
-    A part lam of the label is replaced by the mean of both networks' predictions, in which the target network has the
-    weight alpha. No gradient flows to either network.
+    No gradient flows to either network.
 
     Args:
-        logits: (B, K), of the target network.
-        auxiliary_logits: (B, K), of the auxiliary network.
+        logits, auxiliary_logits: (B, K), of the target and of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
-        lam: the weight of the predictions, in [0, 1).
-        alpha: the weight of the target network among them, in [0, 1).
-
-    Returns:
-        The disturbed labels, (B, K), without gradient.
+        lam: weight of the networks' predictions in the labels, in [0, 1).
+        alpha: weight of the target network among the predictions, in [0, 1).
     """
     check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
     predictions, auxiliary_predictions = (log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
@@ -56,18 +49,16 @@ def nar_targets(
 def nar_regression_targets(
     outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
 ) -> Tensor:
-    """The disturbed targets of a regression (NaR, equations 3 and 4, of the networks' outputs).
+    """The disturbed targets of a regression, without gradient (NaR, equations 3 and 4, of the networks' outputs).
 
     Args:
-        outputs, auxiliary_outputs: of the target and of the auxiliary network, of any one shape.
-        targets: of that shape.
+        outputs, auxiliary_outputs, targets: of any one shape, which is also that of the result.
         lam, alpha: see :func:`nar_targets`.
-
-    Returns:
-        The disturbed targets, of that shape, without gradient.
     """
     check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
-    _check_weights(lam=lam, alpha=alpha)
+    for name, weight in (("lam", lam), ("alpha", alpha)):
+        if not 0 <= weight < 1:
+            raise ValueError(f"{name} must lie in [0, 1), got {weight}")
     dtype = compute_dtype(outputs, auxiliary_outputs, targets)
     outputs, auxiliary_outputs, targets = (each.to(dtype) for each in (outputs, auxiliary_outputs, targets))
     disturbance = alpha * outputs + (1 - alpha) * auxiliary_outputs  # NaR eq. 3
@@ -82,38 +73,17 @@ def nar_loss(
     alpha: float = 0.1,
     reduction: str = "mean",
 ) -> Tensor:
-    """Cross-entropy with the disturbed labels (NaR, equation 5); its gradient flows to logits only.
-
-    Args:
-        logits: (B, K), of the target network.
-        auxiliary_logits: (B, K), of the auxiliary network.
-        targets: (B,) class indices or (B, K) probabilities.
-        lam, alpha: see :func:`nar_targets`.
-        reduction: "mean" returns a scalar, "none" one value per sample, (B,).
-    """
+    """Cross-entropy with the labels of :func:`nar_targets` (NaR, equation 5); its gradient flows to logits only."""
     labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
     return soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
 
 
-def _check_weights(**weights: float) -> None:
-    for name, weight in weights.items():
-        if not 0 <= weight < 1:
-            raise ValueError(f"{name} must lie in [0, 1), got {weight}")
-
-
 @dataclass
 class Trajectory:
-    """The logits of a network in training, step by step.
+    """The logits of a network in training, which stay on their device: steps * B * K numbers."""
 
-    They stay on their device: steps * B * K numbers.
-
-    Attributes:
-        logits: one tensor (B, K) per step, without gradient.
-        complete: whether these are all steps of a finished run.
-    """
-
-    logits: list[Tensor] = field(default_factory=list)
-    complete: bool = False
+    logits: list[Tensor] = field(default_factory=list)  # (B, K) per step, without gradient
+    complete: bool = False  # whether these are all steps of a finished run
 
     def record(self, step: int, logits: Tensor) -> None:
         """Keep the logits of a step, unless an earlier one is missing, as in a resumed run."""
@@ -121,25 +91,22 @@ class Trajectory:
             self.logits.append(logits.detach())
 
     def finish(self) -> None:
-        """Mark the recording as complete: the run has ended."""
         self.complete = bool(self.logits)
 
     def replay(self, step: int) -> Tensor:
         """Return the logits of a step, or raise ``ValueError`` where there is none."""
-        if step >= len(self.logits):
-            raise ValueError(
-                f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps: "
-                "only runs of equal data, batch size and epochs can share"
-            )
-        return self.logits[step]
+        if step < len(self.logits):
+            return self.logits[step]
+        what = f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps"
+        raise ValueError(f"{what}: only runs of equal data, batch size and epochs can share")
 
 
 class NetworkAsRegularization(Method):
     """Network as Regularization (NaR): labels disturbed by the predictions of two networks in training.
 
-    Target and auxiliary network see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5),
-    made of predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No
-    gradient flows from one loss into the other network, so one optimizer trains both as two would.
+    Both networks see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5), made of
+    predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No gradient flows
+    from one loss into the other network, so one optimizer trains both as two would.
 
     The published code departs from the paper, and ``variant="official"`` follows it: the target's loss is
     (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p and the disturbance xi of equation 3; the
@@ -147,21 +114,16 @@ class NetworkAsRegularization(Method):
     smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
     The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
-    :meth:`~labelreg.methods.Method.share` them: the first records its logits step by step; the others replay them and
-    train no auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where
-    lam scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target's draws
-    would miss.
+    :meth:`~labelreg.methods.Method.share` them: the first records its logits; the others replay them and train no
+    auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where lam
+    scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target would miss.
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        lam: weight of the predictions in the labels, in [0, 1). The published code's ``lam`` is 1 - lam.
-        alpha: weight of the target network among the predictions, in [0, 1).
+        lam, alpha: see :func:`nar_targets`. The published code's ``lam`` is 1 - lam.
         variant: ``"paper"`` or ``"official"``.
         warm_up: epochs in which the official variant does not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
-
-    Raises:
-        ValueError: an option out of range.
     """
 
     title = "NaR"
@@ -172,7 +134,7 @@ class NetworkAsRegularization(Method):
     on_text = True
     shareable_options = frozenset({"lam", "alpha"})
 
-    @checked
+    @takes_options
     def __init__(
         self,
         auxiliary: nn.Module,
@@ -184,26 +146,18 @@ class NetworkAsRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.lam = lam
-        self.alpha = alpha
-        self.variant = variant
-        self.warm_up = warm_up
-        self.auxiliary_smoothing = auxiliary_smoothing
         self.trajectory: Trajectory | None = None
-        self.replays = False
-        self.steps = 0
+        self.replays, self.steps = False, 0
         self.start_epoch(0)
 
     def share(self, shared: dict) -> None:
         if self.variant == "official":
             return
-        found = shared.get("auxiliary")
-        self.replays = found is not None and found.complete
+        found = shared.get("auxiliary", Trajectory())
+        self.replays = found.complete
         if self.replays:
             self.auxiliary.requires_grad_(False)
-        else:
-            shared["auxiliary"] = Trajectory()
-        self.trajectory = shared["auxiliary"]
+        self.trajectory = shared["auxiliary"] = found if found.complete else Trajectory()
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.warming_up = self.variant == "official" and epoch < self.warm_up
@@ -211,13 +165,10 @@ class NetworkAsRegularization(Method):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, auxiliary_logits = network(batch.inputs), self._auxiliary_logits(batch.inputs)
         terms = self.terms(logits, auxiliary_logits, batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, terms)
 
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target.
-
-        The arguments are those of :func:`nar_loss`.
-        """
+        """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target."""
         auxiliary = smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")  # NaR eq. 6
         if self.variant == "paper":
             disturbed = nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha)
@@ -231,9 +182,7 @@ class NetworkAsRegularization(Method):
 
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the disturbed labels, (B, K) without gradient (NaR, equation 4).
-
-        The networks predict in the modes they are in; in evaluation mode their state does not change.
+        """Return the disturbed labels, (B, K) without gradient, by networks in the modes they are in (NaR, equation 4).
 
         Raises:
             ValueError: the run replays the predictions of an auxiliary network that it does not have.
@@ -248,10 +197,10 @@ class NetworkAsRegularization(Method):
             return self.trajectory.replay(step)
         if self.trajectory is None:
             return self.auxiliary(inputs)
-        drawn_before = _random_state(inputs.device) if step == 0 else None
+        before = _random_state(inputs.device) if step == 0 else None
         logits = self.auxiliary(inputs)
-        if step == 0 and not torch.equal(drawn_before, _random_state(inputs.device)):
-            self.trajectory = None
+        if step == 0 and not torch.equal(before, _random_state(inputs.device)):
+            self.trajectory = None  # it draws random numbers
         else:
             self.trajectory.record(step, logits)
         return logits
@@ -275,9 +224,7 @@ class SnapshotRegularization(Method):
       beforehand, on the same schedule: see :meth:`.Method.prepare`.
 
     Args:
-        auxiliary: the second network, inputs to (B, K) logits.
-        lam: weight of the predictions in the labels, in [0, 1).
-        alpha: weight of the target network among the predictions, in [0, 1).
+        auxiliary, lam, alpha: see :class:`NetworkAsRegularization`.
         interval: S, in epochs, at least 1.
         direction: ``"pre"`` or ``"pos"``.
 
@@ -285,14 +232,14 @@ class SnapshotRegularization(Method):
         snapshots: copies of the auxiliary network, frozen: the current one, or all of them in order (``"pos"``).
 
     Raises:
-        ValueError: an option out of range; ``"pos"`` without :meth:`.Method.prepare`, at the first step.
+        ValueError: ``"pos"`` without :meth:`.Method.prepare`, at the first step.
     """
 
     title = "snapshot regularisation"
     colour = "#662200"
     place = ("a network in training", "slowly, over epochs")
 
-    @checked
+    @takes_options
     def __init__(
         self,
         auxiliary: nn.Module,
@@ -303,10 +250,6 @@ class SnapshotRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.lam = lam
-        self.alpha = alpha
-        self.interval = interval
-        self.direction = direction
         self.snapshots = nn.ModuleList([_frozen_copy(auxiliary)] if direction == "pre" else [])
         self.current = 0
 
@@ -316,10 +259,9 @@ class SnapshotRegularization(Method):
         keeper = _Keeper(self.interval)
         train(self.auxiliary, keeper)
         self.auxiliary.requires_grad_(False)
-        states = [*keeper.kept.values(), self.auxiliary.state_dict()]
-        self.snapshots = nn.ModuleList(_frozen_copy(self.auxiliary) for _ in states)
-        for snapshot, state in zip(self.snapshots, states, strict=True):
-            snapshot.load_state_dict(state)
+        for state in (*keeper.kept.values(), self.auxiliary.state_dict()):
+            self.snapshots.append(_frozen_copy(self.auxiliary))
+            self.snapshots[-1].load_state_dict(state)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -334,17 +276,15 @@ class SnapshotRegularization(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         if self.current >= len(self.snapshots):
-            raise ValueError(
-                f"direction='pos' looks ahead at snapshot {self.current + 1}, but has {len(self.snapshots)}: "
-                "prepare trains the auxiliary network beforehand, for as long as the target"
-            )
+            what = f"direction='pos' looks ahead at snapshot {self.current + 1}, but has {len(self.snapshots)}"
+            raise ValueError(f"{what}: prepare trains the auxiliary network beforehand, for as long as the target")
         logits = network(batch.inputs)
         with torch.no_grad():
             snapshot_logits = self.snapshots[self.current](batch.inputs)
         terms = {"disturbed": nar_loss(logits, snapshot_logits, batch.targets, self.lam, self.alpha)}
         if self.direction == "pre":
             terms["auxiliary"] = soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, terms)
 
 
 class _Keeper(CrossEntropy):
@@ -373,10 +313,7 @@ class _Keeper(CrossEntropy):
 
 
 def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Tensor:
-    """KL(p || xi) + KL(xi || p), a scalar; its gradient flows to logits only.
-
-    Computed from log-probabilities, where the published code clamps probabilities; they agree where it does not clamp.
-    """
+    """KL(p || xi) + KL(xi || p), with a gradient for logits only; the published code's, but nothing is clamped."""
     dtype = compute_dtype(logits, auxiliary_logits)
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf

@@ -1,6 +1,8 @@
-"""Stochastic Batch Augmentation (SBA): predictions for virtual points are held to those for their samples."""
+"""Stochastic Batch Augmentation (SBA): predictions for virtual points are held to those for their samples.
 
-from __future__ import annotations
+Virtual points are drawn around activations, (B, ...) with Q values per sample, whose gradient they carry. They are
+drawn one after another, so that the first ones do not depend on their count, by a generator on the activations' device.
+"""
 
 import math
 import warnings
@@ -18,7 +20,7 @@ from labelreg.data.randomness import Stream, generator
 from labelreg.losses import check_floating, check_same_shape, kl, log_softmax, reduce, soft_cross_entropy
 from labelreg.methods.base import Method, Step
 from labelreg.networks import check_injectable, inject, tail
-from labelreg.options import FractionBelowOne, checked
+from labelreg.options import FractionBelowOne, takes_options
 
 WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the cube of the width
 
@@ -29,12 +31,11 @@ def gaussian_points(
     """Virtual points by clipped Gaussian noise (SBA, equation 7): ``x + Sigma clip(epsilon, tau)``.
 
     Args:
-        activations: (B, ...) with Q values per sample; the points carry their gradient.
-        count: points per sample, drawn one after another: the first points do not depend on the count.
+        activations, draws: see the top of this module.
+        count: points per sample.
         sigma: standard deviation of the noise, in units of that of all B * Q activations.
         tau: bound on the noise along every basis vector, in units of its standard deviation.
         basis: Sigma, (Q, Q); None for the identity.
-        draws: generator on the device of the activations.
 
     Returns:
         The points, (count, B, ...).
@@ -51,17 +52,13 @@ def gaussian_points(
 
 
 def dropout_points(activations: Tensor, count: int, rate: float, rescale: bool, draws: Generator) -> Tensor:
-    """Virtual points by dropping activations (SBA, equation 8): ``B * x`` with a binary B.
+    """Virtual points (count, B, ...) by dropping activations (SBA, equation 8): ``B * x`` with a binary B.
 
     Args:
-        activations: (B, ...); the points carry their gradient.
-        count: points per sample, drawn one after another.
+        activations, draws: see the top of this module.
+        count: points per sample.
         rate: probability that an activation is dropped, below 1.
         rescale: divide by 1 - rate, which keeps the mean.
-        draws: generator on the device of the activations.
-
-    Returns:
-        The points, (count, B, ...).
     """
     kept = activations.new_empty(count, *activations.shape)
     for each in kept:
@@ -86,7 +83,6 @@ def vicinity_kl(
     Args:
         reference_logits: (B, K), of the samples themselves.
         virtual_logits: (M, B, K), of M virtual points around each sample; without points the loss is 0.
-        reduction: "mean" returns the mean over points and samples, "none" that over points, (B,).
         detach_reference: whether the reference is a fixed soft label; else it gets a gradient too.
     """
     check_same_shape("B", "K", reference_logits=reference_logits)
@@ -107,17 +103,15 @@ class StochasticBatchAugmentation(Method):
     for the virtual points from those for their samples, which serve as soft labels (equations 10 and 11):
 
     - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
-      that one run once, forward and backward. Batch normalisation behind the layer normalises them by common
-      statistics, and dropout behind it draws for each of them.
-    - With ``chunk``, that many virtual points per sample go through at a time and their gradients are added up, in less
-      memory. The step is the same but for batch normalisation and dropout: samples go through by themselves, as in
-      plain training, and so does each chunk.
+      that one run once. Batch normalisation behind the layer normalises them by common statistics.
+    - With ``chunk``, that many virtual points per sample go through at a time, in less memory. The step is the same but
+      for batch normalisation and dropout: samples go through by themselves, and so does each chunk.
     - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
       single one to first order in the learning rate, and would need a second pass through the network.
 
-    All random numbers come from a stream of their own, a function of a seed and the number of the step: with eta = 0 or
-    omega = pi / 2 training is that with cross-entropy, bit by bit. The seed is PyTorch's initial one at the time the
-    method is made. "Ours" marks what the paper leaves open.
+    Random numbers come from a stream of their own, by PyTorch's initial seed when the method is made and the number of
+    the step: with eta = 0 or omega = pi / 2 training is that with cross-entropy, bit by bit. "Ours" marks what the
+    paper leaves open.
 
     Args:
         virtual: M, virtual points per sample.
@@ -138,8 +132,8 @@ class StochasticBatchAugmentation(Method):
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
-        ValueError: an option out of range, or ``chunk`` without a fixed soft label; at first use, a layer that the
-            network does not have or where it cannot be augmented, or ``chunk`` with a network that carries a state.
+        ValueError: ``chunk`` without a fixed soft label; at first use, a layer that the network does not have or where
+            it cannot be augmented, or ``chunk`` with a network that carries a state.
     """
 
     title = "SBA"
@@ -148,7 +142,7 @@ class StochasticBatchAugmentation(Method):
     place = ("its prediction on the clean sample, for noisy copies", "anew at every step")
     benchmark: ClassVar = {"SBA": {}}
 
-    @checked
+    @takes_options
     def __init__(
         self,
         virtual: NonNegativeInt = 32,
@@ -168,24 +162,10 @@ class StochasticBatchAugmentation(Method):
         super().__init__()
         if chunk and not detach_reference:
             raise ValueError(f"chunk={chunk} needs a fixed soft label: detach_reference must be true, or chunk 0")
-        self.virtual = virtual
-        self.eta = eta
-        self.omega = omega
-        self.granularity = granularity
         self.layers = tuple(name.strip() for name in layers.split(","))
-        self.sigma = sigma
-        self.tau = tau
-        self.drop_rate = drop_rate
-        self.rescale = rescale
-        self.basis = basis
-        self.detach_reference = detach_reference
-        self.chunk = chunk
-        self.vote = vote
         self.seed = torch.initial_seed()
-        self.steps = 0
-        self.epoch = 0
-        self._layers_checked = False
-        self._warned = False
+        self.steps = self.epoch = 0
+        self._layers_checked = self._warned = False
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.epoch = epoch
@@ -201,8 +181,7 @@ class StochasticBatchAugmentation(Method):
             logits, divergence = self._divergence(network, batch.inputs, layer, draws)
         self.steps += 1
         hard = soft_cross_entropy(logits, batch.targets)
-        terms = {"hard": hard, "vicinity": self.eta * divergence}  # SBA eq. 11
-        return Step(sum(terms.values()), logits, terms)
+        return Step.of(logits, {"hard": hard, "vicinity": self.eta * divergence})  # SBA eq. 11
 
     def augmented_layer(self, step: int) -> str | None:
         """The scheduler (section 3.2): the layer where a step, counted from 0, is augmented, or None."""
@@ -217,13 +196,7 @@ class StochasticBatchAugmentation(Method):
         return self.layers[torch.randint(len(self.layers), (), generator=draws)]
 
     def virtual_points(self, activations: Tensor, draws: Generator, at_a_time: int) -> Iterator[Tensor]:
-        """Yield the M virtual points around each of the activations, in order (equations 5, 7 and 8).
-
-        Args:
-            activations: (B, ...) floating-point; integers raise ``TypeError``.
-            draws: generator on their device.
-            at_a_time: how many to yield at once, as (at_a_time, B, ...); the points do not depend on it.
-        """
+        """Yield the M virtual points in order (equations 5, 7 and 8), as (``at_a_time``, B, ...) or the rest."""
         if not activations.is_floating_point():
             raise TypeError(f"activations to be augmented must be floating-point, got {activations.dtype}")
         basis = self._draw_basis(activations, draws)
@@ -245,14 +218,8 @@ class StochasticBatchAugmentation(Method):
 
         The points are drawn at the first of the layers, always from the same random numbers, so that equal batches get
         equal votes; the votes of a sample depend on its place in the batch. A tie is broken by the prediction for the
-        sample itself, whose softmax counts as half a vote.
-
-        Args:
-            network: predicts in the mode it is in.
-            inputs: (B, ...).
-
-        Returns:
-            Logarithms (B, K), float32, of the shares in those M + 1 1/2 votes. The plain logits where M is 0.
+        sample itself, whose softmax counts as half a vote. Returns logarithms (B, K), float32, of the shares in those
+        M + 1 1/2 votes; the plain logits where M is 0.
         """
         if not self.virtual:
             return network(inputs)
@@ -283,8 +250,8 @@ class StochasticBatchAugmentation(Method):
     ) -> tuple[Tensor, Tensor, Tensor, Iterable[Tensor]]:
         """The same from a pass of the samples, and one of each chunk of virtual points when it is asked for.
 
-        Returns the logits (B, K); the activations at the layer; a leaf in their place that the chunks start from; the
-        logits (chunk, B, K) of one chunk after another.
+        Returns the logits (B, K), the activations, a leaf in their place that the chunks start from, and the chunks'
+        logits (chunk, B, K).
         """
         kept = []
 
@@ -307,39 +274,35 @@ class StochasticBatchAugmentation(Method):
             logits, virtual_logits = self._forward(network, inputs, layer, draws)
             return logits, vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
         logits, activations, leaf, chunks = self._forward_in_chunks(network, inputs, layer, draws)
-        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        total, gradients = 0.0, [None] * (1 + len(parameters))
+        sources = [leaf, *(parameter for parameter in network.parameters() if parameter.requires_grad)]
+        total, gradients = 0.0, [None] * len(sources)
         with torch.enable_grad():
             for virtual_logits in chunks:
                 part = vicinity_kl(logits, virtual_logits) * len(virtual_logits) / self.virtual
                 # at once, which frees the graph of the chunk
-                new = torch.autograd.grad(part, [leaf, *parameters], allow_unused=True)
+                new = torch.autograd.grad(part, sources, allow_unused=True)
                 gradients = [_added(*pair) for pair in zip(gradients, new, strict=True)]
                 total = total + part.detach()
-        return logits, _WithGradients.apply(total, gradients, activations, *parameters)
+        return logits, _WithGradients.apply(total, gradients, activations, *sources[1:])
 
     def _draw_basis(self, activations: Tensor, draws: Generator) -> Tensor | None:
         width = activations[0].numel()
-        if self.basis == "identity":
-            return None
-        if width > WIDEST_BASIS:
-            if not self._warned:
-                warnings.warn(
-                    f"a random basis is too large for {width} activations, more than {WIDEST_BASIS}: the noise is not "
-                    "turned, as with basis='identity'",
-                    stacklevel=2,
-                )
-                self._warned = True
-            return None
-        return random_basis(width, torch.promote_types(activations.dtype, torch.float32), draws)
+        if self.basis == "orthonormal" and width <= WIDEST_BASIS:
+            return random_basis(width, torch.promote_types(activations.dtype, torch.float32), draws)
+        if self.basis == "orthonormal" and not self._warned:
+            what = f"a random basis is too large for {width} activations, more than {WIDEST_BASIS}"
+            warnings.warn(f"{what}: the noise is not turned, as with basis='identity'", stacklevel=2)
+            self._warned = True
+        return None
 
     def _check_layers(self, network: nn.Module, inputs: Tensor) -> None:
-        if not self._layers_checked:
-            if self.chunk and any(hasattr(module, "reset_state") for module in network.modules()):
-                raise ValueError(f"chunk={self.chunk} needs a network without a state from call to call: use 0")
-            for layer in self.layers:
-                check_injectable(network, inputs, layer)
-            self._layers_checked = True
+        if self._layers_checked:
+            return
+        if self.chunk and any(hasattr(module, "reset_state") for module in network.modules()):
+            raise ValueError(f"chunk={self.chunk} needs a network without a state from call to call: use 0")
+        for layer in self.layers:
+            check_injectable(network, inputs, layer)
+        self._layers_checked = True
 
     def get_extra_state(self) -> dict[str, int]:
         return {"seed": self.seed, "steps": self.steps}
@@ -363,5 +326,4 @@ class _WithGradients(torch.autograd.Function):
 
 
 def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """The sum of two gradients, of which None are zero."""
     return other if one is None else one if other is None else one + other

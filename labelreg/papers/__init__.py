@@ -27,17 +27,9 @@ COLLECTIONS: dict[str, Paper] = {BENCHMARK.key: BENCHMARK, **papers}
 
 
 def reported(paper: str) -> pd.DataFrame:
-    """Return the numbers that a paper prints, one row per number.
+    """Return the numbers that a paper, such as ``"kr"``, prints, one row per number.
 
-    Args:
-        paper: key of a paper, such as ``"kr"``.
-
-    Returns:
-        The columns ``item, dataset, network, method, metric, value, std``; ``value`` as printed, ``std`` NaN where none
-        is printed.
-
-    Raises:
-        ValueError: there is no such paper.
+    The columns are ``item, dataset, network, method, metric, value, std``; ``std`` is NaN where none is printed.
     """
     import pandas as pd
 

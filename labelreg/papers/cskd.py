@@ -1,22 +1,18 @@
 """Class-wise self-knowledge distillation (CS-KD), as submitted to ICLR 2020: tables and figures as experiments.
 
-What the paper leaves open and is chosen here: mixup's alpha (1, as its authors take for CIFAR); the weight of maximum
-entropy (1, at which a perfectly fitted sample of 100 classes keeps a confidence of 28 %: the printed calibration error
-tells of 20 % on test images); knowledge distillation's temperature (4, that of CS-KD) and the weight of the teacher
-(that of the labels). Mixup with CS-KD is without the sample-wise term: the text speaks of the class-wise one alone. KD
-+ CS-KD sums the labels', the teacher's and the class-wise loss with equal weights; knowledge distillation here halves
-its two, so the third is halved as well. AdaCos is judged by scaled cosines, as it is trained. The teacher of table 3 is
-the DenseNet-121 of table 1 that CS-KD has trained.
+Left open and chosen here: mixup's alpha (1, as its authors take for CIFAR); the weight of maximum entropy (1, at which
+a perfectly fitted sample of 100 classes keeps a confidence of 28 %; the printed calibration error implies 20 % on test
+images); knowledge distillation's temperature (4, that of CS-KD) and its teacher's weight (that of the labels). Mixup
+with CS-KD lacks the sample-wise term: the text speaks of the class-wise one alone. KD + CS-KD sums the labels', the
+teacher's and the class-wise loss with equal weights; distillation here halves the first two, so the third is halved
+too. AdaCos is judged by scaled cosines, as it is trained. Table 3's teacher is the DenseNet-121 of table 1 trained by
+CS-KD.
 
-For CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the paper reports the test error of the
-epoch that is best on them. For the other data sets it reports the best epoch on the test set itself. Every run watches
+On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch best
+on them; elsewhere the paper reports the best epoch on the test set itself. On CIFAR-100 crops are of the padded image,
+as in CS-KD's code; the paper speaks of random resized crops (``augmentation="resized_crop_flip"``). Every run watches
 features and calibration, so that one run serves all tables and figures it stands in.
-
-On CIFAR-100 crops are of the padded image, as in CS-KD's published code; the paper speaks of random resized crops
-(``augmentation="resized_crop_flip"``).
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -38,22 +34,12 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 RIVALS = ("Cross-entropy", "AdaCos", "Virtual-softmax", "Maximum-entropy", "CS-KD")
 FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
 DATASETS = ("cifar100", "tinyimagenet", *FINE_GRAINED)
-RECIPE: dict[str, Any] = {
-    "nesterov": False,
-    "weight_decay": 1e-4,
-    "milestones": (100, 150),
-    "observe": ("embedding", "reliability"),
-}
+RECIPE: dict[str, Any] = {"nesterov": False, "weight_decay": 1e-4, "milestones": (100, 150)}
+WATCHED = ("embedding", "reliability")
 
 
 def experiment(dataset: str, architecture: str, label: str) -> Experiment:
-    """Return an experiment by its printed names.
-
-    Args:
-        dataset: name of the data set.
-        architecture: ``"resnet10"``, ``"resnet18"`` or ``"densenet121"``; photographs take the form for 224 px.
-        label: one of ``METHODS``.
-    """
+    """Return the experiment of a label of :data:`METHODS`; photographs take the architecture's form for 224 px."""
     method, options = METHODS[label]
     fine_grained = dataset in FINE_GRAINED
     settings = {"batch_size": 32} if fine_grained else {"batch_size": 128, "holdout": 0.1}
@@ -65,6 +51,7 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
         method=method,
         options=options,
         teacher=experiment(dataset, "densenet121", "CS-KD") if label.startswith("KD") else None,
+        observe=WATCHED,
         **RECIPE | settings,
     )
 
@@ -72,13 +59,13 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
 def _item(
     title: str, architectures: tuple[str, ...], labels: tuple[str, ...], datasets: tuple[str, ...] = DATASETS
 ) -> Item:
-    experiments = (
-        (label, experiment(dataset, architecture, label))
+    rows = (
+        Row(label, experiment(dataset, architecture, label))
         for dataset in datasets
         for architecture in architectures
         for label in labels
     )
-    return Item(title, tuple(Row(each.dataset, each.network, label, each) for label, each in experiments))
+    return Item(title, tuple(rows))
 
 
 PAPER = Paper(

@@ -1,8 +1,6 @@
 """What a paper is here: bibliographic facts, and the experiments behind every table and figure."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labelreg.experiment import Experiment
@@ -13,31 +11,32 @@ class Row:
     """One experiment of a table or figure, under the names by which ``data/reported`` calls it.
 
     Attributes:
-        dataset: name of the data set.
-        network: name of the network.
         method: the method as the paper prints it.
         experiment: at the paper's protocol.
-        quoted: the paper took the number from elsewhere.
+        quoted: whether the paper took the number from elsewhere.
         against: the method of the row it is compared with, on the same data set and network; the paper's baseline if
             empty.
     """
 
-    dataset: str
-    network: str
     method: str
     experiment: Experiment
     quoted: bool = False
     against: str = ""
 
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return self.experiment.dataset
+
+    @property
+    def network(self) -> str:
+        """Name of the network."""
+        return self.experiment.network
+
 
 @dataclass(frozen=True)
 class Item(Sequence[Experiment]):
-    """A table or figure: a sequence of experiments, with the rows that name them.
-
-    Attributes:
-        title: what it shows.
-        rows: one a printed row (or curve).
-    """
+    """A table or figure under its title: a sequence of experiments, with one row per printed row or curve."""
 
     title: str
     rows: tuple[Row, ...]
@@ -53,9 +52,6 @@ class Item(Sequence[Experiment]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Experiment]:
-        return (row.experiment for row in self.rows)
-
 
 @dataclass(frozen=True)
 class Paper:
@@ -66,11 +62,10 @@ class Paper:
         title: as printed.
         authors: last names, as printed.
         venue: where and when it appeared.
-        seeds: runs the paper averages over.
-        last_epochs: what is reported of a run is the median over so many last epochs.
+        seeds: number of runs that the paper averages over.
+        last_epochs: a run's number is the median over so many last epochs.
         baseline: printed name of the method that the others are compared with.
-        tables: name, such as ``"table1"``, to the experiments behind it.
-        figures: likewise.
+        tables, figures: name, such as ``"table1"``, to the experiments behind it.
     """
 
     key: str

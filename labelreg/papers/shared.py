@@ -9,10 +9,7 @@ language model of 200 units learns Penn Treebank as PyTorch's word-level example
 a dropout of 0.2), with the methods of NaR's table 4.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import replace
 
 from labelreg import methods
 from labelreg.experiment import PROFILES, Experiment
@@ -24,17 +21,15 @@ BASELINE = "Cross-entropy"
 
 def compared(baseline: Experiment) -> Item:
     """Return the table of all methods, each at its defaults, under the protocol of a baseline."""
-    rows = tuple(_rows(baseline, on_text=False))
-    return Item(f"Methods on {baseline.dataset}, {baseline.network}", rows)
+    return Item(f"Methods on {baseline.dataset}, {baseline.network}", tuple(_rows(baseline, on_text=False)))
 
 
 def language_models(baseline: Experiment) -> Item:
     """Return the methods of NaR's table 4; NaR with an auxiliary like the target, and with one half as wide."""
     rows = tuple(_rows(baseline, on_text=True))
-    like = next(row for row in rows if row.method == "NaR")
-    half = {"hidden": baseline.network_options["hidden"] // 2}
-    narrow = replace(like, method="NaR, half as wide", experiment=like.experiment.but(auxiliary_options=half))
-    return Item(f"Methods on {baseline.dataset}, {baseline.network}", (*rows, narrow))
+    like = next(row.experiment for row in rows if row.method == "NaR")
+    narrow = like.but(auxiliary_options={"hidden": baseline.network_options["hidden"] // 2})
+    return Item(f"Methods on {baseline.dataset}, {baseline.network}", (*rows, Row("NaR, half as wide", narrow)))
 
 
 def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
@@ -46,7 +41,7 @@ def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
         for label, options in variants.items():
             teaches = "teacher" in methods.network_roles(name, options)
             each = baseline.but(method=name, options=options, teacher=baseline if teaches else None)
-            yield Row(each.dataset, each.network, label, each)
+            yield Row(label, each)
 
 
 SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")
@@ -63,9 +58,8 @@ BENCHMARK = Paper(
     tables={
         "resnet8": compared(SMALL),
         "lstm": language_models(SMALL_LANGUAGE_MODEL),
-        **{
-            network: compared(Experiment(dataset="cifar100", network=network))
-            for network in ("resnet18", "resnet32", "plaincnn6")
-        },
+        "resnet18": compared(Experiment(dataset="cifar100", network="resnet18")),
+        "resnet32": compared(Experiment(dataset="cifar100", network="resnet32")),
+        "plaincnn6": compared(Experiment(dataset="cifar100", network="plaincnn6")),
     },
 )

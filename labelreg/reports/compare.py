@@ -1,7 +1,5 @@
 """Recorded runs beside printed numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,69 +17,61 @@ _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 
 
 def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
-    """Put the recorded runs beside the numbers that a table prints.
-
-    Args:
-        paper: key of a paper.
-        item: name of one of its tables.
-        store: the recorded runs, a :class:`.Store` or what was read from one; those under ``data/results`` by default.
+    """Put the recorded runs, by default those under ``data/results``, beside the numbers that a paper's table prints.
 
     Returns:
-        One row per printed number, with all numbers in its unit:
+        One row per printed number, with all numbers in its unit, and NaN where there are none.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
-        - ``ours`` and ``ours_std``, at the end of training, see :attr:`.Paper.last_epochs`
         - ``difference`` and ``half_width``, of ours to the row it is compared with, on the same seeds, with the 95 %
           interval
+        - ``ours`` and ``ours_std``, at the end of training, see :attr:`.Paper.last_epochs`
         - ``best`` and ``chosen``, at the best epoch on the test set and on the validation split
         - ``gap``, ours minus printed
-        - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row
-
-        Numbers that do not exist are NaN. A relative improvement takes two rows, its own and the baseline of its data
-        set and network.
-
-    Raises:
-        ValueError: there is no such paper or table.
+        - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row; a
+          relative improvement takes two, its own and the baseline's
     """
     if paper not in papers:
         raise unknown("paper", paper, papers)
     if item not in papers[paper].tables:
         raise unknown(f"table of {paper}", item, papers[paper].tables)
-    table, recorded = papers[paper].tables[item], Recorded(Store() if store is None else store)
+    table, last_epochs = papers[paper].tables[item], papers[paper].last_epochs
+    recorded = Recorded(Store() if store is None else store)
+    cells = reported(paper).query("item == @item").drop(columns="item").reset_index(drop=True)
+    cells = cells.rename(columns={"value": "printed", "std": "printed_std"})
     records = []
-    for cell in reported(paper).query("item == @item").itertuples():
+    for cell in cells.itertuples():
         row = table.find(cell.dataset, cell.network, cell.method)
         other = table.find(cell.dataset, cell.network, row.against or papers[paper].baseline)
-        needed = [row, other] if cell.metric == "relative_improvement" else [row]
-        profile, runs = _fullest(needed, recorded)
-        numbers = _numbers(cell.metric, row, other, profile, runs, recorded, papers[paper].last_epochs)
+        relative = cell.metric == "relative_improvement"
+        needed = [row, other] if relative else [row]
+        profile, runs = fullest(needed, recorded)
+        if relative:
+            numbers = _improvement(*(measured(each, "error", last_epochs) for each in runs))
+        else:
+            numbers = measured(runs[0], cell.metric, last_epochs)
+            if profile and other not in (None, row):
+                numbers |= paired(runs[0], runs_of(other, profile, recorded), cell.metric, last_epochs)
         records.append(
             {
-                "dataset": cell.dataset,
-                "network": cell.network,
-                "method": cell.method,
-                "metric": cell.metric,
-                "printed": cell.value,
-                "printed_std": cell.std,
                 "profile": profile,
                 "seeds": len(runs[0]),
+                "difference": np.nan,
+                "half_width": np.nan,
                 **numbers,
-                "gap": numbers["ours"] - cell.value,
+                "gap": numbers["ours"] - cell.printed,
                 "runnable": is_runnable(row),
                 "command": " && ".join(command(each.experiment, papers[paper].seeds) for each in needed),
             }
         )
-    return pd.DataFrame(records)
+    return cells.join(pd.DataFrame(records))
 
 
 def recorded_runs(rows: Iterable[Row], profile: str, store: Iterable[Result] | None = None) -> dict[Row, list[Result]]:
     """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
 
-    Args:
-        rows: such as ``papers["kr"].tables["table1"].rows``.
-        profile: at which the runs were made.
-        store: see :func:`compare`.
+    Rows are such as ``papers["kr"].tables["table1"].rows``; the profile is that at which the runs were made.
     """
     recorded = Recorded(Store() if store is None else store)
     return {row: runs for row in rows if (runs := runs_of(row, profile, recorded))}
@@ -97,32 +87,13 @@ def is_runnable(row: Row) -> bool:
     return row.dataset in data.names() and row.network in networks.names()
 
 
-def _fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
-    """Find the runs of each row, all at the paper's protocol, else all at the fast profile."""
+def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
+    """Find the runs of each row, all at the profile ``"paper"``, else all at ``"fast"``; return the profile too."""
     for profile in ("paper", "fast"):
         runs = [runs_of(row, profile, recorded) for row in rows]
         if all(runs):
             return profile, runs
     return "", [[] for _ in rows]
-
-
-def _numbers(
-    metric: str,
-    row: Row,
-    other: Row | None,
-    profile: str,
-    runs: Sequence[Sequence[Result]],
-    recorded: Recorded,
-    last_epochs: int,
-) -> dict[str, float]:
-    """The numbers of a printed cell, from the runs of its row, and of the row it is an improvement on."""
-    none = {"difference": np.nan, "half_width": np.nan}
-    if metric == "relative_improvement":
-        return none | _improvement(*(measured(found, "error", last_epochs) for found in runs))
-    numbers = none | measured(runs[0], metric, last_epochs)
-    if profile and other not in (None, row):
-        numbers |= paired(runs[0], runs_of(other, profile, recorded), metric, last_epochs)
-    return numbers
 
 
 def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:

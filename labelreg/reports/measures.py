@@ -1,7 +1,5 @@
 """What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -33,17 +31,14 @@ METRICS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
 
 
 def at_the_end(result: Result, metric: str, last_epochs: int = 1) -> float:
-    """Return a number of a run: the median over so many last epochs."""
+    """Return a number of a run, the median over so many last epochs."""
     name, as_printed = METRICS[metric]
     return np.median(as_printed(result.epochs(name))[-last_epochs:])
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the numbers of an experiment, means over its runs.
-
-    Returns:
-        ``ours`` at the end and its standard deviation ``ours_std``, at the ``best`` epoch on the test set, and at the
-        epoch ``chosen`` on the validation split. NaN where there is nothing to compute it from.
+    """Return the means over runs: ``ours`` at the end, with the standard deviation ``ours_std``, and those at the epoch
+    ``best`` on the test set and ``chosen`` on the validation split; NaN where there is nothing to compute them from.
     """
     if not results:
         return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)

@@ -1,7 +1,5 @@
 """Recording the tables and figures: what they need, in the most telling order, and how much of it is there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,20 +11,18 @@ from labelreg.experiment import PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.networks import names as network_names
 from labelreg.papers import COLLECTIONS, Row, papers
-from labelreg.reports.compare import compare, is_runnable, runs_of
+from labelreg.reports.compare import compare, fullest, is_runnable
 from labelreg.results import Recorded, Result, Store
 from labelreg.running import Runtimes
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run that a table or figure needs.
+    """A run that a row of a table or figure needs, at its profile and with its seed.
 
     Attributes:
         collection: key of the paper, or ``"shared"``.
         item: the table or figure.
-        row: whose run it is.
-        experiment: at its profile, with one seed.
     """
 
     collection: str
@@ -52,13 +48,9 @@ def plan(
     Args:
         profile: key of :data:`labelreg.experiment.PROFILES`.
         collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
-        datasets: names of data sets.
-        networks: names of networks; all if empty.
-        methods: methods as the tables and figures call them; all if empty.
+        datasets, networks: their names; all networks if empty.
+        methods: as :func:`printed_methods` names them; all if empty.
         seeds: runs of each experiment; 0 for the profile's number, or at ``"paper"`` the paper's.
-
-    Raises:
-        ValueError: an unknown name.
     """
     collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
     networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
@@ -98,7 +90,7 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
     """Summarise tasks per table or figure, data set and network, in their order.
 
     Returns:
-        The columns ``collection, item, dataset, network, runs, recorded, left, hours``; the hours of what is left, one
+        The columns ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
         run after another, are NaN where no run on the same network and device is recorded.
     """
     rows: dict[tuple[str, str, str, str], list[float]] = {}
@@ -112,16 +104,13 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
 
 
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
-    """Summarise how much of every table and figure is recorded.
-
-    Args:
-        store: the recorded runs; those under ``data/results`` by default.
+    """Summarise how much of every table and figure is recorded, by default under ``data/results``.
 
     Returns:
-        One row per table or figure: ``collection, item, shows``; ``cells``, the printed numbers of a paper's table, or
-        else the rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and
-        recorded ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the printed number, in
-        its unit.
+        One row per table or figure, with ``collection, item, shows``; the number of ``cells``, printed numbers of a
+        paper's table, or else rows or curves; how many of them are ``runnable`` with the data sets and networks of this
+        package, and recorded ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the
+        printed number, in its unit.
     """
     results = list(Store() if store is None else store)
     recorded = Recorded(results)
@@ -133,7 +122,7 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
                 runnable, profiles, gaps = cells.runnable, cells.profile, cells.gap
             else:
                 runnable = pd.Series([is_runnable(row) for row in item.rows])
-                profiles = pd.Series([_fullest_profile(row, recorded) for row in item.rows])
+                profiles = pd.Series([fullest([row], recorded)[0] for row in item.rows])
                 gaps = pd.Series(dtype=float)
             rows.append(
                 {
@@ -163,7 +152,3 @@ def _compared(collection: str, item: str, rows: Sequence[Row]) -> list[list[Task
 def _operations(experiment: Experiment) -> float:
     """Floating-point operations of a network per sample, times epochs: how large a comparison is."""
     return experiment.epochs * forward_operations(experiment.network, **experiment.network_options)
-
-
-def _fullest_profile(row: Row, recorded: Recorded) -> str:
-    return next((profile for profile in ("paper", "fast") if runs_of(row, profile, recorded)), "")

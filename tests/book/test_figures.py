@@ -97,7 +97,7 @@ class TestCurves:
         np.testing.assert_allclose(axes.lines[1].get_ydata(), [1.5, 3.0])
 
     def test_recorded_runs_have_one_panel_per_network_and_one_legend(self):
-        rows = [Row("digits", network, label, Experiment()) for network in ("mlp", "resnet8") for label in "xy"]
+        rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
         figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
         first, second = figure.axes
         assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
@@ -177,7 +177,7 @@ class TestLabels:
         assert texts(grid[2].get_xticklabels()) == texts(grid[0].get_yticklabels()) == ["cat", "dog", "ship"]
 
     def test_heatmaps_of_many_classes_leave_the_names_out(self):
-        figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [str(k) for k in range(100)])
+        figure = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [*map(str, range(100))])
         assert not figure.axes[0].get_xticks().size
 
     def test_bars_draw_every_distribution(self):

@@ -1,6 +1,7 @@
 """What notebooks begin and end with, and the form that all of them keep."""
 
 import ast
+import itertools
 import json
 import statistics
 
@@ -52,13 +53,11 @@ def source(cell: dict) -> str:
 
 
 class TestParameters:
-    def test_are_those_of_their_cell(self):
+    def test_are_those_of_their_cell_or_what_papermill_sets(self):
         session = Session(Notebook())
         assert vars(session.parameters).keys() == set(COMMON) | {"label_noise"}
         assert (session.parameters.label_noise, session.parameters.epochs, session.seeds) == (0.3, 2, 2)
         assert session.live
-
-    def test_are_what_papermill_sets(self):
         session = Session(Notebook(injected(seeds=3, profile="fast", label_noise=1)))
         assert session.seeds == 3
         assert not session.live
@@ -97,9 +96,8 @@ class TestParameters:
 class TestSession:
     def test_experiment_follows_profile_parameters_and_settings_in_that_order(self):
         session = Session(Notebook(injected(network="resnet8", subset=50)))
-        experiment = session.experiment(Experiment(dataset="cifar100", epochs=300), epochs=7)
-        names = (experiment.dataset, experiment.network, experiment.subset, experiment.epochs)
-        assert names == ("digits", "resnet8", 50, 7)
+        each = session.experiment(Experiment(dataset="cifar100", epochs=300), epochs=7)
+        assert (each.dataset, each.network, each.subset, each.epochs) == ("digits", "resnet8", 50, 7)
 
     def test_runs_every_seed_and_says_where_numbers_come_from(self):
         session = Session(Notebook())
@@ -137,43 +135,29 @@ def test_source_is_shown_without_its_docstring():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 class TestForm:
-    def test_one_cell_of_plain_typed_parameters_with_a_comment_each(self, path):
-        cells = [cell for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
-        assert len(cells) == 1
-        lines = source(cells[0]).splitlines()
-        assert all("  # " in line for line in lines)
-        values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source(cells[0])).body}
-        assert len(values) == len(lines)
+    def test_begins_with_plain_typed_parameters_and_ends_with_provenance(self, path):
+        cells = code_cells(path)
+        (position,) = [k for k, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", [])]
+        parameters = source(cells[position])
+        assert all("  # " in line for line in parameters.splitlines())
+        values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(parameters).body}
+        assert len(values) == len(parameters.splitlines())
         assert all(type(value) in (bool, int, float, str) for value in values.values())
         assert set(COMMON) <= values.keys()
         assert values["profile"] == "quick"
-
-    def test_parameters_are_checked_in_the_next_cell(self, path):
-        cells = code_cells(path)
-        position = next(i for i, cell in enumerate(cells) if "parameters" in cell["metadata"].get("tags", []))
         assert "Session(get_ipython())" in source(cells[position + 1])
+        assert "session.provenance()" in source(cells[-1])
 
-    def test_last_cell_prints_provenance(self, path):
-        assert "session.provenance()" in source(code_cells(path)[-1])
-
-    def test_no_outputs_and_no_counts_are_kept(self, path):
-        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code_cells(path))
-
-    def test_cells_are_short_and_define_nothing(self, path):
-        lengths = [len(source(cell).splitlines()) for cell in code_cells(path)]
+    def test_cells_are_short_define_nothing_and_keep_no_outputs(self, path):
+        cells = code_cells(path)
+        assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells)
+        lengths = [len(source(cell).splitlines()) for cell in cells]
         assert max(lengths) <= 30
         assert statistics.median(lengths) <= 12
-        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in _nodes(path))
+        statements = [node for cell in cells for node in ast.parse(source(cell)).body]
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in statements)
 
     def test_text_leads_into_code(self, path):
-        cells = json.loads(path.read_text())["cells"]
-        assert cells[0]["cell_type"] == "markdown"
-        runs, longest = 0, 0
-        for cell in cells:
-            runs = runs + 1 if cell["cell_type"] == "code" else 0
-            longest = max(longest, runs)
-        assert longest <= 2
-
-
-def _nodes(path):
-    return [node for cell in code_cells(path) for node in ast.parse(source(cell)).body]
+        kinds = [cell["cell_type"] for cell in json.loads(path.read_text())["cells"]]
+        assert kinds[0] == "markdown"
+        assert max(len([*run]) for kind, run in itertools.groupby(kinds) if kind == "code") <= 2

@@ -16,36 +16,15 @@ import inspect
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from labelreg import Experiment
+from labelreg import Experiment, methods
 from labelreg.data import Batch, load
-from labelreg.methods import (
-    AdaCos,
-    AdaptiveLabelRegularization,
-    AdversarialTraining,
-    BatchAugmentation,
-    BornAgain,
-    ClassWiseSelfDistillation,
-    ConfidencePenalty,
-    CrossEntropy,
-    DeepMutualLearning,
-    DisturbLabel,
-    ForestAsRegularization,
-    KnowledgeDistillation,
-    KnowledgeRefinery,
-    LabelSmoothing,
-    Mixup,
-    NetworkAsRegularization,
-    SnapshotRegularization,
-    StochasticBatchAugmentation,
-    VirtualSoftmax,
-)
 from labelreg.networks import build
 from labelreg.running import train
 
@@ -56,114 +35,73 @@ SAMPLES = 12  # in a batch
 EPOCHS = 2
 LEARNING_RATE = 0.05
 
-ALR, KR, NAR = AdaptiveLabelRegularization, KnowledgeRefinery, NetworkAsRegularization
-CSKD, SBA, KD = ClassWiseSelfDistillation, StochasticBatchAugmentation, KnowledgeDistillation
+NAR, SNAPSHOT, FOREST = "network_as_regularization", "snapshot_regularization", "forest_as_regularization"
+ALR, KR = "adaptive_label_regularization", "knowledge_refinery"
+CSKD, SBA, BA = "class_wise_self_distillation", "stochastic_batch_augmentation", "batch_augmentation"
+KD, DML, ATTACK = "knowledge_distillation", "deep_mutual_learning", "adversarial_training"
+PLAIN = ("cross_entropy", {})
 PIXEL_STD = (0.2, 0.25, 0.3)
 ALWAYS = {"omega": 0.0, "virtual": 4}  # every step is augmented
 
-# a class and the options that it is made with; a method inside a method is such a pair again
-CASES = (
-    (CrossEntropy, {}),
-    (LabelSmoothing, {}),
-    (LabelSmoothing, {"epsilon": 0.3, "convention": "others"}),
-    (LabelSmoothing, {"epsilon": 0.0}),
-    (ConfidencePenalty, {}),
-    (ConfidencePenalty, {"weight": 0.5}),
-    (DisturbLabel, {}),
-    (DisturbLabel, {"rate": 0.6}),
-    (NAR, {}),
-    (NAR, {"lam": 0.3, "alpha": 0.0}),
-    (NAR, {"lam": 0.0, "alpha": 0.4}),
-    (NAR, {"auxiliary_smoothing": 0.3}),
-    (NAR, {"variant": "official", "warm_up": 1}),
-    (NAR, {"variant": "official", "warm_up": 0, "alpha": 0.0, "lam": 0.7, "auxiliary_smoothing": 0.5}),
-    (NAR, {"variant": "official"}),
-    (SnapshotRegularization, {}),
-    (SnapshotRegularization, {"interval": 1}),
-    (SnapshotRegularization, {"interval": 1, "direction": "pos"}),
-    (SnapshotRegularization, {"interval": 2, "direction": "pos", "lam": 0.7, "alpha": 0.3}),
-    (ForestAsRegularization, {}),
-    (ForestAsRegularization, {"lam": 0.3, "alpha": 0.4, "trees": 5}),
-    (ALR, {}),
-    (ALR, {"smoothing": 0.1, "lr_mult": 5.0}),
-    (ALR, {"tracking": "ema"}),
-    (ALR, {"kind": "kl", "tracking": "ema", "smoothing": 0.2}),
-    (ALR, {"kind": "kl", "direction": "literal"}),
-    (KR, {}),
-    (KR, {"gamma": 0.5, "smoothing": 0.1}),
-    (KR, {"gamma": 0.0}),
-    (KR, {"gamma": 1.0, "truncate": 1}),
-    (KR, {"kind": "cross_entropy", "lr_mult": 10.0}),
-    (KR, {"direction": "literal", "smoothing": 0.3}),
-    (CSKD, {}),
-    (CSKD, {"temperature": 2.0, "class_weight": 3.0, "t_squared": False}),
-    (CSKD, {"sample_weight": 1.0}),
-    (CSKD, {"class_weight": 0.0, "sample_weight": 0.5, "bn": "anchor_only"}),
-    (CSKD, {"partners": "batch"}),
-    (CSKD, {"partners": "batch", "sample_weight": 1.0, "t_squared": False, "temperature": 1.0}),
-    (CSKD, {"bn": "anchor_only"}),
-    (CSKD, {"method": (LabelSmoothing, {})}),
-    (CSKD, {"method": (KD, {})}),
-    (CSKD, {"method": (KR, {"gamma": 0.5}), "sample_weight": 1.0}),
-    (CSKD, {"method": (AdaCos, {})}),
-    (CSKD, {"method": (SBA, ALWAYS | {"vote": True})}),
-    (SBA, {}),
-    (SBA, {"granularity": "epoch", "omega": math.pi / 4}),
-    (SBA, {"eta": 0.0}),
-    (SBA, {"omega": math.pi / 2}),
-    (SBA, ALWAYS),
-    (SBA, ALWAYS | {"virtual": 5, "sigma": 0.5, "tau": 1.0, "drop_rate": 0.2, "eta": 1.0}),
-    (SBA, ALWAYS | {"rescale": True}),
-    (SBA, ALWAYS | {"basis": "identity"}),
-    (SBA, ALWAYS | {"detach_reference": False}),
-    (SBA, ALWAYS | {"chunk": 3}),
-    (SBA, ALWAYS | {"chunk": 1, "rescale": True, "basis": "identity"}),
-    (SBA, ALWAYS | {"layers": "0, , 4"}),
-    (SBA, ALWAYS | {"vote": True}),
-    (SBA, ALWAYS | {"vote": True, "chunk": 2, "layers": "4"}),
-    (BatchAugmentation, {"method": (CrossEntropy, {})}),
-    (BatchAugmentation, {"method": (SBA, ALWAYS), "copies": 2}),
-    (BatchAugmentation, {"method": (CSKD, {}), "copies": 3}),
-    (KD, {}),
-    (KD, {"temperature": 2.0, "alpha": 0.9}),
-    (BornAgain, {}),
-    (BornAgain, {"beta": 0.3}),
-    (DeepMutualLearning, {}),
-    (DeepMutualLearning, {"weight": 0.5}),
-    (AdaCos, {}),
-    (AdaCos, {"dynamic": False}),
-    (AdaCos, {"scaled_evaluation": False}),
-    (VirtualSoftmax, {}),
-    (Mixup, {"method": (CrossEntropy, {})}),
-    (Mixup, {"method": (CrossEntropy, {}), "alpha": 0.2}),
-    (Mixup, {"method": (LabelSmoothing, {"convention": "others"})}),
-    (Mixup, {"method": (NAR, {})}),
-    (Mixup, {"method": (NAR, {"variant": "official", "warm_up": 1})}),
-    (Mixup, {"method": (SnapshotRegularization, {"interval": 1})}),
-    (Mixup, {"method": (CSKD, {})}),
-    (Mixup, {"method": (CSKD, {"sample_weight": 1.0, "bn": "anchor_only"})}),
-    (Mixup, {"method": (SBA, ALWAYS)}),
-    (Mixup, {"method": (KD, {})}),
-    (Mixup, {"method": (DeepMutualLearning, {})}),
-    (AdversarialTraining, {"method": (CrossEntropy, {})}),
-    (AdversarialTraining, {"method": (CrossEntropy, {}), "pixel_std": PIXEL_STD, "epsilon": 0.1}),
-    (AdversarialTraining, {"method": (NAR, {}), "pixel_std": PIXEL_STD}),
-    (AdversarialTraining, {"method": (KR, {"smoothing": 0.1})}),
-    (AdversarialTraining, {"method": (Mixup, {"method": (CrossEntropy, {})})}),
-    (AdversarialTraining, {"method": (AdaCos, {})}),
-)
+# by method, the options that it is made with; a method inside a method is a pair of its name and options
+CASES = {
+    "cross_entropy": [{}],
+    "label_smoothing": [{}, {"epsilon": 0.3, "convention": "others"}, {"epsilon": 0.0}],
+    "confidence_penalty": [{}, {"weight": 0.5}],
+    "disturb_label": [{}, {"rate": 0.6}],
+    NAR: [
+        {}, {"lam": 0.3, "alpha": 0.0}, {"lam": 0.0, "alpha": 0.4}, {"auxiliary_smoothing": 0.3},
+        {"variant": "official", "warm_up": 1}, {"variant": "official"},
+        {"variant": "official", "warm_up": 0, "alpha": 0.0, "lam": 0.7, "auxiliary_smoothing": 0.5},
+    ],
+    SNAPSHOT: [
+        {}, {"interval": 1}, {"interval": 1, "direction": "pos"},
+        {"interval": 2, "direction": "pos", "lam": 0.7, "alpha": 0.3},
+    ],
+    FOREST: [{}, {"lam": 0.3, "alpha": 0.4, "trees": 5}],
+    ALR: [
+        {}, {"smoothing": 0.1, "lr_mult": 5.0}, {"tracking": "ema"}, {"kind": "kl", "direction": "literal"},
+        {"kind": "kl", "tracking": "ema", "smoothing": 0.2},
+    ],
+    KR: [
+        {}, {"gamma": 0.5, "smoothing": 0.1}, {"gamma": 0.0}, {"gamma": 1.0, "truncate": 1},
+        {"kind": "cross_entropy", "lr_mult": 10.0}, {"direction": "literal", "smoothing": 0.3},
+    ],
+    CSKD: [
+        {}, {"temperature": 2.0, "class_weight": 3.0, "t_squared": False}, {"sample_weight": 1.0},
+        {"class_weight": 0.0, "sample_weight": 0.5, "bn": "anchor_only"}, {"partners": "batch"}, {"bn": "anchor_only"},
+        {"partners": "batch", "sample_weight": 1.0, "t_squared": False, "temperature": 1.0},
+        {"method": ("label_smoothing", {})}, {"method": (KD, {})}, {"method": ("ada_cos", {})},
+        {"method": (KR, {"gamma": 0.5}), "sample_weight": 1.0}, {"method": (SBA, ALWAYS | {"vote": True})},
+    ],
+    SBA: [
+        {}, {"granularity": "epoch", "omega": math.pi / 4}, {"eta": 0.0}, {"omega": math.pi / 2}, ALWAYS,
+        ALWAYS | {"virtual": 5, "sigma": 0.5, "tau": 1.0, "drop_rate": 0.2, "eta": 1.0}, ALWAYS | {"rescale": True},
+        ALWAYS | {"basis": "identity"}, ALWAYS | {"detach_reference": False}, ALWAYS | {"chunk": 3},
+        ALWAYS | {"chunk": 1, "rescale": True, "basis": "identity"}, ALWAYS | {"layers": "0, , 4"},
+        ALWAYS | {"vote": True}, ALWAYS | {"vote": True, "chunk": 2, "layers": "4"},
+    ],
+    BA: [{"method": PLAIN}, {"method": (SBA, ALWAYS), "copies": 2}, {"method": (CSKD, {}), "copies": 3}],
+    KD: [{}, {"temperature": 2.0, "alpha": 0.9}],
+    "born_again": [{}, {"beta": 0.3}],
+    DML: [{}, {"weight": 0.5}],
+    "ada_cos": [{}, {"dynamic": False}, {"scaled_evaluation": False}],
+    "virtual_softmax": [{}],
+    "mixup": [
+        {"method": PLAIN}, {"method": PLAIN, "alpha": 0.2}, {"method": ("label_smoothing", {"convention": "others"})},
+        {"method": (NAR, {})}, {"method": (NAR, {"variant": "official", "warm_up": 1})},
+        {"method": (SNAPSHOT, {"interval": 1})}, {"method": (CSKD, {})}, {"method": (SBA, ALWAYS)},
+        {"method": (CSKD, {"sample_weight": 1.0, "bn": "anchor_only"})}, {"method": (KD, {})}, {"method": (DML, {})},
+    ],
+    ATTACK: [
+        {"method": PLAIN}, {"method": PLAIN, "pixel_std": PIXEL_STD, "epsilon": 0.1}, {"method": ("ada_cos", {})},
+        {"method": (NAR, {}), "pixel_std": PIXEL_STD}, {"method": (KR, {"smoothing": 0.1})},
+        {"method": ("mixup", {"method": PLAIN})},
+    ],
+}  # fmt: skip
 # on a text: one label per word, and a network with a state
-TEXT_CASES = (
-    (CrossEntropy, {}),
-    (LabelSmoothing, {}),
-    (KR, {}),
-    (ALR, {}),
-    (NAR, {}),
-    (DeepMutualLearning, {}),
-    (SBA, ALWAYS),
-)
-# what a forest predicts is put into float32 tensors
-SINGLE = (ForestAsRegularization,)
+TEXT_CASES = {name: [{}] for name in ("cross_entropy", "label_smoothing", KR, ALR, NAR, DML)} | {SBA: [ALWAYS]}
+SINGLE = (FOREST,)  # what a forest predicts is put into float32 tensors
 # NaR with an auxiliary network in common: the second run replays what the first recorded
 SHARED = {"NaR, recorded": (NAR, {}), "NaR, replayed": (NAR, {"lam": 0.3, "alpha": 0.6})}
 ROLES = ("auxiliary", "teacher", "peer")  # what a method takes networks for
@@ -172,44 +110,36 @@ TEXT_NETWORK = {"hidden": 8, "layers": 1, "dropout": 0.2, "init_range": 0.5}
 # whole runs, from the data set to the history
 RUNS = {
     "knowledge_refinery on digits": {
-        "dataset": "digits",
-        "network": "mlp",
-        "method": "knowledge_refinery",
-        "subset": 200,
-        "epochs": 3,
-        "batch_size": 64,
-        "learning_rate": 0.1,
-        "schedule": "one_cycle",
-        "observe": ("class_distributions",),
+        "dataset": "digits", "network": "mlp", "method": KR, "subset": 200, "epochs": 3, "batch_size": 64,
+        "learning_rate": 0.1, "schedule": "one_cycle", "observe": ("class_distributions",),
     },
     "network_as_regularization on cifar100": {
-        "dataset": "cifar100",
-        "network": "resnet8",
-        "method": "network_as_regularization",
-        "subset": 500,
-        "epochs": 2,
+        "dataset": "cifar100", "network": "resnet8", "method": NAR, "subset": 500, "epochs": 2,
     },
-}
+}  # fmt: skip
 
 
-def name_of(case: tuple) -> str:
+def name_of(method: str, options: dict) -> str:
     """A case as it is written in Python, without what every method is given."""
-    method, options = case
-    written = (f"{key}={name_of(value) if key == 'method' else repr(value)}" for key, value in options.items())
-    return f"{method.__name__}({', '.join(written)})"
+    written = (f"{key}={name_of(*value) if key == 'method' else repr(value)}" for key, value in options.items())
+    return f"{methods.find(method).__name__}({', '.join(written)})"
 
 
 def all_cases() -> dict[str, tuple]:
-    """Name to (class, options, whether on a text)."""
-    on_images = {name_of(case): (*case, False) for case in CASES}
-    return on_images | {f"{name_of(case)} on text": (*case, True) for case in TEXT_CASES}
+    """Printed name to (name of the method, options, whether on a text)."""
+    return {
+        name_of(method, options) + " on text" * on_text: (method, options, on_text)
+        for table, on_text in ((CASES, False), (TEXT_CASES, True))
+        for method, each in table.items()
+        for options in each
+    }
 
 
 def record_case(name: str) -> dict:
     """Record one of :func:`all_cases` at PyTorch's default dtype; where that is not possible, in float32."""
-    method_class, options, on_text = all_cases()[name]
-    with default_dtype(torch.float32 if method_class in SINGLE else torch.get_default_dtype()):
-        return _record(method_class, options, on_text)
+    method, options, on_text = all_cases()[name]
+    with default_dtype(torch.float32 if method in SINGLE else torch.get_default_dtype()):
+        return _record(method, options, on_text)
 
 
 def record_shared() -> dict[str, dict]:
@@ -250,7 +180,7 @@ def record_exactly() -> dict[str, dict]:
     """Record everything in float32, and all cases under autocast to bfloat16 too, with numbers as hexadecimal text."""
     with torch.autocast("cpu", torch.bfloat16):
         in_bfloat16 = {f"{name} in bfloat16": case for name, case in record_all().items()}
-    return _as_hex(record_all() | in_bfloat16 | record_runs())
+    return _mapped(record_all() | in_bfloat16 | record_runs(), float.hex)
 
 
 def differences(before: object, after: object, where: str = "") -> list[str]:
@@ -261,13 +191,10 @@ def differences(before: object, after: object, where: str = "") -> list[str]:
     return [] if before == after else [f"{where.removeprefix(' / ')}: {before} before, {after} now"]
 
 
-def rounded(value: object) -> object:
-    """Numbers at the significant digits that are kept."""
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items() if key != "sha256"}
-    if isinstance(value, list):
-        return [rounded(each) for each in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def rounded(record: dict[str, dict]) -> dict[str, dict]:
+    """Numbers at the significant digits that are kept, and no hashes."""
+    kept = {name: {key: each for key, each in case.items() if key != "sha256"} for name, case in record.items()}
+    return _mapped(kept, lambda number: float(f"{number:.{DIGITS}g}"))
 
 
 @contextmanager
@@ -281,9 +208,7 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(previous)
 
 
-def _record(
-    method_class: type, options: dict, on_text: bool = False, shared: dict | None = None, dropout: float = 0.2
-) -> dict:
+def _record(name: str, options: dict, on_text: bool = False, shared: dict | None = None, dropout: float = 0.2) -> dict:
     """Train a small network for four steps.
 
     Returns:
@@ -291,7 +216,7 @@ def _record(
         the method as they are left; and ``sha256`` of their parameters and buffers.
     """
     network = _network(0, on_text, dropout)
-    method = _make(method_class, options, on_text, dropout)
+    method = _make(name, options, on_text, dropout)
     method.prepare(lambda second, with_method: _fit(second, with_method, on_text))
     if shared is not None:
         method.share(shared)
@@ -306,21 +231,13 @@ def _network(seed: int, on_text: bool, dropout: float) -> nn.Module:
     torch.manual_seed(100 + seed)
     if on_text:
         return build("lstm", num_classes=CLASSES, **TEXT_NETWORK)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, stride=2, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(36, 16),
-        nn.BatchNorm1d(16),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Linear(16, CLASSES),
-    )
+    seen = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()]
+    hidden = [nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*seen, *hidden, nn.Linear(16, CLASSES))
 
 
-def _make(method_class: type, options: dict, on_text: bool, dropout: float) -> nn.Module:
-    asked = inspect.signature(method_class).parameters
+def _make(name: str, options: dict, on_text: bool, dropout: float) -> nn.Module:
+    asked = inspect.signature(methods.find(name)).parameters
     given = {"num_classes": CLASSES} if "num_classes" in asked else {}
     for seed, role in enumerate(ROLES, start=1):
         if role in asked:
@@ -330,7 +247,7 @@ def _make(method_class: type, options: dict, on_text: bool, dropout: float) -> n
             value = _make(*value, on_text, dropout)
         given[key] = torch.tensor(value) if key == "pixel_std" else value
     torch.manual_seed(1)
-    return method_class(**given)
+    return methods.find(name)(**given)
 
 
 def _batches(on_text: bool) -> list[Batch]:
@@ -405,12 +322,13 @@ def _projection(values: list[torch.Tensor]) -> float:
     return (flat * torch.arange(1, len(flat) + 1, dtype=torch.float64).cos()).sum().item()
 
 
-def _as_hex(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _as_hex(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_as_hex(each) for each in value]
-    return value.hex() if isinstance(value, float) else value
+def _mapped(record: object, function: Callable[[float], object]) -> object:
+    """Apply a function to every number of a record."""
+    if isinstance(record, dict):
+        return {key: _mapped(each, function) for key, each in record.items()}
+    if isinstance(record, list):
+        return [_mapped(each, function) for each in record]
+    return function(record) if isinstance(record, float) else record
 
 
 def _hash(*modules: nn.Module) -> str:

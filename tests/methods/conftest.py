@@ -5,10 +5,16 @@ import signal
 
 import pytest
 import torch
+from methods import small
 from torch import nn
 
 from labelreg.data import load
 from labelreg.training import Interrupted, Recipe, Trainer
+
+
+@pytest.fixture
+def batch():
+    return small.make_batch()
 
 
 @pytest.fixture

@@ -24,16 +24,10 @@ def test_cross_entropy_is_minus_the_log_probability(batch):
     torch.testing.assert_close(CrossEntropy()(logits, targets), expected)
 
 
-class TestLabelSmoothing:
-    @pytest.mark.parametrize("epsilon", [0.0, 0.1, 1.0])
-    def test_over_all_classes_is_pytorchs(self, batch, epsilon):
-        expected = cross_entropy(*batch, label_smoothing=epsilon)
-        torch.testing.assert_close(LabelSmoothing(epsilon)(*batch), expected)
-
-    @pytest.mark.parametrize("epsilon", [0.0, 0.1, 0.9])
-    def test_over_the_others_gives_the_wrong_classes_exactly_epsilon(self, batch, epsilon):
-        expected = cross_entropy(*batch, label_smoothing=epsilon * K / (K - 1))
-        torch.testing.assert_close(LabelSmoothing(epsilon, convention="others")(*batch), expected)
+@pytest.mark.parametrize(("convention", "factor"), [("all", 1), ("others", K / (K - 1))])
+def test_label_smoothing_is_pytorchs(batch, convention, factor):
+    expected = cross_entropy(*batch, label_smoothing=0.2 * factor)
+    torch.testing.assert_close(LabelSmoothing(0.2, convention)(*batch), expected)
 
 
 class TestConfidencePenalty:
@@ -62,9 +56,10 @@ class TestDisturbLabel:
         DisturbLabel(rate)(logits, targets).backward()
         return logits.grad.argmin(1)
 
-    def test_redraws_at_its_rate_from_all_classes(self):
+    @pytest.mark.parametrize("rate", [0.3, 1.0])
+    def test_redraws_at_its_rate_from_all_classes(self, rate):
         torch.manual_seed(0)
-        count, rate = 40_000, 0.3
+        count = 40_000
         targets = torch.randint(K, (count,))
         used = self.labels_used(rate, targets)
         changed = rate * (1 - 1 / K)  # a redrawn label is the old one again with probability 1 / K
@@ -78,11 +73,6 @@ class TestDisturbLabel:
         targets = torch.arange(K)
         self.labels_used(1.0, targets)
         assert torch.equal(targets, torch.arange(K))
-
-    def test_a_rate_of_1_forgets_the_labels(self):
-        torch.manual_seed(0)
-        used = self.labels_used(1.0, torch.zeros(20_000, dtype=torch.int64))
-        assert abs((used == 0).double().mean() - 1 / K) < 4 * (0.09 / 20_000) ** 0.5
 
     def test_draws_anew_in_every_step(self):
         targets = torch.zeros(100, dtype=torch.int64)

@@ -1,54 +1,25 @@
 """Class-wise self-knowledge distillation: its terms by hand, what it pairs, costs and can be combined with."""
 
-import copy
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from methods.small import B, K, divergence, gradients, make_network, train_on_digits
 from scipy import stats
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
-from labelreg.data import Batch, Loader, Split, load
-from labelreg.experiment import Experiment
+from labelreg.data import Batch
 from labelreg.methods import (
     AdaCos,
     ClassWiseSelfDistillation,
     CrossEntropy,
     KnowledgeDistillation,
-    LabelSmoothing,
     Mixup,
     VirtualSoftmax,
 )
 from labelreg.methods.cskd import _others_of_the_class
-from labelreg.running import train
-from labelreg.training import Recipe, Trainer
-
-K, B = 5, 12
-
-
-def make_network(seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, K))
-
-
-@pytest.fixture
-def batch():
-    generator = torch.Generator().manual_seed(0)
-    inputs, partner, source = torch.randn(3, B, 3, generator=generator)
-    return Batch(inputs, torch.arange(B) % K, torch.arange(B), partner, source)
-
-
-def divergence(logits, fixed_logits, temperature):
-    """KL(fixed || prediction) times T squared, as the published code has it."""
-    log_p, q = (logits / temperature).log_softmax(1), (fixed_logits / temperature).softmax(1)
-    return nn.KLDivLoss(reduction="sum")(log_p, q) / len(logits) * temperature**2
-
-
-def gradients(loss, network):
-    return torch.autograd.grad(loss, list(network.parameters()))
 
 
 class TestTerms:
@@ -71,33 +42,11 @@ class TestTerms:
         torch.testing.assert_close(step.logits, logits)
         torch.testing.assert_close(gradients(step.loss, network), gradients(sum(expected.values()), reference))
 
-    def test_add_to_the_loss_of_the_method_inside(self, batch):
-        step = ClassWiseSelfDistillation(LabelSmoothing(0.3)).step(make_network(), batch)
-        inner = LabelSmoothing(0.3).step(make_network(), batch)
-        assert step.terms.keys() == {"smooth", "class_wise"}
-        torch.testing.assert_close(step.terms["smooth"], inner.loss)
-
     def test_keep_nothing_of_the_views_for_a_gradient(self, batch):
         network, recorded = make_network(), []
         network.register_forward_hook(lambda *_: recorded.append(torch.is_grad_enabled()))
         ClassWiseSelfDistillation(sample_weight=1.0).step(network, batch)
         assert recorded == [True, False, False]
-
-    @pytest.mark.parametrize("network_dtype", [torch.float16, torch.bfloat16])
-    @pytest.mark.parametrize("partners", ["loader", "batch"])
-    def test_stay_finite_in_half_precision(self, batch, network_dtype, partners):
-        torch.manual_seed(0)
-        network = nn.Linear(3, K).to(network_dtype)
-        with torch.no_grad():
-            network.weight.mul_(1e4)
-        halves = {name: getattr(batch, name).to(network_dtype) for name in ("inputs", "partner", "source")}
-        half = Batch(targets=batch.targets, indices=batch.indices, **halves)
-        step = ClassWiseSelfDistillation(sample_weight=1.0, partners=partners).step(network, half)
-        step.loss.backward()
-        assert step.logits.dtype == network_dtype
-        assert step.loss.isfinite()
-        assert step.loss > 1e3
-        assert network.weight.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -134,17 +83,6 @@ def test_a_partner_like_the_sample_agrees_with_it(inner, batch):
     assert method.step(network, batch).terms["class_wise"] > 1e-3
 
 
-def test_the_loader_gives_partners_of_the_class():
-    """Where samples of a class are alike, so are their partners."""
-    targets = torch.arange(30) % K
-    split = Split(torch.eye(K, 3)[targets] + targets[:, None], targets)
-    method, network = ClassWiseSelfDistillation(), make_network().eval()
-    loader = Loader(split, 10, mean=torch.zeros(3), std=torch.ones(3), views=method.views)
-    for each in loader.epoch(0):
-        assert torch.equal(each.partner, each.inputs)
-        assert method.step(network, each).terms["class_wise"].abs() < 1e-6
-
-
 class TestRunningStatistics:
     @pytest.mark.parametrize(
         ("options", "seen"),
@@ -170,12 +108,6 @@ class TestRunningStatistics:
             for bn in ("both", "anchor_only")
         ]
         assert losses[0] == losses[1]
-
-    def test_stay_in_evaluation_mode(self, batch):
-        network = make_network().eval()
-        before = copy.deepcopy(network.state_dict())
-        ClassWiseSelfDistillation().step(network, batch)
-        torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
 
     def test_are_followed_again_afterwards(self, batch):
         network = nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), make_network())
@@ -266,22 +198,6 @@ class TestCombinations:
         }
         torch.testing.assert_close(step.terms, expected, rtol=1e-5, atol=1e-6)
 
-    def test_an_experiment_hands_its_teacher_to_the_method_inside(self):
-        small = {"subset": 50, "epochs": 1, "network_options": {"hidden": (16,)}}
-        teacher = Experiment(seed=3, **small)
-        student = Experiment(
-            method="class_wise_self_distillation",
-            options={"method": "knowledge_distillation", "method.alpha": 0.9, "class_weight": 2},
-            teacher=teacher,
-            **small,
-        )
-        trained = train(student, device="cpu")
-        assert type(trained.method.method) is KnowledgeDistillation
-        assert (trained.method.method.alpha, trained.method.class_weight) == (0.9, 2.0)
-        expected = train(teacher, device="cpu").network.state_dict()
-        torch.testing.assert_close(trained.method.method.teacher.state_dict(), expected, rtol=0, atol=0)
-        assert {"loss_hard", "loss_soft", "loss_class_wise"} <= trained.result.history.keys()
-
 
 class TestErrors:
     def test_a_missing_view_is_named(self, batch):
@@ -308,13 +224,8 @@ def test_brings_predictions_of_a_class_together(partners):
     """It learns the digits, and predictions differ less within a class than without it."""
 
     def within_a_class(method):
-        torch.manual_seed(0)
-        data = load("digits", subset=200)
-        recipe = Recipe(epochs=15, batch_size=64, schedule="one_cycle")
-        trainer = Trainer(networks.build("mlp", 10, hidden=(32,)), method, data, recipe)
-        trainer.fit()
-        assert trainer.history[-1]["test_error"] < 0.15
-        logits, targets = trainer.predict(data.test)
+        trainer = train_on_digits(method)
+        logits, targets = trainer.predict(trainer.dataset.test)
         predictions = (logits / 4).softmax(1)
         return sum(predictions[targets == k].var(0).sum() for k in range(10))
 

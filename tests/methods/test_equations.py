@@ -1,7 +1,6 @@
-"""What holds for the equations of all papers: where they stand, and properties of every loss."""
+"""What holds for the equations of all papers: properties of every loss, and what is said to a wrong argument."""
 
-import re
-from pathlib import Path
+import math
 
 import numpy as np
 import pytest
@@ -9,35 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from methods.small import HALVES
 
-import labelreg
 from labelreg.losses import class_means, js_divergence, smooth_labels, soft_cross_entropy
 from labelreg.methods.alr import residual_labels, residual_logits, residual_losses, residual_probabilities
 from labelreg.methods.baselines import confidence_penalty
 from labelreg.methods.cskd import classwise_kl
-from labelreg.methods.nar import nar_loss, nar_targets
+from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
+from labelreg.methods.nar import nar_loss, nar_regression_targets, nar_targets
 from labelreg.methods.sba import vicinity_kl
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # only two classes may warn
 
 B, K = 6, 5
 DIVERGENCES = [("kl", "target_first"), ("kl", "literal"), ("cross_entropy", "target_first")]
-HALVES = (torch.bfloat16, torch.float16)
-MARK = re.compile(r"# (?:(?:NaR|ALR|KR|SBA) eq\. \d+|CS-KD (?:L_\w+|algorithm 1))")
-# definitions that PyTorch computes, gradients, expectations, and what is never formed; see the book
-WITHOUT_CODE = {"ALR": {1, 2, 7, 8}, "KR": {8}, "NaR": set(), "SBA": {1, 3, 4, 9, 12, 13, 14, 15}}
-NUMBERED = {"NaR": 8, "ALR": 8, "KR": 15, "SBA": 15}
-
-
-def test_every_equation_is_marked_at_the_end_of_one_line():
-    expected = {f"# CS-KD {name}" for name in ("L_cls", "L_sam", "L_tot", "algorithm 1")}
-    for paper, count in NUMBERED.items():
-        expected |= {f"# {paper} eq. {n}" for n in range(1, count + 1) if n not in WITHOUT_CODE[paper]}
-    lines = [line for path in Path(labelreg.__file__).parent.rglob("*.py") for line in path.read_text().splitlines()]
-    marked = [line for line in lines if MARK.search(line)]
-    assert sorted(mark for line in marked for mark in MARK.findall(line)) == sorted(expected)
-    for line in marked:
-        assert re.fullmatch(rf" +[^#]+(  {MARK.pattern})+", line), line
 
 
 def losses(logits, other, targets, matrix, reduction="mean"):
@@ -88,6 +72,8 @@ def test_gradients_against_finite_differences(batch):
         "classwise_kl": (lambda z: classwise_kl(z, other, reduction="none"), (logits,)),
         "vicinity_kl": (lambda v: vicinity_kl(other, v, "none"), (virtual,)),
         "vicinity_kl, both": (lambda r, v: vicinity_kl(r, v, "none", detach_reference=False), (logits, virtual)),
+        "cosine_logits": (cosine_logits, (logits, matrix)),
+        "virtual_softmax_logits": (lambda x, w: virtual_softmax_logits(x, w, targets), (logits, matrix)),
         "confidence_penalty": (lambda z: confidence_penalty(z, "none"), (logits,)),
         "js_divergence": (lambda p, q: js_divergence(p, q, "none"), (logits.softmax(1), soft)),
     }
@@ -143,6 +129,8 @@ def test_nothing_waits_for_the_device():
         assert loss.shape == ()
     assert smooth_labels(targets, K, 0.1).shape == (B, K)
     assert residual_labels(matrix).shape == class_means(logits, targets, K).shape == (K, K)
+    assert adacos_scale(cosine_logits(logits, matrix), targets, torch.empty((), device="meta")).shape == ()
+    assert virtual_softmax_logits(logits, matrix, targets).shape == (B, K + 1)
 
 
 examples = settings(max_examples=25, deadline=None)
@@ -203,9 +191,25 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: soft_cross_entropy(Z.tolist(), Y), TypeError, "logits must be a floating-point tensor, got list"),
+        (lambda: soft_cross_entropy(Z[0], Y), ValueError, r"logits must have shape \(B, K\), got \(5,\)"),
+        (lambda: soft_cross_entropy(Z, Y.int()), TypeError, "targets must be class indices .* got .*int32"),
+        (lambda: soft_cross_entropy(Z, Y[1:]), ValueError, r"targets must have shape \(6,\), got \(5,\)"),
+        (lambda: soft_cross_entropy(Z, Z[:, 1:]), ValueError, r"targets must have shape \(6, 5\), got \(6, 4\)"),
+        (lambda: soft_cross_entropy(Z, Z.long()), TypeError, "targets must be a floating-point tensor"),
+        (lambda: soft_cross_entropy(Z, Y + K), ValueError, r"targets must lie in \[0, 4\], got 5 to 5"),
+        (lambda: soft_cross_entropy(Z, Y, "sum"), ValueError, "reduction must be one of 'mean', 'none', got 'sum'"),
+        (lambda: smooth_labels(Y, K, math.nan), ValueError, r"epsilon must lie in \[0, 1\], got nan"),
+        (lambda: smooth_labels(Y, K, 0.1, "both"), ValueError, "convention must be one of 'all', 'others'"),
+        (lambda: smooth_labels(Y, 1, 0.1, "others"), ValueError, "'others' needs at least 2 classes .* got 1"),
+        (lambda: smooth_labels(Y[0], K, 0.1), ValueError, r"targets must have shape \(B,\), got \(\)"),
+        (lambda: class_means(Z, Y + 3, 3), ValueError, r"targets must lie in \[0, 2\]"),
+        (lambda: js_divergence(Z, Z[1:]), ValueError, r"q must have shape \(6, 5\), got \(5, 5\)"),
         (lambda: nar_targets(Z, Z[:, 1:], Y), ValueError, r"auxiliary_logits must have shape \(6, 5\)"),
         (lambda: nar_loss(Z, Z, Y, lam=1.0), ValueError, r"lam must lie in \[0, 1\), got 1.0"),
         (lambda: nar_loss(Z, Z, Y, alpha=-0.1), ValueError, r"alpha must lie in \[0, 1\), got -0.1"),
+        (lambda: nar_regression_targets(Z, Z, Z[0]), ValueError, r"targets must have shape \(6, 5\), got \(5,\)"),
+        (lambda: nar_regression_targets(Z, Z, Z.long()), TypeError, "targets must be a floating-point tensor"),
         (lambda: residual_logits(Z, Y - 1), ValueError, r"targets must lie in \[0, 4\], got -1 to -1"),
         (lambda: residual_losses(Z[:, :1], Y, S[:1, :1]), ValueError, "at least 2 classes .* got 1"),
         (lambda: residual_losses(Z, Y, S[:, 1:]), ValueError, r"matrix must have shape \(5, 5\), got \(5, 4\)"),
@@ -215,8 +219,14 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: residual_losses(Z, Z, S), TypeError, "targets must be class indices"),
         (lambda: residual_labels(S[:, 1:]), ValueError, r"matrix must have shape \(K, K\), got \(5, 4\)"),
         (lambda: classwise_kl(Z, Z[1:]), ValueError, r"partner_logits must have shape \(6, 5\)"),
-        (lambda: classwise_kl(Z, Z, temperature=float("nan")), ValueError, "temperature must be positive, got nan"),
+        (lambda: classwise_kl(Z, Z, temperature=math.nan), ValueError, "temperature must be positive, got nan"),
         (lambda: vicinity_kl(Z, Z), ValueError, r"virtual_logits must have shape \(M, 6, 5\), got \(6, 5\)"),
+        (lambda: cosine_logits(Z, S[:, 1:]), ValueError, r"weight must have shape \(K, 5\), got \(5, 4\)"),
+        (lambda: adacos_fixed_scale(2), ValueError, "needs at least 3 classes .* got 2"),
+        (lambda: adacos_scale(Z[:, :2], Y, 1.0), ValueError, r"at least 3 classes \(K\), got 2"),
+        (lambda: adacos_scale(Z, Z, 1.0), TypeError, "targets must be class indices"),
+        (lambda: virtual_softmax_logits(Z, S[:, 1:], Y), ValueError, r"weight must have shape \(K, 5\)"),
+        (lambda: virtual_softmax_logits(Z, S[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
     ],
 )
 def test_a_wrong_argument_is_named(call, error, message):

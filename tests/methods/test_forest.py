@@ -2,7 +2,7 @@
 
 import torch
 
-from labelreg.data import Batch, Loader, load
+from labelreg.data import Loader, load
 from labelreg.experiment import Experiment
 from labelreg.methods import ForestAsRegularization
 from labelreg.networks import build
@@ -15,6 +15,7 @@ def an_epoch(method: ForestAsRegularization, network, loader: Loader, epoch: int
 
 
 def prepared() -> tuple[ForestAsRegularization, torch.nn.Module, Loader]:
+    """A method that has collected the samples in a first epoch."""
     data = load("digits", subset=100)
     torch.manual_seed(0)
     network = build("mlp", 10)
@@ -66,16 +67,6 @@ def test_loss_is_that_of_the_disturbed_labels():
     torch.testing.assert_close(step.loss, expected)
 
 
-def test_state_survives_a_checkpoint():
-    method, network, loader = prepared()
-    an_epoch(method, network, loader, 0)
-    method.start_epoch(3)
-    restored = ForestAsRegularization(10)
-    restored.load_state_dict(method.state_dict())
-    batch = next(iter(loader.epoch(3)))
-    assert torch.equal(method.step(network, batch).loss, restored.step(network, batch).loss)
-
-
 def test_it_resists_wrong_labels_better_than_the_baseline():
     settings = {"subset": 200, "epochs": 20, "label_noise": 0.3}
     plain, forest = (
@@ -83,11 +74,3 @@ def test_it_resists_wrong_labels_better_than_the_baseline():
         for method in ("cross_entropy", "forest_as_regularization")
     )
     assert forest < plain - 0.03
-
-
-def test_targets_of_another_device_or_dtype_are_kept():
-    method = ForestAsRegularization(3)
-    batch = Batch(torch.randn(4, 1, 2, 2), torch.tensor([0, 1, 2, 0]), torch.arange(4))
-    method.step(build("mlp", 3, input_shape=(1, 2, 2)), batch)
-    assert method.targets.dtype == torch.int64
-    assert method.inputs.shape == (4, 1, 2, 2)

@@ -9,17 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from methods import small
+from methods.small import HALVES, K, train_on_digits
 from torch import nn
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from labelreg import networks
-from labelreg.data import Batch, load
+from labelreg.data import Batch
 from labelreg.methods import AdaCos, AdversarialTraining, Mixup, VirtualSoftmax
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
-from labelreg.training import Recipe, Trainer
 
-B, D, K = 13, 4, 5
-HALVES = (torch.bfloat16, torch.float16)
+B, D = 13, 4
 both = pytest.mark.parametrize("make", [lambda: AdaCos(K), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
 
 
@@ -44,10 +43,6 @@ class TestCosineLogits:
         expected = cosine_similarity(features[:, None], weight[None], dim=2)
         torch.testing.assert_close(cosine_logits(features, weight), expected, rtol=0, atol=1e-12)
 
-    def test_gradients_against_finite_differences(self, layer):
-        features, weight, _ = (x.requires_grad_() if x.is_floating_point() else x for x in layer)
-        assert torch.autograd.gradcheck(cosine_logits, (features, weight))
-
     @settings(max_examples=25, deadline=None)
     @given(
         arrays(np.float64, (3, D), elements=st.floats(-10, 10)), st.floats(1e-3, 1e3), st.sampled_from([-1.0, 0.0, 1.0])
@@ -60,22 +55,9 @@ class TestCosineLogits:
         stretched = cosine_logits(sign * factor * features, weight / factor)
         torch.testing.assert_close(stretched, sign * cosines, rtol=0, atol=1e-9)
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
-    @pytest.mark.parametrize("size", [0.0, 1e-3, 1e4])
-    def test_are_finite_with_finite_gradients(self, dtype, size):
-        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
-        cosines = cosine_logits(features, weight)
-        assert cosines.dtype == torch.promote_types(dtype, torch.float32)
-        torch.testing.assert_close(cosines, torch.full((2, 3), float(size > 0)), check_dtype=False)
-        (10 * cosines.sum()).backward()
-        for x in (features, weight):
-            assert x.grad.dtype == dtype
-            assert x.grad.isfinite().all()
-
     def test_without_a_direction_there_is_no_gradient(self, layer):
-        features, weight, _ = layer
-        features = features.index_fill(0, torch.tensor([1]), 0.0).requires_grad_()
-        cosine_logits(features, weight).sum().backward()
+        features = layer[0].index_fill(0, torch.tensor([1]), 0.0).requires_grad_()
+        cosine_logits(features, layer[1]).sum().backward()
         assert features.grad[1].tolist() == [0.0] * D
         assert features.grad[0].abs().min() > 1e-6
 
@@ -90,15 +72,6 @@ class TestAdaCosScale:
             cosines = cosine_logits(features + towards * weight[targets], weight)[:batch]
             expected = next_scale(cosines.tolist(), targets[:batch].tolist(), scale)
             assert adacos_scale(cosines, targets[:batch], scale).item() == pytest.approx(max(expected, 0), rel=1e-12)
-
-    def test_the_angle_counts_up_to_a_quarter_of_pi(self):
-        """With cosines of 0 to the wrong classes B is K - 1, whatever the scale."""
-        targets = torch.zeros(3, dtype=torch.int64)
-        for degrees, counted in ((0, 0), (30, 30), (45, 45), (80, 45), (179, 45)):
-            cosines = torch.zeros(3, K, dtype=torch.float64)
-            cosines[:, 0] = torch.tensor([-1.0, math.cos(math.radians(degrees)), 1.0])
-            expected = math.log(K - 1) / math.cos(math.radians(counted))
-            assert adacos_scale(cosines, targets, 7.0).item() == pytest.approx(expected)
 
     @pytest.mark.parametrize("classes", [3, 10, 100])
     def test_the_fixed_scale_is_where_the_dynamic_one_starts(self, classes):
@@ -128,11 +101,6 @@ class TestAdaCosScale:
         assert scale.item() == pytest.approx(1e4 * cosines.max().item() + math.log(K - 1), rel=1e-6)
         assert scale.dtype == torch.float32
 
-    def test_carries_no_gradient(self, layer):
-        features, weight, targets = layer
-        cosines = cosine_logits(features.requires_grad_(), weight)
-        assert not adacos_scale(cosines, targets, torch.tensor(3.0, requires_grad=True)).requires_grad
-
 
 class TestVirtualSoftmaxLogits:
     def test_by_hand(self, layer):
@@ -144,11 +112,6 @@ class TestVirtualSoftmaxLogits:
         logits = virtual_softmax_logits(features, weight, targets)
         np.testing.assert_allclose(logits.numpy(), np.array(naive), rtol=0, atol=1e-12)
 
-    def test_gradients_against_finite_differences(self, layer):
-        features, weight, targets = layer
-        inputs = (features.requires_grad_(), weight.requires_grad_())
-        assert torch.autograd.gradcheck(lambda x, w: virtual_softmax_logits(x, w, targets), inputs)
-
     @settings(max_examples=50, deadline=None)
     @given(arrays(np.float64, (2, D), elements=st.floats(-100, 100).filter(lambda x: x == 0 or abs(x) > 1e-6)))
     def test_the_virtual_logit_is_never_below_the_true_one(self, values):
@@ -158,30 +121,22 @@ class TestVirtualSoftmaxLogits:
             assert virtual >= true - 1e-12 * abs(true)
         assert virtual == pytest.approx(true, rel=1e-9)
 
-    @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
-    @pytest.mark.parametrize("size", [0.0, 1e4])
-    def test_are_finite_with_finite_gradients(self, dtype, size):
-        features, weight = (torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3))
-        logits = virtual_softmax_logits(features, weight, torch.tensor([0, 2]))
-        cross_entropy(logits, torch.tensor([0, 2])).backward()
-        assert logits.isfinite().all()
-        for x in (features, weight):
-            assert x.grad.dtype == dtype
-            assert x.grad.isfinite().all()
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1e4])
+@pytest.mark.parametrize("function", [cosine_logits, lambda x, w: virtual_softmax_logits(x, w, torch.tensor([0, 2]))])
+def test_logits_and_their_gradients_are_finite(function, dtype, size):
+    inputs = [torch.full((n, 8), size, dtype=dtype, requires_grad=True) for n in (2, 3)]
+    logits = function(*inputs)
+    assert logits.dtype == torch.promote_types(dtype, torch.float32)
+    if function is cosine_logits:
+        torch.testing.assert_close(logits, torch.full((2, 3), float(size > 0)), check_dtype=False)
+    cross_entropy(10 * logits, torch.tensor([0, 2])).backward()
+    assert all(x.grad.dtype == dtype and x.grad.isfinite().all() for x in inputs)
 
 
-def test_nothing_waits_for_the_device():
-    features, weight, scale = (torch.empty(shape, device="meta") for shape in ((B, D), (K, D), ()))
-    targets = torch.empty(B, dtype=torch.int64, device="meta")
-    cosines = cosine_logits(features, weight)
-    assert cosines.shape == (B, K)
-    assert adacos_scale(cosines, targets, scale).shape == ()
-    assert virtual_softmax_logits(features, weight, targets).shape == (B, K + 1)
-
-
-def make_network(seed=0):
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, K))
+def make_network():
+    network = small.make_network()
     nn.init.normal_(network[-1].bias, std=10)
     return network
 
@@ -215,16 +170,6 @@ class TestBoth:
         assert network[0].weight.grad.any()
 
     @both
-    def test_are_independent_of_the_bias(self, make):
-        batch, network, shifted = make_batch(), make_network(), make_network()
-        nn.init.zeros_(shifted[-1].bias)
-        steps = [make().step(each, batch) for each in (network, shifted)]
-        assert torch.equal(steps[0].logits, steps[1].logits)
-        assert torch.equal(steps[0].loss, steps[1].loss)
-        predictions = [make().predict(each.eval(), batch.inputs) for each in (network, shifted)]
-        assert torch.equal(*predictions)
-
-    @both
     def test_are_judged_by_what_they_are_trained_by(self, make):
         method, network, batch = make(), make_network().eval(), make_batch()
         logits = method.step(network, batch).logits
@@ -247,39 +192,14 @@ class TestBoth:
         assert all(parameter.grad.isfinite().all() for parameter in network[:-1].parameters())
 
     @both
-    @pytest.mark.parametrize("name", ["imagenet_resnet18", "imagenet_densenet121", "resnet8"])
-    def test_find_the_classifier_of_any_network(self, make, name):
-        torch.manual_seed(0)
-        network = networks.build(name, K, input_shape=(3, 32, 32))
-        inputs = torch.randn(4, 3, 32, 32)
-        method = make()
-        method.step(network, Batch(inputs, torch.arange(4), torch.arange(4))).loss.backward()
-        layer = networks.classifier(network)
-        assert layer.weight.grad.any()
-        assert layer.bias.grad is None
-        logits = method.predict(network.eval(), inputs)
-        assert logits.shape == (4, K)
-        if isinstance(method, VirtualSoftmax):
-            torch.testing.assert_close(logits, network(inputs) - layer.bias)
-
-    @both
     def test_of_mixed_labels_say_that_they_need_classes(self, make):
         with pytest.raises(TypeError, match="targets must be class indices"):
             Mixup(make(), K).step(make_network(), make_batch())
 
-    @both
-    def test_go_on_bit_by_bit_when_interrupted(self, make, assert_resumes):
-        kind = type(make())
-        assert_resumes(lambda: kind(10) if kind is AdaCos else kind())
-
-    @both
-    def test_learn_the_digits(self, make):
-        torch.manual_seed(0)
-        method = AdaCos(10) if isinstance(make(), AdaCos) else make()
-        recipe = Recipe(epochs=15, batch_size=64, schedule="one_cycle")
-        trainer = Trainer(networks.build("mlp", 10, hidden=(32,)), method, load("digits", subset=200), recipe)
-        trainer.fit()
-        assert trainer.history[-1]["test_error"] < 0.15
+    @pytest.mark.parametrize("make", [lambda: AdaCos(10), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
+    def test_learn_the_digits_and_go_on_bit_by_bit_when_interrupted(self, make, assert_resumes):
+        assert_resumes(make)
+        train_on_digits(make())
 
 
 class TestAdaCos:
@@ -339,24 +259,3 @@ class TestVirtualSoftmax:
         torch.testing.assert_close(step.loss, torch.stack(losses).mean())
         torch.testing.assert_close(step.logits, features @ weight.T)
         torch.testing.assert_close(sum(step.terms.values()), step.loss)
-
-
-X, W, Y = torch.ones(B, D), torch.ones(K, D), torch.zeros(B, dtype=torch.int64)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: cosine_logits(X, W[:, 1:]), ValueError, r"weight must have shape \(K, 4\), got \(5, 3\)"),
-        (lambda: cosine_logits(X.long(), W), TypeError, "features must be a floating-point tensor"),
-        (lambda: adacos_fixed_scale(2), ValueError, "needs at least 3 classes .* got 2"),
-        (lambda: adacos_scale(X[:, :2], Y, 1.0), ValueError, r"at least 3 classes \(K\), got 2"),
-        (lambda: adacos_scale(X, Y + D, 1.0), ValueError, r"targets must lie in \[0, 3\]"),
-        (lambda: adacos_scale(X, X, 1.0), TypeError, "targets must be class indices"),
-        (lambda: virtual_softmax_logits(X, W[:, 1:], Y), ValueError, r"weight must have shape \(K, 4\)"),
-        (lambda: virtual_softmax_logits(X, W[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
-    ],
-)
-def test_bad_input_is_named(call, error, message):
-    with pytest.raises(error, match=message):
-        call()

@@ -1,38 +1,22 @@
 """Network as Regularization in training: what runs share, and snapshots of the auxiliary network."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from methods.small import disturbed, gradients, make_batch, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg import networks
-from labelreg.data import Batch, load
+from labelreg.data import load
 from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
 from labelreg.methods.nar import Trajectory
 from labelreg.recipe import Recipe
 from labelreg.training import Trainer
-
-K = 5
-
-
-def make_network(seed):
-    """With batch normalisation, whose two modes differ."""
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, K))
-
-
-def make_batch():
-    generator = torch.Generator().manual_seed(0)
-    inputs, targets = torch.randn(12, 3, generator=generator), torch.arange(12) % K
-    return Batch(inputs, targets, torch.arange(12))
-
-
-def gradients(loss, network):
-    return torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, allow_unused=True)
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
@@ -78,8 +62,9 @@ def interrupt(trainer, checkpoint):
         trainer.fit(checkpoint, stop)
 
 
-def test_the_auxiliary_is_trained_as_if_it_were_alone(digits):
-    method = NetworkAsRegularization(build(1))
+@pytest.mark.parametrize("make", [NetworkAsRegularization, partial(SnapshotRegularization, interval=2)])
+def test_the_auxiliary_is_trained_as_if_it_were_alone(digits, make):
+    method = make(build(1))
     fit(method, digits, epochs=3)
     alone = fit(CrossEntropy(), digits, build(1), epochs=3)
     assert equal(method.auxiliary, alone.network)
@@ -115,21 +100,6 @@ class TestSharing:
         assert not asked
         assert equal(method.auxiliary, build(1))
         assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
-
-    def test_recording_changes_nothing(self, digits):
-        recorded, method = self.run(digits, {})
-        plain = NetworkAsRegularization(build(1))
-        assert equal(recorded.network, fit(plain, digits).network)
-        assert equal(method.auxiliary, plain.auxiliary)
-
-    def test_a_grid_of_6_by_6_costs_37_trainings(self, digits):
-        shared, trained = {}, []
-        for lam in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
-            for alpha in (0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
-                trainer, method = self.run(digits, shared, lam, alpha, epochs=1)
-                trained += [not equal(trainer.network, build(0)), not equal(method.auxiliary, build(1))]
-        assert sum(trained) == 37
-        assert {"lam", "alpha"} == NetworkAsRegularization.shareable_options
 
     def test_an_unfinished_run_is_not_replayed(self, digits):
         shared = {}
@@ -219,9 +189,7 @@ class TestSnapshots:
                 states.append((self.epoch, copy.deepcopy(method.snapshots[method.current].state_dict())))
                 return super().step(batch)
 
-        torch.manual_seed(2)
-        recipe = Recipe(epochs=epochs, batch_size=32, schedule="one_cycle")
-        Watched(build(0), method, digits, recipe).fit()
+        Watched(build(0), method, digits, Recipe(epochs=epochs, batch_size=32, schedule="one_cycle")).fit()
         return states
 
     @pytest.mark.parametrize(("direction", "expected"), [("pre", [0, 0, 2, 2, 4]), ("pos", [2, 2, 4, 4, 5])])
@@ -241,18 +209,12 @@ class TestSnapshots:
         logits, auxiliary_logits, snapshot_logits = (
             each(batch.inputs) for each in (make_network(0), make_network(1), make_network(1).eval())
         )
-        xi = (0.2 * logits.softmax(1) + 0.8 * snapshot_logits.softmax(1)).detach()
-        disturbed = 0.4 * cross_entropy(logits, batch.targets) + 0.6 * cross_entropy(logits, xi)
-        torch.testing.assert_close(step.terms["disturbed"], disturbed)
+        expected = disturbed(logits, snapshot_logits, batch.targets, 0.6, 0.2)
+        torch.testing.assert_close(step.terms["disturbed"], expected)
         if direction == "pre":
             assert all(gradient is None for gradient in gradients(step.terms["disturbed"], auxiliary))
             torch.testing.assert_close(step.terms["auxiliary"], cross_entropy(auxiliary_logits, batch.targets))
             assert all(gradient is None for gradient in gradients(step.terms["auxiliary"], network))
-
-    def test_the_delayed_auxiliary_is_trained_as_if_it_were_alone(self, digits):
-        method = SnapshotRegularization(build(1), interval=2)
-        fit(method, digits, epochs=3)
-        assert equal(method.auxiliary, fit(CrossEntropy(), digits, build(1), epochs=3).network)
 
     def test_snapshots_are_never_trained(self):
         network, method = make_network(0), SnapshotRegularization(make_network(1))

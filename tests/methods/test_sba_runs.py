@@ -4,15 +4,13 @@ import math
 
 import pytest
 import torch
+from methods.small import train_on_digits
 from torch import nn
 
-from labelreg import methods
 from labelreg.data import Batch, Dataset, Split
-from labelreg.experiment import Experiment
 from labelreg.methods import BatchAugmentation, CrossEntropy, LabelSmoothing, Mixup, StochasticBatchAugmentation
 from labelreg.networks import build
 from labelreg.recipe import Recipe
-from labelreg.running import train
 from labelreg.training import Trainer
 
 K = 10
@@ -39,23 +37,12 @@ def assert_same_weights(one, other, same=True):
 
 
 class TestTraining:
-    @pytest.mark.parametrize("options", [{"omega": math.pi / 2}, {"eta": 0}, {"virtual": 0}])
-    def test_without_augmentation_is_that_with_cross_entropy_bit_by_bit(self, options):
-        settings = {"subset": 60, "epochs": 2, "schedule": "constant", "batch_size": 16}
-        plain, other = (
-            train(Experiment(method=name, options=chosen, **settings), device="cpu")
-            for name, chosen in (("cross_entropy", {}), ("stochastic_batch_augmentation", options))
-        )
-        assert_same_weights(plain.network, other.network)
-        augmented = Experiment(method="stochastic_batch_augmentation", options={"omega": 0}, **settings)
-        assert_same_weights(plain.network, train(augmented, device="cpu").network, same=False)
-
-    @pytest.mark.parametrize("options", [{"omega": math.pi / 2}, {"eta": 0.0}, {"vote": True, "eta": 0.0}])
-    def test_without_augmentation_leaves_dropout_what_it_draws(self, options):
-        plain, other = fitted(CrossEntropy), fitted(lambda: StochasticBatchAugmentation(**options))
-        assert_same_weights(plain.network, other.network)
-        augmented = fitted(lambda: StochasticBatchAugmentation(omega=0.0))
-        assert_same_weights(plain.network, augmented.network, same=False)
+    def test_without_augmentation_is_that_with_cross_entropy_bit_by_bit(self):
+        """Dropout draws the same, too."""
+        plain = fitted(CrossEntropy).network
+        for options in ({"omega": math.pi / 2}, {"eta": 0.0, "vote": True}, {"virtual": 0}):
+            assert_same_weights(plain, fitted(lambda options=options: StochasticBatchAugmentation(**options)).network)
+        assert_same_weights(plain, fitted(lambda: StochasticBatchAugmentation(omega=0.0)).network, same=False)
 
     @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
     def test_resumes_exactly(self, granularity, tmp_path):
@@ -75,10 +62,7 @@ class TestTraining:
         assert granularity == "iteration" or not all(decisions)
 
     def test_digits_are_learnt(self):
-        options = {"virtual": 8, "eta": 1.0, "vote": True}
-        experiment = Experiment(method="stochastic_batch_augmentation", options=options, subset=200, epochs=15)
-        experiment = experiment.at("quick", epochs=15, subset=200)
-        assert train(experiment, device="cpu").result.history["test_error"][-1] < 0.15
+        train_on_digits(StochasticBatchAugmentation(8, eta=1.0, vote=True))
 
 
 class TestBatchAugmentation:
@@ -90,11 +74,6 @@ class TestBatchAugmentation:
         assert BatchAugmentation(method, 3).copies == 12
         assert Mixup(method, K).copies == 4
         assert torch.equal(method.step(network, batch).loss, inner.step(network, batch).loss)
-
-    def test_goes_by_name_with_cross_entropy_inside(self):
-        made = methods.create("batch_augmentation", K, {"copies": 3}, None)
-        assert type(made.method) is CrossEntropy
-        assert made.copies == 3
 
     def test_trains_on_that_many_times_the_samples(self):
         network, rows = nn.Sequential(nn.Flatten(), nn.Linear(3072, K)), []

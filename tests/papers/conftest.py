@@ -17,8 +17,7 @@ def find(item, **names):
 
 def methods_of(items, label):
     """The methods with all options that stand under a printed name."""
-    rows = [row for item in items for row in find(item, method=label)]
-    return {(row.experiment.method, row.experiment.options) for row in rows}
+    return {(row.experiment.method, row.experiment.options) for item in items for row in find(item, method=label)}
 
 
 @pytest.fixture

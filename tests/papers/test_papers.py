@@ -7,7 +7,7 @@ import pytest
 from labelreg import data, methods, networks, paths
 from labelreg.assignments import command, parse
 from labelreg.experiment import PROFILES, Experiment
-from labelreg.papers import COLLECTIONS, COLUMNS, Item, Paper, Row, papers, reported
+from labelreg.papers import COLLECTIONS, COLUMNS, Paper, papers, reported
 from labelreg.reports.measures import METRICS
 
 ITEMS = {(key, name): item for key, paper in COLLECTIONS.items() for name, item in paper.items.items()}
@@ -20,14 +20,25 @@ def test_are_found_by_their_modules():
     assert list(COLLECTIONS) == ["shared", *papers]
 
 
-@pytest.mark.parametrize(("key", "paper"), COLLECTIONS.items())
-def test_facts(key, paper):
+@pytest.mark.parametrize(
+    ("key", "seeds", "last_epochs", "figures"),
+    [
+        ("alr", 5, 1, {"figure3": 1}),
+        ("kr", 5, 1, {"figure2": 1, "figure4": 4, "figure5": 6}),
+        ("nar", 5, 1, {"figure4": 36, "figure5": 10}),
+        ("cskd", 3, 1, {"figure2": 6, "figure3": 5}),
+        ("sba", 1, 5, {"figure2": 35, "figure3": 16}),
+        ("shared", PROFILES["fast"].seeds, 1, {}),
+    ],
+)
+def test_facts(key, seeds, last_epochs, figures):
+    paper = COLLECTIONS[key]
     assert isinstance(paper, Paper)
-    assert paper.key == key
-    assert paper.title
-    assert paper.seeds >= 1
+    assert (paper.key, paper.seeds, paper.last_epochs) == (key, seeds, last_epochs)
+    assert {name: len(item) for name, item in paper.figures.items()} == figures
     assert paper.items == {**paper.tables, **paper.figures} != {}
     assert bool(paper.authors and paper.venue) == (key != "shared")
+    assert paper.title
 
 
 class TestItem:
@@ -46,10 +57,9 @@ class TestItem:
             assert len({experiment.at(profile) for experiment in item}) == len(item)
 
     @every_item
-    def test_rows_are_called_after_what_they_run(self, item):
-        for row in item.rows:
-            each = row.experiment
-            assert (each.dataset, each.network, each.seed) == (row.dataset, row.network, 0)
+    def test_begins_with_seed_0_and_has_the_teachers_it_needs(self, item):
+        for each in item:
+            assert each.seed == 0
             roles = methods.network_roles(each.method, each.options)
             assert any("teacher" in role for role in roles) == (each.teacher is not None)
 
@@ -69,13 +79,9 @@ class TestItem:
 
 @pytest.mark.parametrize("paper", COLLECTIONS.values(), ids=COLLECTIONS)
 def test_every_row_of_a_table_is_compared_with_one_of_its_table(paper):
-    alone = [
-        row
-        for item in paper.tables.values()
-        for row in item.rows
-        if item.find(row.dataset, row.network, row.against or paper.baseline) is None
-    ]
-    assert {row.method for row in alone} <= {"Single"}
+    for item in paper.tables.values():
+        for row in item.rows:
+            assert item.find(row.dataset, row.network, row.against or paper.baseline) or row.method == "Single"
 
 
 class TestReported:
@@ -136,8 +142,3 @@ class TestBenchmark:
         assert {each.method for each in text} == {name for name in methods.names() if methods.find(name).on_text}
         assert {each.but(**self.VARIED) for each in text} == {text[0]}
         assert [each.auxiliary_options["hidden"] for each in text if each.auxiliary_options] == [200, 100]
-
-
-def test_an_item_of_rows():
-    rows = tuple(Row("digits", "mlp", str(seed), Experiment(seed=seed)) for seed in range(3))
-    assert list(Item("three", rows)) == [Experiment(seed=seed) for seed in range(3)]

@@ -41,7 +41,7 @@ from labelreg.experiment import Experiment
 from labelreg.papers.paper import Item, Paper, Row
 
 PLAIN = Experiment(epochs=2, subset=100)
-ROWS = (Row("digits", "mlp", "Baseline", PLAIN), Row("digits", "mlp", "Toy", PLAIN.but(method="toy")))
+ROWS = (Row("Baseline", PLAIN), Row("Toy", PLAIN.but(method="toy")))
 PAPER = Paper("toy", "A toy", ("Nobody",), "nowhere", seeds=1, tables={"table1": Item("Toys", ROWS)})
 ''',
     "data/reported/toy.csv": """item,dataset,network,method,metric,value,std

@@ -1,4 +1,9 @@
-"""The figures of the book, drawn with seaborn, in one colour per method."""
+"""The figures of the book, drawn with seaborn, in one colour per method.
+
+``results`` are those of one experiment by label, ``colours`` and ``styles`` a colour or a line's keywords by label,
+``tables`` those of :func:`labelreg.book.tables.against_baseline` by condition or curve. Images are arrays (H, W) or
+(H, W, 3); ``classes`` are the names of the K classes.
+"""
 
 from labelreg.book.figures.comparisons import embeddings, paired_differences, reliability_diagrams
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves

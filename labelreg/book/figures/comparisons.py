@@ -1,7 +1,5 @@
 """Methods against each other: their differences to a baseline, their confidence, their features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,15 +15,11 @@ from labelreg.results import Result
 def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
     """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
 
-    Args:
-        tables: condition to a table of :func:`labelreg.book.tables.against_baseline`.
-        colours: label to its colour.
-        baseline: the label left out, drawn as the line at zero.
+    The label of the baseline is left out: it is the line at zero.
     """
     labels = [label for label in next(iter(tables.values())).index if label != baseline]
     height = 0.42 if len(labels) <= 8 else 0.27  # inches per label
-    figure = Figure(figsize=(7.2, height * len(labels) * len(tables) ** 0.5 + 1.1), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(1, 1, 7.2, height * len(labels) * len(tables) ** 0.5 + 1.1)
     offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
     for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
         for place, label in enumerate(labels):
@@ -46,11 +40,8 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
 def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
     """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
 
-    Above each panel stands the expected calibration error, with its standard deviation over the results.
-
-    Args:
-        results: label to results that observed ``reliability``; bins are averaged over them by their samples.
-        colours: label to its colour.
+    The results must have observed ``reliability``; bins are averaged over them by their samples. Above each panel
+    stands the expected calibration error, with its standard deviation over the results.
     """
     figure, grid = panels(len(results), 5, 1.6, 2.1, sharey=True)
     for axes, (label, group) in zip(grid, results.items(), strict=True):
@@ -82,11 +73,8 @@ def embeddings(
     Args:
         features: label to the features (N, D) of the same N samples.
         groups: (N,) index of each sample's group.
-        names: of the groups, at most 20.
+        names: of the groups, at most 20, which a palette can tell apart.
         notes: label to the text beneath it.
-
-    Raises:
-        ValueError: more than 20 groups, which no palette tells apart.
     """
     if len(names) > 20:
         raise ValueError(f"at most 20 groups can be told apart by colour, not {len(names)}: join some, as superclasses")
@@ -94,11 +82,10 @@ def embeddings(
     figure, grid = panels(len(features), 3, 2.5, 2.75)
     figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-len(names) // legend_columns))
     style = {"palette": "colorblind" if len(names) <= 10 else "tab20", "s": 6, "linewidth": 0}
+    hues = [names[group] for group in groups]
     for axes, (label, vectors) in zip(grid, features.items(), strict=True):
         points = TSNE(init="pca", random_state=0).fit_transform(np.asarray(vectors))
-        sns.scatterplot(
-            x=points[:, 0], y=points[:, 1], hue=[names[k] for k in groups], hue_order=names, ax=axes, **style
-        )
+        sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=hues, hue_order=names, ax=axes, **style)
         handles, shown = axes.get_legend_handles_labels()
         axes.get_legend().remove()
         axes.set(title=f"{label}\n{notes[label]}", xticks=[], yticks=[])

@@ -1,7 +1,5 @@
 """Curves: quantities over the epochs of training, or over what else was varied."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,24 +21,15 @@ def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequen
     """Draw the mean over runs in a band of one standard deviation.
 
     Args:
-        axes: where to draw.
+        axes, styles: where and how to draw.
         runs: label to the values of its runs, (runs, points).
-        styles: label to the keywords of its line.
         x: (points,) where the values stand; by default the epochs 1, 2, ...
     """
+    band = {"errorbar": "sd", "err_kws": {"alpha": 0.15, "linewidth": 0}}
     for label, values in runs.items():
         values = np.asarray(values)
-        places = np.arange(1, values.shape[1] + 1) if x is None else np.asarray(x)
-        sns.lineplot(
-            x=np.tile(places, len(values)),
-            y=values.ravel(),
-            ax=axes,
-            label=label,
-            errorbar="sd",
-            err_kws={"alpha": 0.15, "linewidth": 0},
-            legend=False,
-            **styles[label],
-        )
+        places = np.tile(np.arange(1, values.shape[1] + 1) if x is None else x, len(values))
+        sns.lineplot(x=places, y=values.ravel(), ax=axes, label=label, legend=False, **band, **styles[label])
     axes.set_xlabel("epoch" if x is None else "")
     axes.xaxis.set_major_locator(MaxNLocator(8 if x is None else 6, steps=[1, 2, 5, 10], integer=x is None))
 
@@ -55,23 +44,16 @@ def training_curves(
 ) -> None:
     """Draw a quantity of the history or of the observations over the epochs, see :func:`curves`.
 
-    Args:
-        axes: where to draw.
-        results: label to the results of one experiment.
-        quantity: its name.
-        styles: label to the keywords of its line.
-        scale, offset: drawn is ``offset + scale * quantity``, such as 100 - 100 * error for accuracy in percent.
+    Drawn is ``offset + scale * quantity``, such as 100 - 100 * error for accuracy in percent.
     """
     runs = {label: np.stack([each.epochs(quantity) for each in group]) for label, group in results.items()}
     curves(axes, {label: offset + scale * values for label, values in runs.items()}, styles)
 
 
 def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_error") -> Figure:
-    """Draw a quantity of recorded runs over their epochs, one panel per data set and network.
+    """Draw a quantity of the history of recorded runs, one panel per data set and network; errors are in percent.
 
-    Args:
-        runs: rows to their recorded runs, at least one, see :func:`labelreg.reports.recorded_runs`.
-        quantity: a name of the history; errors are drawn in percent.
+    There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
     """
     groups: dict[str, dict[str, Sequence[Result]]] = {}
     for row, group in runs.items():
@@ -93,7 +75,7 @@ def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
     """Give lines of one colour and kind, such as two generations of one method, different kinds."""
     found: dict[str, dict[str, str]] = {}
     for label, style in styles.items():
-        kinds = (style["linestyle"], *(kind for kind in ("-", "--", "-.", ":") if kind != style["linestyle"]))
+        kinds = dict.fromkeys((style["linestyle"], "-", "--", "-.", ":"))  # its own first
         candidates = [{**style, "linestyle": kind} for kind in kinds]
         found[label] = next((each for each in candidates if each not in found.values()), candidates[0])
     return found
@@ -102,12 +84,7 @@ def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
 def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: str, colours: Mapping[str, str]) -> None:
     """Draw the error over a parameter's values, with the 95 % intervals of its difference to a baseline.
 
-    Args:
-        axes: where to draw.
-        tables: label of a curve to a table of :func:`labelreg.book.tables.against_baseline`, whose index holds the
-            values of the parameter and the baseline.
-        baseline: its label in every index, drawn as a dotted line.
-        colours: label to the curve's colour.
+    The index of every table holds the values of the parameter and the baseline, which is drawn as a dotted line.
     """
     for label, table in tables.items():
         values, places = table.drop(index=baseline), range(len(table) - 1)
@@ -125,15 +102,12 @@ def sensitivity(runs: pd.DataFrame, reference: float) -> Figure:
         reference: the baseline's value, drawn as a line.
     """
     first, second, quantity = runs.columns
-    figure = Figure(figsize=(8.4, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, 2, 4.2, 3.1)
     means = runs.pivot_table(index=first, columns=second, values=quantity)
     sns.heatmap(means, ax=left, cmap="viridis_r", annot=True, fmt=".1f", square=True, cbar_kws={"label": quantity})
     left.invert_yaxis()
-    bars = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}}
-    sns.lineplot(
-        runs, x=first, y=quantity, hue=runs[second].astype(str), ax=right, palette="plasma", marker="o", **bars
-    )
+    style = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}, "palette": "plasma", "marker": "o"}
+    sns.lineplot(runs, x=first, y=quantity, hue=runs[second].astype(str), ax=right, **style)
     right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
     right.legend(title=second, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,7 +1,5 @@
 """Samples, and what happens to their labels."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -13,26 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from labelreg.book.figures.style import subplots
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset, Split
 
 
 def as_images(inputs: Tensor) -> list[np.ndarray]:
-    """Images (N, C, H, W), as a data set holds them, ready to draw: (H, W) or (H, W, 3) each."""
+    """Return inputs (N, C, H, W) of a data set as images."""
     images = inputs.permute(0, 2, 3, 1).cpu().numpy()
     return [image[..., 0] if image.shape[-1] == 1 else image for image in images]
 
 
 def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] | None = None) -> Figure:
-    """Draw rows of images, (H, W) or (H, W, 3) each; a row may be shorter than the others.
-
-    Args:
-        rows: the images.
-        titles: position of a column to its title.
-    """
+    """Draw rows of images, under titles by the position of their column; a row may be shorter than the others."""
     columns = max(map(len, rows))
-    figure = Figure(figsize=(0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles)), layout="constrained")
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    figure, grid = subplots(len(rows), columns, 0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles))
     for line, images in zip(grid, rows, strict=True):
         for axes, image in itertools.zip_longest(line, images):
             _show(axes, image)
@@ -59,11 +52,9 @@ def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[s
 
     Args:
         rows: name of a row of heatmaps to its matrices (K, K) of probabilities.
-        columns: the title of each column.
-        classes: names of the K classes.
+        columns, classes: titles of the columns, and names of the classes.
     """
-    figure = Figure(figsize=(1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4), layout="constrained")
-    grid = figure.subplots(len(rows), len(columns), squeeze=False)
+    figure, grid = subplots(len(rows), len(columns), 1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4)
     few = len(classes) <= 12
     for line, (name, matrices) in zip(grid, rows.items(), strict=True):
         scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "viridis"}
@@ -92,14 +83,13 @@ def label_bars(
     """Draw samples, and beside each the labels that methods give it, as bars over the classes.
 
     Args:
-        images: (H, W) or (H, W, 3), one per sample.
-        targets: true class of each.
-        labels: name of a kind of label to its distributions (K,), one per sample.
-        colours: name to the colour of the bars.
-        classes: names of the K classes.
+        images, targets: image and true class of each sample.
+        labels, colours: name of a kind of label to its distributions (K,), one per sample, and to their colour.
+        classes: names of the classes.
     """
-    figure = Figure(figsize=(1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4), layout="constrained")
-    grid = figure.subplots(len(images), 1 + len(labels), squeeze=False, width_ratios=[0.7] + [2] * len(labels))
+    ratios = [0.7] + [2] * len(labels)
+    size = (1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4)
+    figure, grid = subplots(len(images), 1 + len(labels), *size, width_ratios=ratios)
     for axes, image, target in zip(grid[:, 0], images, targets, strict=True):
         _show(axes, image)
         axes.set_title(classes[target])
@@ -118,13 +108,11 @@ def label_histories(
     """Draw how the labels of samples change over training: the largest classes as lines, the rest in grey.
 
     Args:
-        images: (H, W) or (H, W, 3), one per sample.
-        histories: (epochs, K) probabilities, one per sample.
-        classes: names of the K classes.
+        images, histories: image and probabilities (epochs, K) of each sample.
+        classes: names of the classes.
         shown: how many classes of a sample are drawn in colour.
     """
-    figure = Figure(figsize=(1.9 * len(images), 2.9), layout="constrained")
-    grid = figure.subplots(2, len(images), squeeze=False, height_ratios=[1, 2.2], sharey="row")
+    figure, grid = subplots(2, len(images), 1.9 * len(images), 2.9, height_ratios=[1, 2.2], sharey="row")
     for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):
         _show(top, image)
         epochs = range(1, len(history) + 1)
@@ -140,17 +128,12 @@ def label_histories(
 
 
 def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
-    """Draw the disturbed targets of a regression over training: mean and three standard deviations over runs.
+    """Draw the disturbed targets of a regression at recorded epochs: mean and three standard deviations over runs.
 
-    Above as they are, below as distances from the observations, each panel to its own scale.
-
-    Args:
-        dataset: the regression; its test split is the curve without noise.
-        runs: what was recorded.
-        panels: positions of the recorded epochs to draw.
+    Above as they are, with the test split as the curve without noise, below as distances from the observations, each
+    panel to its own scale. ``panels`` are positions of the recorded epochs.
     """
-    figure = Figure(figsize=(1.75 * len(panels), 4.2), layout="constrained")
-    grid = figure.subplots(2, len(panels), sharex=True, squeeze=False)
+    figure, grid = subplots(2, len(panels), 1.75 * len(panels), 4.2, sharex=True)
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
     bars = {"fmt": "o", "color": "grey", "markersize": 2.5, "linewidth": 2.5, "alpha": 0.6}
     for (top, bottom), panel in zip(grid.T, panels, strict=True):

@@ -1,7 +1,5 @@
 """What a method is called and drawn in, and the map that places all methods."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 
@@ -36,11 +34,7 @@ BOLD = {"ha": "center", "va": "center", "fontsize": 9.5, "weight": "bold"}
 
 
 def method_name(method: str) -> str:
-    """Return what a method is called where there is little room, such as ``"KR"``.
-
-    Raises:
-        ValueError: no method has that name.
-    """
+    """Return what a method is called where there is little room, such as ``"KR"``."""
     return methods.find(method).title
 
 
@@ -61,10 +55,8 @@ def method_map() -> Figure:
     """Draw every method on one map: whose distribution softens the label, over when that distribution is known.
 
     Each method names its own place: a new source gets a row, and a time that is none of the three columns spans them
-    all. The methods of the five papers are filled and bold, the baselines outlined.
-
-    Returns:
-        A figure 7.65 inches wide, readable at 700 pixels.
+    all. The methods of the papers are filled and bold, the baselines outlined. The figure, 7.65 inches wide, is
+    readable at 700 pixels.
     """
     cells: dict[str, dict[str, list[type[Method]]]] = {}
     for method in map(methods.find, methods.names()):

@@ -1,7 +1,8 @@
-"""The style of the book's figures, and panels side by side."""
+"""The style of the book's figures, and figures with several axes."""
 
-from __future__ import annotations
+from typing import Any
 
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,22 +23,17 @@ def set_style() -> None:
     sns.set_theme(context="paper", style="ticks", rc=settings)
 
 
-def panels(count: int, columns: int, width: float, height: float, **options: bool) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels side by side.
+def subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
+    """Make a figure of a size in inches, with axes (rows, columns); options are those of ``Figure.subplots``."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
-    Args:
-        count: number of panels.
-        columns: panels per row, at most.
-        width, height: of a panel, in inches.
-        options: of :meth:`matplotlib.figure.Figure.subplots`, such as ``sharey=True``.
 
-    Returns:
-        The figure and its panels, row by row.
-    """
+def panels(count: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Make a figure with panels of a size in inches, at most so many columns side by side; see :func:`subplots`."""
     rows = -(-count // columns)
     columns = -(-count // rows)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    grid = [*figure.subplots(rows, columns, squeeze=False, **options).flat]
-    for axes in grid[count:]:
+    figure, grid = subplots(rows, columns, width * columns, height * rows, **options)
+    for axes in grid.flat[count:]:
         axes.remove()
-    return figure, grid[:count]
+    return figure, [*grid.flat[:count]]

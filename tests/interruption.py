@@ -1,0 +1,34 @@
+"""What tests of interrupted training share: a signal in the middle of it, and a comparison of what it leaves behind."""
+
+import signal
+
+import torch
+
+
+class Signaller:
+    """Sends this process a signal at chosen forward passes of a network; a pass named twice gets two."""
+
+    def __init__(self, network, *moments, number=signal.SIGINT):
+        self.passes, self.moments, self.number = 0, moments, number
+        network.register_forward_pre_hook(self)
+
+    def __call__(self, module, inputs):
+        self.passes += 1
+        for _ in range(self.moments.count(self.passes)):
+            signal.raise_signal(self.number)
+
+
+def outcome(trainer):
+    """Everything training leaves behind but the time it took."""
+    return {
+        "network": trainer.network.state_dict(),
+        "method": trainer.method.state_dict(),
+        "optimizer": trainer.optimizer.state_dict()["state"],
+        "history": [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history],
+        "observations": trainer.observations,
+        "random": torch.get_rng_state(),
+    }
+
+
+def assert_identical(one, other):
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
