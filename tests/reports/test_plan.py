@@ -1,18 +1,15 @@
-"""What is run next, how long it is estimated to take, and how much of every table is recorded."""
+"""What is run next, and how much of every table is recorded."""
 
 import math
 import sys
 
 import pandas as pd
 import pytest
-import torch
 
-from labelreg import running
 from labelreg.experiment import Experiment
 from labelreg.papers import COLLECTIONS, Item, Paper, Row
 from labelreg.reports import compare, coverage, overview, plan, printed_methods
 from labelreg.results import Recorded, Result
-from labelreg.running import Runtimes
 
 BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
 METHODS = {"Baseline": "cross_entropy", "LS": "label_smoothing", "KR": "knowledge_refinery"}
@@ -45,9 +42,8 @@ def names(todo):
     return [(task.collection, task.row.network, task.row.method, task.experiment.seed) for task in todo]
 
 
-def result(experiment, seconds=1.0, device="x"):
-    history = {"test_error": [0.2], "test_ece": [0.1]}
-    return Result(experiment, history, {"device": device, "seconds": seconds})
+def result(experiment):
+    return Result(experiment, {"test_error": [0.2], "test_ece": [0.1]}, {})
 
 
 class TestPlan:
@@ -111,34 +107,6 @@ class TestPlan:
         assert {task.experiment.dataset for task in todo} == {"cifar100"}
         assert todo[0].row.method == "Cross-entropy"
         assert {task.row.method for task in todo} <= set(printed_methods())
-
-
-class TestRuntimes:
-    @pytest.fixture(autouse=True)
-    def device(self, monkeypatch):
-        monkeypatch.setattr(running, "provenance", lambda device: {"device": "x"})
-
-    def estimates(self, *results):
-        return Runtimes(results, torch.device("cpu"))
-
-    def test_the_median_per_epoch_of_the_same_method_or_else_of_the_network(self):
-        smoothed = BASE.but(method="label_smoothing")
-        seconds = {0: 3.0, 1: 5.0, 2: 99.0}
-        runs = [result(each, seconds[each.seed]) for each in BASE.with_seeds(3)]
-        assert self.estimates(*runs).seconds(BASE.but(epochs=4)) == pytest.approx(10)
-        assert self.estimates(*runs).seconds(smoothed) == pytest.approx(5)
-        assert self.estimates(*runs, result(smoothed, 7.0)).seconds(smoothed) == pytest.approx(7)
-
-    def test_other_devices_networks_data_sets_and_subsets_tell_nothing(self):
-        known = self.estimates(result(BASE, device="y"), result(BASE.but(network="resnet8")))
-        assert math.isnan(known.seconds(BASE))
-        assert not math.isnan(known.seconds(BASE.but(network="resnet8", method="mixup")))
-        for changes in ({"dataset": "cifar10"}, {"subset": 50}):
-            assert math.isnan(known.seconds(BASE.but(network="resnet8", **changes)))
-
-    def test_runs_without_a_duration_tell_nothing(self):
-        known = self.estimates(result(BASE, seconds=None), Result(BASE, {"test_error": [0.1]}, {}))
-        assert math.isnan(known.seconds(BASE))
 
 
 class HalfAnHour:
