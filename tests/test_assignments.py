@@ -46,7 +46,7 @@ OPTIONS = {
     "epsilon": st.floats(0, 1),
     "temperature": numbers,
     "t_squared": st.booleans(),
-    "lam": st.floats(0, 1),
+    "lam": st.floats(0, 0.9),
     "interval": st.integers(1, 9),
     "copies": st.integers(1, 9),
     "virtual": st.integers(0, 9),
