@@ -1,7 +1,5 @@
 """Options of methods and networks: arguments of a function, checked and completed by its annotations with pydantic."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
