@@ -1,7 +1,5 @@
 """labelreg: training networks on softened, dynamic or decoupled labels."""
 
-from __future__ import annotations
-
 from typing import Any
 
 __version__ = "0.1.0"

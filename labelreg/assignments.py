@@ -1,7 +1,5 @@
 """Experiments as text, ``NAME=VALUE NAME=VALUE ...``: read from the command line, written on pages."""
 
-from __future__ import annotations
-
 import ast
 import shlex
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """From an experiment to what is trained: its data, network, method and trainer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

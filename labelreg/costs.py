@@ -3,8 +3,6 @@
 Counted are matrix products and convolutions, which make up nearly all of it.
 """
 
-from __future__ import annotations
-
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The error for a name that nothing goes by."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

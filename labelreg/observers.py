@@ -3,8 +3,6 @@
 The costly ones are called after the last epoch only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

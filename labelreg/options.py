@@ -1,7 +1,5 @@
 """Options of methods and networks: arguments of a function, checked and completed by its annotations with pydantic."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -139,6 +137,8 @@ def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ())
 def _explained(problem: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:
     if problem["type"] == "value_error":  # raised by a validator of ours, and complete by itself
         return str(problem["ctx"]["error"])
+    if problem["type"] == "unexpected_positional_argument":
+        return f"there is one argument too many, {problem['input']!r}"
     first, *rest = problem["loc"]
     name = prefix + ".".join(map(str, [names[first] if names and isinstance(first, int) else first, *rest]))
     if problem["type"].startswith("missing"):

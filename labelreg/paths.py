@@ -1,7 +1,5 @@
 """Folders of the project, which environment variables can move, and the writing of whole files."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

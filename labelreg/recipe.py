@@ -1,7 +1,5 @@
 """How long and how fast to train."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 

@@ -1,7 +1,5 @@
 """Run experiments: find the recorded result, else resume or train, then record; one experiment, or many at once."""
 
-from __future__ import annotations
-
 import math
 import os
 import statistics

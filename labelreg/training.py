@@ -1,7 +1,5 @@
 """The training loop: it knows networks, methods and data by their interfaces only."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import signal

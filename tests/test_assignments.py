@@ -46,7 +46,7 @@ OPTIONS = {
     "epsilon": st.floats(0, 1),
     "temperature": numbers,
     "t_squared": st.booleans(),
-    "lam": st.floats(0, 1),
+    "lam": st.floats(0, 0.9),
     "interval": st.integers(1, 9),
     "copies": st.integers(1, 9),
     "virtual": st.integers(0, 9),
@@ -106,8 +106,9 @@ def test_the_shell_command_names_the_experiment_and_as_little_as_it_can(experime
     program, verb, profile, seeds, *settings = shlex.split(command(experiment, seeds=3))
     assert (program, verb, profile, seeds) == ("labelreg", "run", "--profile=paper", "--seeds=3")
     assert Experiment(**parse(settings)) == experiment
-    alone = [each for each in settings if "." not in each and not each.startswith(("method=", "network="))]
-    for each in alone:
+    # without these others may not fit: options, and a teacher of the same data set
+    tied = ("method=", "network=", "dataset=")
+    for each in (each for each in settings if "." not in each and not each.startswith(tied)):
         assert Experiment(**parse(other for other in settings if other != each)) != experiment
 
 

@@ -24,7 +24,7 @@ _NO_NORM = 1e-12  # a shorter vector has no direction
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
-    """The cosines of the angles between features and class weights, which AdaCos scales (Zhang et al., 2019).
+    """The cosines of the angles between features and class weights, (B, K), which AdaCos scales (Zhang et al., 2019).
 
     Rounding can leave a cosine a little beyond 1. A vector of norm 0 has no direction: its cosines are 0, and it gets
     no gradient.
@@ -69,7 +69,7 @@ def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Ten
 
 
 def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    r"""The K logits of a linear layer without bias, then that of a virtual class (Chen et al., 2018).
+    r"""The K logits of a linear layer without bias, then that of a virtual class, (B, K + 1) (Chen et al., 2018).
 
     The virtual class has the weight of the true class turned into the direction of the feature, so that its logit is
     :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the subgradient 0.

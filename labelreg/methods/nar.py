@@ -29,9 +29,7 @@ from labelreg.options import Fraction, FractionBelowOne, takes_options
 def nar_targets(
     logits: Tensor, auxiliary_logits: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
 ) -> Tensor:
-    """The disturbed labels of Network as Regularization (NaR, equations 2 to 4).
-
-    No gradient flows to either network.
+    """The disturbed labels of Network as Regularization, (B, K) without gradient (NaR, equations 2 to 4).
 
     Args:
         logits, auxiliary_logits: (B, K), of the target and of the auxiliary network.

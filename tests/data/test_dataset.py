@@ -26,11 +26,11 @@ def zeros(count: int) -> Split:
     return numbered(torch.zeros(count, dtype=torch.int64))
 
 
-def images(count: int, channels: int = 3, size: int = 8) -> torch.Tensor:
-    """Random uint8 images, (N, C, H, W) over channels-last memory, of channels that differ."""
+def images(count: int) -> torch.Tensor:
+    """Random uint8 images, (N, 3, 8, 8) over channels-last memory, of channels that differ."""
     generator = torch.Generator().manual_seed(0)
-    stored = torch.randint(256, (count, size, size, channels), generator=generator, dtype=torch.uint8)
-    return stored.permute(0, 3, 1, 2) // torch.arange(1, channels + 1, dtype=torch.uint8).view(channels, 1, 1)
+    stored = torch.randint(256, (count, 8, 8, 3), generator=generator, dtype=torch.uint8)
+    return stored.permute(0, 3, 1, 2) // torch.tensor([1, 2, 3], dtype=torch.uint8).view(3, 1, 1)
 
 
 def dataset_of(inputs: torch.Tensor) -> Dataset:

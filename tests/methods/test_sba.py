@@ -329,7 +329,7 @@ class TestVote:
     def test_is_not_the_default(self):
         network, inputs = make_network().double().eval(), make_batch().inputs
         assert torch.equal(always().predict(network, inputs), network(inputs))
-        assert torch.equal(always(0, vote=True).predict(network, inputs), network(inputs))
+        assert torch.equal(always(0, vote=True).eval().predict(network, inputs), network(inputs))
         method = always(vote=True)
         assert torch.equal(method.eval().predict(network, inputs), method.vote_logits(network, inputs))
         assert torch.equal(method.train().predict(network, inputs), network(inputs)), "like the logits of a step"
