@@ -4,7 +4,8 @@ Counted are matrix products and convolutions, which make up nearly all of it.
 """
 
 import functools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -21,7 +22,8 @@ from labelreg.methods import Method
 from labelreg.networks import inject
 from labelreg.options import Options
 
-COUNTED_STEPS = 32
+COUNTED_STEPS = 4
+SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
@@ -77,19 +79,41 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
 
 
 def training_operations(experiment: Experiment) -> float:
-    """Estimate the operations of an experiment's training, without a teacher's, from some steps on small batches.
+    """Estimate the operations of an experiment's training, without a teacher's, from a few steps on small batches.
 
-    The data set has to be on disk. What a method does by chance counts as often as it happens in these steps.
+    The experiment's data set has to be on disk.
     """
     with torch.random.fork_rng(devices=()):
         trainer = prepare_training(experiment.but(batch_size=2, schedule="constant"), "cpu")
         first, *batches = islice(trainer.loader.epoch(0), 1 + COUNTED_STEPS)
         trainer.step(first)  # a method may examine the network in its first step
-        with _counting() as counter:
-            for batch in batches:
-                trainer.step(batch)
+
+        def count() -> int:
+            with _counting() as counter:
+                for batch in batches:
+                    trainer.step(batch)
+            return counter.get_total_flops()
+
+        operations = _mean_over_schedule(trainer.method, count)
     samples = sum(len(batch.targets) for batch in batches)
-    return experiment.epochs * trainer.method.copies * len(trainer.loader.split) * counter.get_total_flops() / samples
+    per_epoch = trainer.method.copies * len(trainer.loader.split)
+    return experiment.epochs * per_epoch * operations / samples
+
+
+def _mean_over_schedule(method: Method, count: Callable[[], int]) -> float:
+    """Average a count over what a method draws per step or epoch: whether, and behind which layer, it augments."""
+    scheduler = next((module for module in method.modules() if hasattr(module, "augmented_layer")), None)
+    if scheduler is None:
+        return count()
+    drawn = Counter()
+    for step in range(SCHEDULED_STEPS):
+        scheduler.start_epoch(step)
+        drawn[scheduler.augmented_layer(step)] += 1
+    operations = 0
+    for layer, times in drawn.items():
+        scheduler.augmented_layer = lambda step, layer=layer: layer
+        operations += times * count()
+    return operations / SCHEDULED_STEPS
 
 
 @contextmanager

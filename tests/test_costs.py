@@ -119,14 +119,15 @@ class TestTraining:
     def test_closed_forms(self, changes, samples, beside):
         assert training_operations(BASE.but(**changes)) == samples * (self.PLAIN + beside)
 
-    def test_counts_what_happens_by_chance_as_often_as_it_does(self):
-        """SBA augments every second step, which makes about 1 + pi M rho (section 3.4)."""
-        options = {"layers": "features", "virtual": 4, "basis": "identity"}
+    @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
+    def test_is_the_expectation_over_random_steps(self, granularity):
+        """SBA augments every second step behind one of its layers: all in all 1 + pi M rho (section 3.4)."""
+        options = {"layers": "features,head", "virtual": 4, "basis": "identity", "granularity": granularity}
         experiment = BASE.but(method="stochastic_batch_augmentation", options=options)
         plain, augmented = training_operations(BASE), training_operations(experiment)
         network, inputs = networks.build("mlp", 10, (1, 8, 8)), torch.randn(2, 1, 8, 8)
-        rho = share_behind(network, inputs, "features")
-        assert augmented / plain == pytest.approx(1 + 0.5 * 4 * rho, rel=0.2)
+        rho = (share_behind(network, inputs, "features") + share_behind(network, inputs, "head")) / 2
+        assert augmented / plain == pytest.approx(1 + 0.5 * 4 * rho, rel=0.02)
 
     def test_a_text(self):
         text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)
