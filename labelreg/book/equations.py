@@ -7,7 +7,6 @@ together with the reason where an equation has no line.
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,14 @@ class Equation:
 
 def marked_lines(package: Path = PACKAGE) -> list[Line]:
     """Find the marks in the sources of a package, one :class:`Line` per mark."""
-    return [line for path in sorted(package.rglob("*.py")) for line in _marks_of(path, package.parent)]
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        source, file = path.read_text(), path.relative_to(package.parent).as_posix()
+        for number, text in enumerate(source.splitlines(), 1):
+            for mark in _MARK.findall(text):
+                code = text[: _MARK.search(text).start()].strip()
+                found.append(Line(mark, file, number, *_names_around(source, number), code))
+    return found
 
 
 def equations(paper: str) -> list[Equation]:
@@ -92,15 +98,6 @@ def show_equations(paper: str) -> Markdown:
             cell.append(equation.reading)
         rows.append(f"* - **{number}**<br>{equation.meaning}\n  - " + "<br>\n    ".join(cell))
     return Markdown(":::{list-table}\n:widths: 20 80\n:class: equations\n\n" + "\n".join(rows) + "\n:::\n")
-
-
-def _marks_of(path: Path, root: Path) -> Iterator[Line]:
-    source = path.read_text()
-    for number, text in enumerate(source.splitlines(), 1):
-        for mark in _MARK.findall(text):
-            code = text[: _MARK.search(text).start()].strip()
-            function, anchor = _names_around(source, number)
-            yield Line(mark, path.relative_to(root).as_posix(), number, function, anchor, code)
 
 
 def _names_around(source: str, line: int) -> tuple[str, str]:

@@ -18,8 +18,6 @@ from labelreg.papers.shared import BENCHMARK
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
-
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 # the benchmark of all methods is planned and recorded like a paper, and prints nothing to compare with
@@ -39,4 +37,4 @@ def reported(paper: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-__all__ = ["BENCHMARK", "COLLECTIONS", "COLUMNS", "Item", "Paper", "Row", "papers", "reported"]
+__all__ = ["BENCHMARK", "COLLECTIONS", "Item", "Paper", "Row", "papers", "reported"]

@@ -1,16 +1,11 @@
 """Knowledge Refinery: Learning from Decoupled Label (AAAI 2021): tables and figures as experiments."""
 
 from labelreg.experiment import Experiment
-from labelreg.papers import decoupled
+from labelreg.papers.decoupled import BASELINE, SMOOTHED, tables
 from labelreg.papers.paper import Item, Paper, Row
 
 KR = "knowledge_refinery"
-METHODS = {
-    "Baseline": decoupled.BASELINE,
-    "LS": decoupled.SMOOTHED,
-    "KR": (KR, {}),
-    "KR-LS": (KR, {"smoothing": 0.1}),
-}
+METHODS = {"Baseline": BASELINE, "LS": SMOOTHED, "KR": (KR, {}), "KR-LS": (KR, {"smoothing": 0.1})}
 # the text lists 0, 0.9, 0.99 and 0.995, the discussion 0.999, 0.99, 0.9 and 1*: all of them
 GAMMAS = {f"gamma = {gamma:g}": {"gamma": gamma} for gamma in (0.0, 0.9, 0.99, 0.995, 0.999)}
 GAMMAS["gamma = 1*"] = {"gamma": 1.0, "truncate": 20}
@@ -26,21 +21,17 @@ def _curve(label: str) -> Row:
     return Row(label, RESNET18.but(method=method, options=options, observe=observe))
 
 
-def _gamma(label: str) -> Row:
-    """A curve of figure 5."""
-    return Row(label, RESNET18.but(method=KR, options=GAMMAS[label]))
-
-
+DECAYS = tuple(Row(label, RESNET18.but(method=KR, options=options)) for label, options in GAMMAS.items())
 PAPER = Paper(
     key="kr",
     title="Knowledge Refinery: Learning from Decoupled Label",
     authors=("Ding", "Wu", "Dai", "Sun", "Guo", "Fu", "Xia"),
     venue="AAAI, 2021",
     seeds=5,
-    tables=decoupled.tables(METHODS, 200, "Against mutual learning and distillation", "KD", quoted=False),
+    tables=tables(METHODS, 200, "Against mutual learning and distillation", "KD", quoted=False),
     figures={
         "figure2": Item("Soft and residual labels over training", (Row("Baseline", SOFT_LABELS),)),
         "figure4": Item("Divergence and test accuracy over training", tuple(map(_curve, METHODS))),
-        "figure5": Item("The decay of alpha", tuple(map(_gamma, GAMMAS))),
+        "figure5": Item("The decay of alpha", DECAYS),
     },
 )

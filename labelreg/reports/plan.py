@@ -18,15 +18,10 @@ from labelreg.running import Runtimes
 
 @dataclass(frozen=True)
 class Task:
-    """A run that a row of a table or figure needs, at its profile and with its seed.
+    """A run that a row of a table or figure needs, at its profile and with its seed."""
 
-    Attributes:
-        collection: key of the paper, or ``"shared"``.
-        item: the table or figure.
-    """
-
-    collection: str
-    item: str
+    collection: str  # key of the paper, or "shared"
+    item: str  # the table or figure
     row: Row
     experiment: Experiment
 

@@ -14,6 +14,7 @@ from labelreg.book.figures.style import panels
 from labelreg.papers import Row
 from labelreg.results import Result
 
+Results = Mapping[str, Sequence[Result]]
 Styles = Mapping[str, Mapping[str, str]]
 
 
@@ -35,12 +36,7 @@ def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequen
 
 
 def training_curves(
-    axes: Axes,
-    results: Mapping[str, Sequence[Result]],
-    quantity: str,
-    styles: Styles,
-    scale: float = 1.0,
-    offset: float = 0.0,
+    axes: Axes, results: Results, quantity: str, styles: Styles, scale: float = 1.0, offset: float = 0.0
 ) -> None:
     """Draw a quantity of the history or of the observations over the epochs, see :func:`curves`.
 
