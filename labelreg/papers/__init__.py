@@ -4,8 +4,6 @@ Every module of this package that defines a ``PAPER`` is one paper; a new one ne
 reported numbers.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
@@ -24,7 +22,7 @@ papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _module
 COLLECTIONS: dict[str, Paper] = {BENCHMARK.key: BENCHMARK, **papers}
 
 
-def reported(paper: str) -> pd.DataFrame:
+def reported(paper: str) -> "pd.DataFrame":
     """Return the numbers that a paper, such as ``"kr"``, prints, one row per number.
 
     The columns are ``item, dataset, network, method, metric, value, std``; ``std`` is NaN where none is printed.

@@ -8,9 +8,7 @@ ALR = "adaptive_label_regularization"
 EPOCHS = 300
 METHODS = {"Baseline": BASELINE, "SLR": SMOOTHED, "ALR": (ALR, {}), "ALR-S": (ALR, {"smoothing": 0.1})}
 # the paper names no network for figure 3
-MATRIX = Experiment(
-    dataset="cifar10", network="preact_resnet18", method=ALR, epochs=EPOCHS, observe=("residual_labels",)
-)
+MATRIX = Experiment(dataset="cifar10", network="preact_resnet18", method=ALR, epochs=EPOCHS, observe="residual_labels")
 
 PAPER = Paper(
     key="alr",
