@@ -112,8 +112,8 @@ class TestCompleteOptions:
             # options that exclude each other, found without training
             ("knowledge_refinery", {"direction": "literal", "kind": "cross_entropy"}, "'literal' needs kind 'kl'"),
             ("adaptive_label_regularization", {"direction": "literal"}, "'literal' needs kind 'kl'"),
-            ("mixup", {"method": "stochastic_batch_augmentation", "method.chunk": 2, "method.detach_reference": False},
-             "chunk=2 needs a fixed soft label: detach_reference must be true"),
+            ("mixup", {"method": "knowledge_refinery", "method.direction": "literal", "method.kind": "cross_entropy"},
+             "'literal' needs kind 'kl'"),
         ],
     )  # fmt: skip
     def test_say_what_is_wrong_and_what_would_be_right(self, name, options, message):
@@ -133,7 +133,7 @@ class TestCompleteOptions:
             ("class_wise_self_distillation", {"temperature": math.nan, "partners": "class", "bn": "none"}),
             ("stochastic_batch_augmentation", {"virtual": -1, "eta": -0.1, "omega": 2.0, "granularity": "step"}),
             ("stochastic_batch_augmentation", {"sigma": -1.0, "tau": -1.0, "drop_rate": 1.0, "basis": "random"}),
-            ("stochastic_batch_augmentation", {"eta": math.nan, "omega": -0.1, "chunk": -1}),
+            ("stochastic_batch_augmentation", {"eta": math.nan, "omega": -0.1}),
             ("label_smoothing", {"epsilon": 1.1}),
             ("confidence_penalty", {"weight": -0.1}),
             ("disturb_label", {"rate": math.nan}),
