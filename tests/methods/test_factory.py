@@ -235,6 +235,23 @@ class TestCreate:
         assert torch.equal(attack.pixel_std, std)
 
     @pytest.mark.parametrize(
+        ("name", "chosen", "error", "message"),
+        [
+            ("label_smoothing", {"epsilon": "a"}, ValueError, "epsilon should be a valid number, got 'a'"),
+            ("label_smoothing", {"eps": 0.1}, TypeError, "there is no argument eps"),
+            ("label_smoothing", {"epsilon.lam": 0.1}, TypeError, r"there is no argument epsilon\.lam"),
+            ("knowledge_refinery", {"num_classes": 4}, TypeError, "multiple values .* 'num_classes'"),
+            ("mixup", {"methods.epsilon": 0.1}, TypeError, r"there is no argument methods\.epsilon"),
+            ("mixup", {"method": "label_smoothing", "method.eps": 0.1}, TypeError, "there is no argument eps"),
+            ("mixup", {"method.epsilon": 0.1}, TypeError, "epsilon"),
+            ("mixup", {"method": "mix"}, ValueError, "no method is called 'mix'; did you mean mixup"),
+        ],
+    )
+    def test_leaves_nothing_wrong_or_unknown_to_itself(self, name, chosen, error, message):
+        with pytest.raises(error, match=message):
+            methods.create(name, 3, chosen, no_network)
+
+    @pytest.mark.parametrize(
         ("arguments", "options", "message"),
         [
             ((0.1, "all", 3), {}, "there is one argument too many, 3"),
