@@ -166,9 +166,13 @@ def check_indices(targets: Tensor, batch: int | str, num_classes: float) -> None
         raise TypeError(f"targets must be class indices in an int64 tensor, got {_kind(targets)}")
     _check_shape("targets", targets, batch)
     if targets.device.type == "cpu" and targets.numel():
-        low, high = map(int, targets.aminmax())
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"targets must lie in [0, {num_classes - 1}], got {low} to {high}")
+        _check_range(targets, num_classes)
+
+
+def _check_range(targets: Tensor, num_classes: float) -> None:
+    low, high = map(int, targets.aminmax())
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"targets must lie in [0, {num_classes - 1}], got {low} to {high}")
 
 
 def check_targets(targets: Tensor, batch: int | str, num_classes: int) -> None:

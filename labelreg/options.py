@@ -5,7 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError, create_model
+from annotated_types import Ge, Le, Lt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError, create_model
 from pydantic import validate_call as _validate_call
 
 from labelreg.names import unknown
@@ -14,8 +15,8 @@ from labelreg.names import unknown
 STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 PLAIN = (bool, int, float, str, tuple)  # types of an option that is neither a network nor a method
-Fraction = Annotated[float, Field(ge=0, le=1)]
-FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
 
 
 def as_tuple(value: Any) -> Any:

@@ -121,12 +121,12 @@ class Dataset:
 
     @property
     def mean(self) -> Tensor:
-        """(C,) float32: mean per channel of the training inputs as stored, of every n-th if they exceed 1 GB."""
+        """Mean (C,) per channel of the training inputs as stored, float32; of every n-th if they exceed 1 GB."""
         return self._moments[0]
 
     @property
     def std(self) -> Tensor:
-        """(C,) float32: standard deviation per channel. It and the mean are empty for words."""
+        """Standard deviation (C,) per channel, float32. It and the mean are empty for words."""
         return self._moments[1]
 
     @cached_property

@@ -103,7 +103,7 @@ def create(
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
-        pixel_std: see :class:`AdversarialTraining`.
+        pixel_std: see :class:`.AdversarialTraining`.
     """
     inner = _methods_inside(name)
     arguments = {key: value for key, value in chosen.items() if key.partition(".")[0] not in inner}

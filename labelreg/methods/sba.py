@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt
+from annotated_types import Ge, Le
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -142,7 +143,7 @@ class StochasticBatchAugmentation(Method):
         self,
         virtual: NonNegativeInt = 32,
         eta: NonNegativeFloat = 0.1,
-        omega: Annotated[float, Field(ge=0, le=math.pi / 2)] = math.pi / 3,
+        omega: Annotated[float, Ge(0), Le(math.pi / 2)] = math.pi / 3,
         granularity: Literal["iteration", "epoch"] = "iteration",
         layers: str = "",
         sigma: NonNegativeFloat = 0.1,
