@@ -27,7 +27,7 @@ class Line:
     file: str  #: relative to the folder that holds the package, such as ``labelreg/methods/kr.py``
     number: int  #: of the line, from 1
     function: str  #: qualified name of the function or class around it; empty at the top level
-    anchor: str  #: as much of that name as the book documents: it links to the source of documented objects only
+    anchor: str  #: as much of that name as the book documents; links lead to the source of documented objects only
     code: str  #: the line without its indentation and marks
 
 
@@ -37,7 +37,7 @@ class Equation:
 
     paper: str  #: such as ``"KR"``
     number: str  #: such as ``"6"``; a name where the paper has no number
-    lines: tuple[Line, ...]  #: those that are marked with it: one, or none where it is left out
+    lines: tuple[Line, ...]  #: the one marked with it, or none where it is left out
     meaning: str  #: what it defines, in a few words
     formula: str  #: LaTeX, in the notation of the book
     reading: str = ""  #: how it is read, where that is not what is printed
