@@ -72,16 +72,15 @@ def resized_crop_flip(
     return random_flip(crops, generator)
 
 
-def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
-    """Return :func:`crop_flip`, then mask a square of ``size`` pixels with the mean colour, (C,)."""
+def _crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 
 augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
     "none": lambda inputs, generator, mean: inputs,
     "crop_flip": crop_flip,
-    "crop_flip_cutout16": partial(crop_flip_cutout, size=16),
-    "crop_flip_cutout8": partial(crop_flip_cutout, size=8),
+    "crop_flip_cutout16": partial(_crop_flip_cutout, size=16),
+    "crop_flip_cutout8": partial(_crop_flip_cutout, size=8),
     "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }
