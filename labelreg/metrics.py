@@ -5,8 +5,7 @@ probabilities are (N, K), features (N, D), finite and of at least 2 samples, tar
 errors are fractions in [0, 1]. Wrong shapes and values, and empty inputs, raise ``ValueError``; wrong dtypes,
 ``TypeError``.
 
-TorchMetrics is the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as [lo, hi)
-and takes seconds to import.
+TorchMetrics, the tests' reference, returns float32, counts NaN as class 0 and bins calibration as [lo, hi).
 """
 
 import math

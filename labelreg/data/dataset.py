@@ -24,8 +24,8 @@ class Split:
         inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. A text is
             (N,) int64, its words in order.
         targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the following word of each.
-        aspects: (N,) float32, width over height of photographs that are stored as squares; None for other inputs.
-        framing: the part of such photographs that a network sees; None for other inputs.
+        aspects: (N,) float32, width over height of photographs that are stored as squares.
+        framing: the part of such photographs that a network sees.
     """
 
     inputs: Tensor
@@ -73,8 +73,7 @@ class Split:
         """Return the inputs as a network is tested on them: the middle of photographs stored as squares."""
         if self.framing is None:
             return self.inputs
-        boxes = centre_boxes(self.aspects, self.framing.centre)
-        return resample(self.inputs, boxes, (self.framing.side, self.framing.side))
+        return resample(self.inputs, centre_boxes(self.aspects, self.framing.centre), (self.framing.side,) * 2)
 
 
 def _has_room(device: torch.device, size: int) -> bool:

@@ -18,10 +18,7 @@ def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits (B, K) and the penultimate features (B, D) of one forward pass.
 
     Both carry a gradient and have the dtype of the forward pass (bfloat16 under autocast). In training mode, dropout
-    has been applied to the features.
-
-    Raises:
-        RuntimeError: the forward pass does not call the network's last ``nn.Linear``.
+    has been applied to the features. A network that does not call its last ``nn.Linear`` raises ``RuntimeError``.
     """
     captured = []
     hook = classifier(network).register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))

@@ -16,12 +16,8 @@ from torch import nn
 
 from labelreg.networks.registry import register
 
-SMALLEST_IMAGES = {
-    **dict.fromkeys(("resnet10", "resnet18", "resnet50", "resnet101", "resnet152"), 1),
-    "densenet121": 29,
-    "vgg16": 32,
-    "alexnet": 63,
-}
+SMALLEST_IMAGES = dict.fromkeys(("resnet10", "resnet18", "resnet50", "resnet101", "resnet152"), 1)
+SMALLEST_IMAGES |= {"densenet121": 29, "vgg16": 32, "alexnet": 63}
 
 
 def imagenet_network(

@@ -8,15 +8,33 @@ from labelreg.networks.registry import register
 from labelreg.options import FractionBelowOne
 
 
+@register("lstm")
 class LanguageModel(nn.Module):
-    """LSTM layers between an embedding and a classifier of the next word (Zaremba et al., 2014).
+    """LSTM layers between an embedding and a classifier of the next word (Zaremba et al., 2014; Pereyra et al., 2017).
 
     A call starts from the state in which the previous call ended, without its gradient, so that consecutive pieces of a
     text are read as one text with truncated back-propagation. :meth:`reset_state` begins new texts. The state is part
     of the ``state_dict``, so that training can resume in the middle of a text.
+
+    66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
+
+    Args:
+        hidden: H, the width of the embedding and of every layer.
+        layers: number of LSTM layers.
+        dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
+        init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
+            the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
     """
 
-    def __init__(self, num_classes: int, hidden: int, layers: int, dropout: float, init_range: float):
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: tuple[()] = (),
+        hidden: PositiveInt = 1500,
+        layers: PositiveInt = 2,
+        dropout: FractionBelowOne = 0.65,
+        init_range: PositiveFloat = 0.04,
+    ):
         super().__init__()
         self.embedding = nn.Embedding(num_classes, hidden)
         # one module per layer, since cuDNN's dropout between layers does not obey PyTorch's random seed
@@ -69,26 +87,3 @@ def reset_state(*modules: nn.Module) -> None:
         for part in module.modules():
             if hasattr(part, "reset_state"):
                 part.reset_state()
-
-
-@register("lstm")
-def lstm(
-    num_classes: int,
-    input_shape: tuple[()] = (),
-    hidden: PositiveInt = 1500,
-    layers: PositiveInt = 2,
-    dropout: FractionBelowOne = 0.65,
-    init_range: PositiveFloat = 0.04,
-) -> nn.Module:
-    """The language model of Network as Regularization, that of Zaremba et al. (2014) and Pereyra et al. (2017).
-
-    66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
-
-    Args:
-        hidden: H, the width of the embedding and of every layer.
-        layers: number of LSTM layers.
-        dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
-        init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
-            the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
-    """
-    return LanguageModel(num_classes, hidden, layers, dropout, init_range)

@@ -54,10 +54,9 @@ def assemble(
     hidden: Sequence[int] = (),
     dropout: float = 0.0,
 ) -> nn.Sequential:
-    """Join features, hidden fully connected layers and the classifier, see :func:`initialise`.
+    """Join features, which return (B, num_features), hidden layers and the classifier, see :func:`initialise`.
 
-    The features together return (B, num_features). ReLU and, unless its probability is 0, dropout follow each hidden
-    layer.
+    ReLU and, unless its probability is 0, dropout follow each hidden layer.
     """
     head = []
     for width in hidden:
@@ -65,12 +64,9 @@ def assemble(
         if dropout:
             head.append(nn.Dropout(dropout))
         num_features = width
-    parts = OrderedDict(
-        features=nn.Sequential(OrderedDict(features)),
-        head=nn.Sequential(*head),
-        classifier=nn.Linear(num_features, num_classes),
-    )
-    return initialise(nn.Sequential(parts))
+    parts = {"features": nn.Sequential(OrderedDict(features)), "head": nn.Sequential(*head)}
+    parts["classifier"] = nn.Linear(num_features, num_classes)
+    return initialise(nn.Sequential(OrderedDict(parts)))
 
 
 def initialise(network: nn.Module) -> nn.Module:

@@ -59,9 +59,8 @@ class PreActBottleneck(nn.Module):
 def preresnet110(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
     """The bottleneck network known as "PreResNet-110" in Network as Regularization (Table 1).
 
-    1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in the code whose blocks the
-    paper's code shares, bearpaw/pytorch-classification. That makes 164 layers, like He et al.'s PreResNet-164; 18 basic
-    blocks would make 110.
+    1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in bearpaw/pytorch-classification
+    with the same blocks. That makes 164 layers, as in He et al.'s PreResNet-164; 18 basic blocks would make 110.
     """
     stem = convolution(input_shape[0], 16, 3)
     return residual_network(stem, PreActBottleneck, 16, (16, 32, 64), 18, num_classes, norm=norm_relu(256))
