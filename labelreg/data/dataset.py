@@ -151,10 +151,9 @@ class Dataset:
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
-    """Return the first ``n`` samples, balanced over the classes.
+    """Return the first samples of each class, ``n`` in all, in stored order.
 
-    The subset holds the first samples of each class, in stored order. The counts of two classes differ by at most one,
-    unless a class is used up. A smaller subset is part of a larger one.
+    The counts of two classes differ by at most one, unless a class is used up. A smaller subset is part of a larger.
     """
     if not 1 <= n <= len(split):
         raise ValueError(f"cannot take a subset of {n} samples from {len(split)}: give a number from 1 to {len(split)}")
@@ -187,9 +186,9 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 
 
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
-    """Return a classification split with label noise: round(fraction * N) labels redrawn uniformly from all classes.
+    """Return a split with label noise: round(fraction * N) labels redrawn uniformly from all classes, the old one too.
 
-    A redrawn label is the old one with probability 1/K. The draw depends on the seed, not on the device.
+    The draw depends on the seed, not on the device.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")

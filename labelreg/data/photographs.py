@@ -49,7 +49,7 @@ class Listing:
         folders = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
         index = {folder: position for position, folder in enumerate(folders)}
         samples = {
-            split: [(f"{prefix}{name}", index[name.partition("/")[0]]) for name in listed]
+            split: [(prefix + name, index[name.partition("/")[0]]) for name in listed]
             for split, listed in names.items()
         }
         return cls(samples, tuple(folder.replace("_", " ") for folder in folders))
@@ -139,8 +139,7 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
 
     if original.unpacked and (folder / original.unpacked).exists():
         return folder
-    path = folder / original.file
-    if path.exists():
+    if (path := folder / original.file).exists():
         if original.md5 and not check_integrity(str(path), original.md5):
             raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
         return path
@@ -184,9 +183,7 @@ class _Unfinished:
     progress = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files to remove at the end
 
     def __init__(self, collection: Collection, listing: Listing, folder: Path):
-        self.collection = collection
-        self.listing = listing
-        self.folder = folder
+        self.collection, self.listing, self.folder = collection, listing, folder
         note = folder / self.progress[0]
         digest = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
         resumed = note.exists() and note.read_text() == digest

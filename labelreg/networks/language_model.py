@@ -19,8 +19,7 @@ class LanguageModel(nn.Module):
     66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
 
     Args:
-        hidden: H, the width of the embedding and of every layer.
-        layers: number of LSTM layers.
+        hidden: H, the width of the embedding and of every LSTM layer.
         dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
         init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
             the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
@@ -47,18 +46,14 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(parameter, -init_range, init_range)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits (T * B, V) of the words that follow the next T words of each of B texts, (T, B) int64.
-
-        They are in the order of ``inputs.flatten()``.
-        """
+        """Return the logits (T * B, V) of the words that follow each of (T, B) int64, flattened."""
         if inputs.dim() != 2:
             raise ValueError(f"a language model takes (T, B) words, T of each of B texts, got {tuple(inputs.shape)}")
         texts = inputs.shape[1]
         layers, pair, known, width = self._state.shape
         if known not in (0, texts):
-            raise ValueError(
-                f"the network is in the midst of {known} texts, got inputs of {texts}; reset_state() begins new texts"
-            )
+            what = f"the network is in the midst of {known} texts, got inputs of {texts}"
+            raise ValueError(f"{what}; reset_state() begins new texts")
         state = self._state if known else self._state.new_zeros(layers, pair, texts, width)
         values = self.dropout(self.embedding(inputs))
         after = []
