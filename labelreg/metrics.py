@@ -10,7 +10,7 @@ TorchMetrics, the tests' reference, returns float32, counts NaN as class 0 and b
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,8 +18,7 @@ from torch import Tensor
 from labelreg.losses import check_floating, check_indices, soft_cross_entropy
 
 
-@dataclass(frozen=True)
-class ReliabilityDiagram:
+class ReliabilityDiagram(NamedTuple):
     """Mean confidence, accuracy and number of samples per bin, in order of confidence; NaN and 0 in an empty bin."""
 
     confidence: tuple[float, ...]

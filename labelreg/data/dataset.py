@@ -109,8 +109,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample as a network sees it; () for a word."""
-        shape = tuple(self.train.inputs.shape[1:])
-        framing = self.train.framing
+        shape, framing = tuple(self.train.inputs.shape[1:]), self.train.framing
         return shape if framing is None else (shape[0], framing.side, framing.side)
 
     @property

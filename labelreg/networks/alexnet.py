@@ -3,16 +3,13 @@
 from torch import nn
 
 from labelreg.networks.layers import assemble
-from labelreg.networks.registry import ImageShape, register
+from labelreg.networks.registry import ImageSize, register
 from labelreg.options import FractionBelowOne, Widths
 
 
 @register("alexnet", smallest_image=13)
 def alexnet(
-    num_classes: int,
-    input_shape: ImageShape = (3, 32, 32),
-    hidden: Widths = (512, 512),
-    dropout: FractionBelowOne = 0.5,
+    num_classes: int, input_shape: ImageSize = (3, 32, 32), hidden: Widths = (512, 512), dropout: FractionBelowOne = 0.5
 ) -> nn.Module:
     """AlexNet for 32 px: five convolutions without batch normalisation and three fully connected layers.
 

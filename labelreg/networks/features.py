@@ -4,10 +4,7 @@ from torch import Tensor, nn
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network.
-
-    It is ``network.classifier`` in the networks written here, and ``fc`` or ``classifier.6`` in some of torchvision's.
-    """
+    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise ValueError(f"{type(network).__name__} has no nn.Linear, so it has no classifier to be found")

@@ -7,7 +7,7 @@ W) to (B, width * expansion, H/stride, W/stride), rounded up.
 from torch import Tensor, nn
 
 from labelreg.networks.layers import convolution, residual_network
-from labelreg.networks.registry import ImageShape, register
+from labelreg.networks.registry import ImageSize, register
 
 
 def norm_relu(channels: int) -> nn.Sequential:
@@ -56,7 +56,7 @@ class PreActBottleneck(nn.Module):
 
 
 @register("preresnet110", smallest_image=1)
-def preresnet110(num_classes: int, input_shape: ImageShape = (3, 32, 32)) -> nn.Module:
+def preresnet110(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """The bottleneck network known as "PreResNet-110" in Network as Regularization (Table 1).
 
     1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in bearpaw/pytorch-classification
@@ -67,7 +67,7 @@ def preresnet110(num_classes: int, input_shape: ImageShape = (3, 32, 32)) -> nn.
 
 
 @register("preact_resnet18", smallest_image=1)
-def preact_resnet18(num_classes: int, input_shape: ImageShape = (3, 32, 32), final_norm: bool = True) -> nn.Module:
+def preact_resnet18(num_classes: int, input_shape: ImageSize = (3, 32, 32), final_norm: bool = True) -> nn.Module:
     """ResNet-18 with pre-activation for 32 px: 11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
     Batch normalisation and ReLU follow the last block, as in He et al.; with ``final_norm=False`` they follow the stem,

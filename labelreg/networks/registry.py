@@ -18,7 +18,7 @@ from torch import nn
 from labelreg.names import unknown
 from labelreg.options import complete, options_model, options_of
 
-ImageShape = tuple[int, int, int]  # channels, height, width
+ImageSize = tuple[int, int, int]  # channels, height, width
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,14 @@
 from torch import nn
 
 from labelreg.networks.layers import assemble
-from labelreg.networks.registry import ImageShape, register
+from labelreg.networks.registry import ImageSize, register
 from labelreg.options import FractionBelowOne, Widths
 
 
 @register("vgg16", smallest_image=16)
 def vgg16(
     num_classes: int,
-    input_shape: ImageShape = (3, 32, 32),
+    input_shape: ImageSize = (3, 32, 32),
     batch_norm: bool = True,
     hidden: Widths = (512, 512),
     dropout: FractionBelowOne = 0.5,
