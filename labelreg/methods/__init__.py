@@ -97,24 +97,25 @@ def create(
     """Make a method by name.
 
     Args:
-        name, chosen: see :func:`complete_options`.
+        name, chosen: see :func:`complete_options`. They are checked by the constructors alone: a wrong value raises
+            ``ValueError``, an unknown option ``TypeError``.
         num_classes: K, given to the methods that ask for it.
         network: makes the networks that a method trains or consults beside the target: called for every parameter
             annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
             or None.
         pixel_std: see :class:`.AdversarialTraining`.
     """
-    completed = _completed(name, chosen)
-    arguments = {"num_classes": num_classes, "pixel_std": pixel_std}
+    inner = _methods_inside(name)
+    arguments = {key: value for key, value in chosen.items() if key.partition(".")[0] not in inner}
     for key, parameter in options(name).items():
         if parameter.annotation is nn.Module:
-            arguments[key] = network(key, completed.get(key) or None)
-        elif parameter.annotation in _METHOD:
-            inner = _inside(key, completed)
-            arguments[key] = create(completed[key], num_classes, inner, network, pixel_std=pixel_std)
-        else:
-            arguments[key] = completed[key]
-    return find(name)(**{key: arguments[key] for key in _parameters(name)})
+            arguments[key] = network(key, chosen.get(key) or None)
+        elif key in inner:
+            inside = _inside(key, chosen)
+            arguments[key] = create(chosen.get(key, _INNER), num_classes, inside, network, pixel_std=pixel_std)
+    from_data = {"num_classes": num_classes, "pixel_std": pixel_std}
+    filled = {key: value for key, value in from_data.items() if key in _parameters(name)}
+    return find(name)(**arguments, **filled)
 
 
 @cache
@@ -140,8 +141,7 @@ def _model(name: str) -> type[BaseModel]:
 
 
 def _completed(name: str, chosen: Mapping[str, Any], recorded: bool = False) -> dict[str, Any]:
-    available = options(name)
-    inner = [key for key, parameter in available.items() if parameter.annotation in _METHOD]
+    available, inner = options(name), _methods_inside(name)
     own = dict(find(name).added) if recorded else {}
     for key, value in chosen.items():
         outer, dot, _ = key.partition(".")
@@ -167,6 +167,11 @@ def _make_once(name: str, completed: Options) -> None:
 
 def _is_teacher(key: str, parameter: inspect.Parameter) -> bool:
     return key == _TEACHER and parameter.annotation is nn.Module
+
+
+def _methods_inside(name: str) -> list[str]:
+    """The parameters that ask for a method."""
+    return [key for key, parameter in options(name).items() if parameter.annotation in _METHOD]
 
 
 def _inside(key: str, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,21 +6,20 @@ drawn one after another, so that the first ones do not depend on their count, by
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le
 from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Generator, Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
 from labelreg.data import Batch
 from labelreg.data.randomness import Stream, generator
 from labelreg.losses import check_floating, check_same_shape, kl, log_softmax, reduce, soft_cross_entropy
 from labelreg.methods.base import Method, Step
-from labelreg.networks import check_injectable, inject, tail
+from labelreg.networks import check_injectable, inject
 from labelreg.options import FractionBelowOne, takes_options
 
 WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the cube of the width
@@ -105,8 +104,6 @@ class StochasticBatchAugmentation(Method):
 
     - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
       that one run once. Batch normalisation behind the layer normalises them by common statistics.
-    - With ``chunk``, that many virtual points per sample go through at a time, in less memory. The step is the same but
-      for batch normalisation and dropout: samples go through by themselves, and so does each chunk.
     - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
       single one to first order in the learning rate, and would need a second pass through the network.
 
@@ -129,12 +126,10 @@ class StochasticBatchAugmentation(Method):
         basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step;
             ``"identity"`` does not, and stands in where a sample has more than 4096 activations.
         detach_reference: whether the soft label is fixed; else it gets a gradient too, as in equation 12.
-        chunk: virtual points per sample that are processed at a time; 0 for all, together with the samples.
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
-        ValueError: ``chunk`` without a fixed soft label; at first use, a layer that the network does not have or where
-            it cannot be augmented, or ``chunk`` with a network that carries a state.
+        ValueError: at first use, a layer that the network does not have or where it cannot be augmented.
     """
 
     title = "SBA"
@@ -157,12 +152,9 @@ class StochasticBatchAugmentation(Method):
         rescale: bool = False,
         basis: Literal["orthonormal", "identity"] = "orthonormal",
         detach_reference: bool = True,
-        chunk: NonNegativeInt = 0,
         vote: bool = False,
     ):
         super().__init__()
-        if chunk and not detach_reference:
-            raise ValueError(f"chunk={chunk} needs a fixed soft label: detach_reference must be true, or chunk 0")
         self.layers = tuple(name.strip() for name in layers.split(","))
         self.seed = torch.initial_seed()
         self.steps = self.epoch = 0
@@ -179,7 +171,8 @@ class StochasticBatchAugmentation(Method):
             divergence = torch.zeros((), device=logits.device)
         else:
             draws = generator(self.seed, Stream.VIRTUAL_POINTS, position=self.steps, device=batch.inputs.device)
-            logits, divergence = self._divergence(network, batch.inputs, layer, draws)
+            logits, virtual_logits = self._forward(network, batch.inputs, layer, draws)
+            divergence = vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
         self.steps += 1
         hard = soft_cross_entropy(logits, batch.targets)
         return Step.of(logits, {"hard": hard, "vicinity": self.eta * divergence})  # SBA eq. 11
@@ -196,18 +189,15 @@ class StochasticBatchAugmentation(Method):
         draws = generator(self.seed, Stream.VIRTUAL_LAYER, position=step)
         return self.layers[torch.randint(len(self.layers), (), generator=draws)]
 
-    def virtual_points(self, activations: Tensor, draws: Generator, at_a_time: int) -> Iterator[Tensor]:
-        """Yield the M virtual points in order (equations 5, 7 and 8), as (``at_a_time``, B, ...) or the rest."""
+    def virtual_points(self, activations: Tensor, draws: Generator) -> Tensor:
+        """Draw the M virtual points (M, B, ...) around activations (B, ...), by equations 5, 7 and 8."""
         if not activations.is_floating_point():
             raise TypeError(f"activations to be augmented must be floating-point, got {activations.dtype}")
         basis = self._draw_basis(activations, draws)
         gaussian = math.ceil(self.virtual / 2)
-        for first in range(0, self.virtual, at_a_time):
-            count = min(at_a_time, self.virtual - first)
-            noisy = min(max(gaussian - first, 0), count)
-            noise = gaussian_points(activations, noisy, self.sigma, self.tau, basis, draws)
-            dropped = dropout_points(activations, count - noisy, self.drop_rate, self.rescale, draws)
-            yield torch.cat((noise, dropped))  # SBA eq. 5
+        noise = gaussian_points(activations, gaussian, self.sigma, self.tau, basis, draws)
+        dropped = dropout_points(activations, self.virtual - gaussian, self.drop_rate, self.rescale, draws)
+        return torch.cat((noise, dropped))  # SBA eq. 5
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         # in training mode a method around this one compares with the logits of a step
@@ -226,11 +216,7 @@ class StochasticBatchAugmentation(Method):
             return network(inputs)
         self._check_layers(network, inputs)
         layer, draws = self.layers[0], generator(self.seed, Stream.VIRTUAL_VOTE, device=inputs.device)
-        if self.chunk:
-            logits, *_, chunks = self._forward_in_chunks(network, inputs, layer, draws)
-            virtual_logits = torch.cat(list(chunks))
-        else:
-            logits, virtual_logits = self._forward(network, inputs, layer, draws)
+        logits, virtual_logits = self._forward(network, inputs, layer, draws)
         predictions = torch.cat((logits[None], virtual_logits)).argmax(2)
         log_votes = one_hot(predictions, logits.shape[1]).sum(0).log()
         log_shares = torch.logaddexp(log_votes, logits.float().log_softmax(1) - math.log(2))
@@ -240,51 +226,11 @@ class StochasticBatchAugmentation(Method):
         """Logits of samples (B, K) and virtual points (M, B, K), from one pass of all of them (equation 6)."""
 
         def stack(activations: Tensor) -> Tensor:
-            (points,) = self.virtual_points(activations, draws, self.virtual)
+            points = self.virtual_points(activations, draws)
             return torch.cat((activations, points.flatten(0, 1)))  # SBA eq. 6
 
         logits = inject(network, inputs, layer, stack).unflatten(0, (1 + self.virtual, -1))
         return logits[0], logits[1:]
-
-    def _forward_in_chunks(
-        self, network: nn.Module, inputs: Tensor, layer: str, draws: Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Iterable[Tensor]]:
-        """The same from a pass of the samples, and one of each chunk of virtual points when it is asked for.
-
-        Returns the logits (B, K), the activations, a leaf in their place that the chunks start from, and the chunks'
-        logits (chunk, B, K).
-        """
-        kept = []
-
-        def keep(activations: Tensor) -> Tensor:
-            kept.append(activations)
-            return activations.clone()  # the next module may work in place
-
-        logits = inject(network, inputs, layer, keep)
-        (activations,) = kept
-        leaf = activations.detach().requires_grad_()
-        chunks = (
-            tail(network, inputs, layer, points.flatten(0, 1)).unflatten(0, (len(points), -1))
-            for points in self.virtual_points(leaf, draws, self.chunk)
-        )
-        return logits, activations, leaf, chunks
-
-    def _divergence(self, network: nn.Module, inputs: Tensor, layer: str, draws: Generator) -> tuple[Tensor, Tensor]:
-        """Logits of the samples (B, K), and the divergence of the virtual points, the second term of equation 11."""
-        if not self.chunk:
-            logits, virtual_logits = self._forward(network, inputs, layer, draws)
-            return logits, vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
-        logits, activations, leaf, chunks = self._forward_in_chunks(network, inputs, layer, draws)
-        sources = [leaf, *(parameter for parameter in network.parameters() if parameter.requires_grad)]
-        total, gradients = 0.0, [None] * len(sources)
-        with torch.enable_grad():
-            for virtual_logits in chunks:
-                part = vicinity_kl(logits, virtual_logits) * len(virtual_logits) / self.virtual
-                # at once, which frees the graph of the chunk
-                new = torch.autograd.grad(part, sources, allow_unused=True)
-                gradients = [_added(*pair) for pair in zip(gradients, new, strict=True)]
-                total = total + part.detach()
-        return logits, _WithGradients.apply(total, gradients, activations, *sources[1:])
 
     def _draw_basis(self, activations: Tensor, draws: Generator) -> Tensor | None:
         width = activations[0].numel()
@@ -299,8 +245,6 @@ class StochasticBatchAugmentation(Method):
     def _check_layers(self, network: nn.Module, inputs: Tensor) -> None:
         if self._layers_checked:
             return
-        if self.chunk and any(hasattr(module, "reset_state") for module in network.modules()):
-            raise ValueError(f"chunk={self.chunk} needs a network without a state from call to call: use 0")
         for layer in self.layers:
             check_injectable(network, inputs, layer)
         self._layers_checked = True
@@ -310,21 +254,3 @@ class StochasticBatchAugmentation(Method):
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         self.seed, self.steps = state["seed"], state["steps"]
-
-
-class _WithGradients(torch.autograd.Function):
-    """A value whose gradients with respect to its sources are known in advance."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *sources: Tensor) -> Tensor:
-        ctx.save_for_backward(*gradients)
-        return value.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(None if gradient is None else upstream * gradient for gradient in ctx.saved_tensors)
-
-
-def _added(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    return other if one is None else one if other is None else one + other

@@ -46,26 +46,6 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
     return outputs
 
 
-def tail(network: nn.Module, inputs: Tensor, layer: str, activations: Tensor) -> Tensor:
-    """Return the network's output (B', K) for given activations (B', ...) of a layer, with any B'.
-
-    The layers before it run too, on the first of the inputs in evaluation mode, and their result is discarded. This
-    changes the state of a network that carries one from call to call. The layers after it run in the modes they are in.
-    """
-    modes = [(module, module.training) for module in network.modules()]
-
-    def begin(_):
-        for module, mode in modes:
-            module.training = mode
-        return activations
-
-    try:
-        network.eval()
-        return inject(network, inputs[:1], layer, begin)
-    finally:
-        begin(None)
-
-
 def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
     """Find the layers whose activations can be replaced by a larger batch, and the shapes of these per sample.
 

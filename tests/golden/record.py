@@ -77,9 +77,8 @@ CASES = {
     SBA: [
         {}, {"granularity": "epoch", "omega": math.pi / 4}, {"eta": 0.0}, {"omega": math.pi / 2}, ALWAYS,
         ALWAYS | {"virtual": 5, "sigma": 0.5, "tau": 1.0, "drop_rate": 0.2, "eta": 1.0}, ALWAYS | {"rescale": True},
-        ALWAYS | {"basis": "identity"}, ALWAYS | {"detach_reference": False}, ALWAYS | {"chunk": 3},
-        ALWAYS | {"chunk": 1, "rescale": True, "basis": "identity"}, ALWAYS | {"layers": "0, , 4"},
-        ALWAYS | {"vote": True}, ALWAYS | {"vote": True, "chunk": 2, "layers": "4"},
+        ALWAYS | {"basis": "identity"}, ALWAYS | {"detach_reference": False}, ALWAYS | {"layers": "0, , 4"},
+        ALWAYS | {"vote": True},
     ],
     BA: [{"method": PLAIN}, {"method": (SBA, ALWAYS), "copies": 2}, {"method": (CSKD, {}), "copies": 3}],
     KD: [{}, {"temperature": 2.0, "alpha": 0.9}],

@@ -112,8 +112,8 @@ class TestCompleteOptions:
             # options that exclude each other, found without training
             ("knowledge_refinery", {"direction": "literal", "kind": "cross_entropy"}, "'literal' needs kind 'kl'"),
             ("adaptive_label_regularization", {"direction": "literal"}, "'literal' needs kind 'kl'"),
-            ("mixup", {"method": "stochastic_batch_augmentation", "method.chunk": 2, "method.detach_reference": False},
-             "chunk=2 needs a fixed soft label: detach_reference must be true"),
+            ("mixup", {"method": "knowledge_refinery", "method.direction": "literal", "method.kind": "cross_entropy"},
+             "'literal' needs kind 'kl'"),
         ],
     )  # fmt: skip
     def test_say_what_is_wrong_and_what_would_be_right(self, name, options, message):
@@ -133,7 +133,7 @@ class TestCompleteOptions:
             ("class_wise_self_distillation", {"temperature": math.nan, "partners": "class", "bn": "none"}),
             ("stochastic_batch_augmentation", {"virtual": -1, "eta": -0.1, "omega": 2.0, "granularity": "step"}),
             ("stochastic_batch_augmentation", {"sigma": -1.0, "tau": -1.0, "drop_rate": 1.0, "basis": "random"}),
-            ("stochastic_batch_augmentation", {"eta": math.nan, "omega": -0.1, "chunk": -1}),
+            ("stochastic_batch_augmentation", {"eta": math.nan, "omega": -0.1}),
             ("label_smoothing", {"epsilon": 1.1}),
             ("confidence_penalty", {"weight": -0.1}),
             ("disturb_label", {"rate": math.nan}),
@@ -233,6 +233,23 @@ class TestCreate:
         assert asked == [("auxiliary", "resnet8")]
         assert inner.auxiliary is network
         assert torch.equal(attack.pixel_std, std)
+
+    @pytest.mark.parametrize(
+        ("name", "chosen", "error", "message"),
+        [
+            ("label_smoothing", {"epsilon": "a"}, ValueError, "epsilon should be a valid number, got 'a'"),
+            ("label_smoothing", {"eps": 0.1}, TypeError, "there is no argument eps"),
+            ("label_smoothing", {"epsilon.lam": 0.1}, TypeError, r"there is no argument epsilon\.lam"),
+            ("knowledge_refinery", {"num_classes": 4}, TypeError, "multiple values .* 'num_classes'"),
+            ("mixup", {"methods.epsilon": 0.1}, TypeError, r"there is no argument methods\.epsilon"),
+            ("mixup", {"method": "label_smoothing", "method.eps": 0.1}, TypeError, "there is no argument eps"),
+            ("mixup", {"method.epsilon": 0.1}, TypeError, "epsilon"),
+            ("mixup", {"method": "mix"}, ValueError, "no method is called 'mix'; did you mean mixup"),
+        ],
+    )
+    def test_leaves_nothing_wrong_or_unknown_to_itself(self, name, chosen, error, message):
+        with pytest.raises(error, match=message):
+            methods.create(name, 3, chosen, no_network)
 
     @pytest.mark.parametrize(
         ("arguments", "options", "message"),

@@ -1,4 +1,4 @@
-"""A step of Stochastic Batch Augmentation: against brute force, in chunks, its cost; the scheduler and the vote."""
+"""A step of Stochastic Batch Augmentation: against brute force, and its cost; the scheduler and the vote."""
 
 import copy
 import math
@@ -117,19 +117,17 @@ class TestStep:
         assert len(set(losses)) == 3
         assert [twin.step(network, batch).loss.item() for _ in range(3)] == losses
 
-    @pytest.mark.parametrize("chunk", [0, 2])
-    def test_draws_nothing_from_the_random_numbers_of_training(self, chunk):
-        network, batch, method = make_network(), make_batch(dtype=torch.float32), always(chunk=chunk)
+    def test_draws_nothing_from_the_random_numbers_of_training(self):
+        network, batch, method = make_network(), make_batch(dtype=torch.float32), always()
         before = torch.get_rng_state()
         method.step(network, batch)
         method.vote_logits(network, batch.inputs)
         StochasticBatchAugmentation()
         assert torch.equal(torch.get_rng_state(), before)
 
-    @pytest.mark.parametrize("chunk", [0, 2])
-    def test_stays_finite_in_half_precision(self, chunk):
+    def test_stays_finite_in_half_precision(self):
         network = make_network("alexnet", hidden=(16,))
-        method = always(5, chunk=chunk, layers=",features.stage2,head.1")
+        method = always(5, layers=",features.stage2,head.1")
         for _ in range(4):
             with torch.autocast("cpu", torch.bfloat16):
                 step = method.step(network, make_batch("alexnet", torch.float32))
@@ -143,82 +141,6 @@ class TestStep:
         step, _ = gradients(always(4, eta=5.0), network, Batch(words, words.flatten(), words.flatten()))
         assert step.logits.shape == (15, K)
         assert step.terms["vicinity"] > 0
-        with pytest.raises(ValueError, match="chunk=2 needs a network without a state"):
-            always(chunk=2).step(network, Batch(words, words.flatten(), words.flatten()))
-
-
-class TestChunks:
-    @pytest.mark.parametrize(
-        ("name", "layer", "chunks", "options"),
-        [
-            ("mlp", "", (1, 2, 5, 9), {"hidden": ()}),
-            ("mlp", "head.0", (1, 2, 5, 9), {"hidden": (16, 16)}),
-            ("alexnet", "features.stage2", (2,), {"hidden": (16,), "dropout": 0.0}),
-            ("imagenet_resnet18", "layer3.0", (2,), {}),
-        ],
-    )
-    def test_have_the_same_gradients(self, name, layer, chunks, options):
-        network, batch = make_network(name, **options).double(), make_batch(name)
-        network.train(name != "imagenet_resnet18")  # with its batch normalisation fixed
-        basis = "identity" if name == "imagenet_resnet18" else "orthonormal"
-        (whole, expected), *others = (
-            gradients(always(layers=layer, chunk=chunk, basis=basis), network, batch) for chunk in (0, *chunks)
-        )
-        assert whole.terms["vicinity"] > 1e-8
-        for step, computed in others:
-            torch.testing.assert_close(step.terms, whole.terms, rtol=1e-10, atol=0)
-            torch.testing.assert_close(step.logits, whole.logits)
-            for one, other in zip(computed, expected, strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8 * other.abs().max().item())
-
-    def test_survive_a_module_that_works_in_place(self):
-        torch.manual_seed(0)
-        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.ReLU(inplace=True), nn.Linear(9, K)).double()
-        results = [gradients(always(layers="1", chunk=chunk), network, make_batch())[1] for chunk in (0, 2)]
-        torch.testing.assert_close(*results)
-
-    def test_follow_what_is_made_of_the_loss(self):
-        """Also twice over, and towards the inputs."""
-        network, batch = make_network(hidden=(16,)).double(), make_batch()
-        results = []
-        for chunk in (0, 2):
-            inputs = batch.inputs.clone().requires_grad_()
-            loss = always(chunk=chunk).step(network, Batch(inputs, batch.targets, batch.indices)).loss
-            sources = [inputs, *network.parameters()]
-            results.append(torch.autograd.grad(loss, sources, retain_graph=True))
-            results.append([gradient / -3 for gradient in torch.autograd.grad(-3 * loss, sources)])
-        for other in results[1:]:
-            torch.testing.assert_close(results[0], tuple(other))
-
-    def test_keep_the_graph_of_one_at_a_time(self):
-        def peak(chunk):
-            """The largest number of values saved for the backward pass and not yet freed."""
-            network, batch, alive = make_network(hidden=(64,)), make_batch(dtype=torch.float32, size=64), [0, 0]
-
-            class Saved:
-                def __init__(self, values):
-                    self.values = values
-                    alive[0] += values.numel()
-                    alive[1] = max(alive)
-
-                def __del__(self):
-                    alive[0] -= self.values.numel()
-
-            method = always(32, chunk=chunk)
-            with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.values):
-                step = method.step(network, batch)
-            step.loss.backward()
-            return alive[1]
-
-        assert peak(2) < peak(0) / 6
-
-    def test_normalise_the_samples_as_plain_training_does(self):
-        network, batch = make_network("resnet8"), make_batch("resnet8", torch.float32)
-        plain = copy.deepcopy(network)
-        step = always(3, chunk=2, layers="features.stage2", basis="identity").step(network, batch)
-        assert torch.equal(step.logits, plain(batch.inputs))
-        torch.testing.assert_close(network.features[:3].state_dict(), plain.features[:3].state_dict(), rtol=0, atol=0)
-        assert network.features.stage3[0].norm1.num_batches_tracked == 1 + 2
 
 
 class TestCost:
@@ -228,12 +150,11 @@ class TestCost:
         return counter.get_total_flops()
 
     @pytest.mark.parametrize(
-        ("name", "layer", "width", "chunk"),
-        [("vgg16", "features", 512, 0), ("vgg16", "", 512, 3), ("mlp", "head.1", 256, 0), ("mlp", "head.1", 256, 3)],
+        ("name", "layer", "width"), [("vgg16", "features", 512), ("vgg16", "", 512), ("mlp", "head.1", 256)]
     )
-    def test_of_an_augmented_step_is_one_and_m_times_the_share_of_the_tail(self, name, layer, width, chunk):
+    def test_of_an_augmented_step_is_one_and_m_times_the_share_of_the_tail(self, name, layer, width):
         network, batch, virtual = make_network(name), make_batch(name, torch.float32), 8
-        method = always(virtual, layers=layer, chunk=chunk)
+        method = always(virtual, layers=layer)
         method._check_layers(network, batch.inputs)
         end = nn.Sequential(*network.head[0 if name == "vgg16" else 2 :], network.classifier)
         plain = self.operations(lambda: CrossEntropy().step(network, batch).loss)
@@ -241,10 +162,8 @@ class TestCost:
         share = self.operations(lambda: end(torch.randn(B, width, requires_grad=True))) / 3 / forward
         basis = 2 * math.ceil(virtual / 2) * B * width**2
         augmented = self.operations(lambda: method.step(network, batch).loss)
-        dummies = (math.ceil(virtual / chunk) if chunk else 0) * forward / B  # a sample for every chunk
-        assert augmented - plain == pytest.approx(virtual * share * 3 * forward + basis + dummies, rel=0.02)
-        if chunk == 0:
-            assert (augmented - basis) / plain == pytest.approx(1 + virtual * share, rel=0.02)
+        assert augmented - plain == pytest.approx(virtual * share * 3 * forward + basis, rel=0.02)
+        assert (augmented - basis) / plain == pytest.approx(1 + virtual * share, rel=0.02)
 
 
 class TestScheduler:
@@ -279,8 +198,8 @@ class Prescribed(StochasticBatchAugmentation):
         super().__init__(len(classes), **options)
         self.points = torch.eye(4)[torch.tensor(classes)][:, None]
 
-    def virtual_points(self, activations, draws, at_a_time):
-        yield from self.points.split(at_a_time)
+    def virtual_points(self, activations, draws):
+        return self.points
 
 
 def identity():
@@ -290,7 +209,6 @@ def identity():
 
 
 class TestVote:
-    @pytest.mark.parametrize("chunk", [0, 2])
     @pytest.mark.parametrize(
         ("reference", "classes", "winner"),
         [
@@ -303,24 +221,22 @@ class TestVote:
             ([3.0, 0, 0, 0], [3], 0),
         ],
     )
-    def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner, chunk):
-        logits = Prescribed(classes, vote=True, chunk=chunk).eval().predict(identity(), torch.tensor([reference]))
+    def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner):
+        logits = Prescribed(classes, vote=True).eval().predict(identity(), torch.tensor([reference]))
         assert logits.argmax(1).item() == winner
         assert logits.isfinite().all()
         voices = torch.bincount(torch.tensor([*classes, torch.tensor(reference).argmax()]), minlength=4)
         shares = (voices + softmax(torch.tensor(reference), 0) / 2) / (len(classes) + 1.5)
         torch.testing.assert_close(logits.exp()[0], shares)
 
-    @pytest.mark.parametrize("chunk", [0, 3])
-    def test_is_cast_around_every_sample(self, chunk):
+    def test_is_cast_around_every_sample(self):
         network, inputs = make_network().double().eval(), make_batch(size=40).inputs
-        method = always(7, sigma=1.0, chunk=chunk)
+        method = always(7, sigma=1.0)
         votes = method.vote_logits(network, inputs)
         assert votes.shape == (40, K)
         assert not votes.requires_grad
         torch.testing.assert_close(votes.exp().sum(1), torch.ones(40))
         assert torch.equal(method.vote_logits(network, inputs), votes)
-        torch.testing.assert_close(votes, always(7, sigma=1.0, chunk=3 - chunk).vote_logits(network, inputs))
         assert (votes.argmax(1) != network(inputs).argmax(1)).any()
         torch.testing.assert_close(
             always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs).argmax(1), network(inputs).argmax(1)

@@ -58,19 +58,23 @@ class TestVirtualPoints:
         assert kept[0].ne(kept[1]).any()
 
     @pytest.mark.parametrize("virtual", [1, 2, 5, 8])
-    @pytest.mark.parametrize("at_a_time", [1, 2, 3, 8])
-    def test_come_in_order_however_many_at_a_time(self, virtual, at_a_time):
-        method, x = make_method(virtual), torch.rand(4, 9) + 1
-        points = torch.cat(list(method.virtual_points(x, draws(), at_a_time)))
-        (whole,) = method.virtual_points(x, draws(), virtual)
-        torch.testing.assert_close(points, whole)
+    def test_are_first_noisy_and_then_dropped(self, virtual):
+        points = make_method(virtual).virtual_points(torch.rand(4, 9) + 1, draws())
         dropped = (points == 0).flatten(1).any(1).tolist()
         assert dropped == [False] * math.ceil(virtual / 2) + [True] * (virtual // 2)
+
+    def test_that_are_first_do_not_depend_on_their_count(self):
+        x = torch.randn(4, 9)
+        for draw in (
+            lambda count: gaussian_points(x, count, 0.5, 2.0, None, draws()),
+            lambda count: dropout_points(x, count, 0.5, False, draws()),
+        ):
+            torch.testing.assert_close(draw(2), draw(5)[:2], rtol=0, atol=0)
 
     @pytest.mark.parametrize("basis", ["orthonormal", "identity"])
     def test_noise_is_turned_if_asked(self, basis):
         x = torch.randn(20, 9)
-        (points,) = make_method(2, basis=basis, tau=0.1).virtual_points(x, draws(), 2)
+        points = make_method(2, basis=basis, tau=0.1).virtual_points(x, draws())
         largest = (points[0] - x).abs().max() / (0.1 * 0.5 * x.std(correction=0))
         assert largest.item() == pytest.approx(1.0, rel=1e-4) if basis == "identity" else largest > 1.2
 
@@ -91,14 +95,14 @@ class TestVirtualPoints:
     def test_of_many_activations_have_no_basis_and_say_so_once(self):
         method = make_method(2, sigma=1.0)
         with pytest.warns(UserWarning, match="too large for 4097 activations, more than 4096"):
-            list(method.virtual_points(torch.randn(2, 4097), draws(), 2))
+            method.virtual_points(torch.randn(2, 4097), draws())
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            list(method.virtual_points(torch.randn(2, 4097), draws(), 2))
+            method.virtual_points(torch.randn(2, 4097), draws())
 
     def test_of_integers_are_refused(self):
         with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
-            list(make_method(2).virtual_points(torch.ones(2, 3, dtype=torch.int64), draws(), 2))
+            make_method(2).virtual_points(torch.ones(2, 3, dtype=torch.int64), draws())
 
 
 class TestVicinityKl:

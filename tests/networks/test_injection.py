@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, check_injectable, inject, injectable, tail
+from labelreg.networks import build, check_injectable, inject, injectable
 from labelreg.networks.preresnet import PreActBlock
 
 SMALL = {"mlp": {}, "resnet8": {}, "vgg16": {"hidden": (32, 16)}, "alexnet": {"hidden": (32, 16)}, "plaincnn6": {}}
@@ -148,65 +148,3 @@ def test_check_is_content_with_a_layer_that_is_possible():
 def test_impossible_layers_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-class TestTail:
-    @pytest.mark.parametrize("name", SMALL)
-    def test_is_a_slice_of_the_networks_written_here(self, name):
-        network, inputs = make(name)
-        values = torch.randn(8, *network.features(inputs).shape[1:])
-        for layer in ("", "features"):
-            torch.testing.assert_close(tail(network, inputs, layer, values), network[1:](values))
-
-    @pytest.mark.parametrize(
-        ("name", "layers"),
-        [
-            ("imagenet_alexnet", ("", "features.0", "avgpool", "classifier.0")),
-            ("imagenet_resnet18", ("", "bn1", "layer2.0", "avgpool", "fc")),
-        ],
-    )
-    def test_ends_what_was_begun(self, name, layers):
-        network, inputs = make(name)
-        for layer in layers:
-            _, values = captured(network, inputs, layer)
-            torch.testing.assert_close(tail(network, inputs, layer, values), network(inputs))
-
-    def test_touches_nothing_before_the_layer_and_trains_what_is_behind(self):
-        network, inputs = make("vgg16")
-        network.train()
-        network.features.stage1.eval()
-        modes = [module.training for module in network.modules()]
-        before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-        values = torch.randn(8, 512, 2, 2)
-        tail(network, inputs, "features.stage4", values)
-        changed = {name for name, buffer in network.named_buffers() if not torch.equal(buffer, before[name])}
-        assert changed
-        assert all(name.startswith("features.stage5") for name in changed)
-        mean = network.features.stage5[0](values).mean((0, 2, 3))
-        torch.testing.assert_close(network.features.stage5[1].running_mean, 0.1 * mean)
-        assert [module.training for module in network.modules()] == modes
-
-    def test_has_the_dropout_of_what_is_behind_only(self):
-        network = nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2))
-        inputs, values = torch.randn(3, 4), torch.randn(6, 4)
-        torch.manual_seed(0)
-        ended = tail(network, inputs, "1", values)
-        torch.manual_seed(0)
-        assert torch.equal(ended, network[2:](values))
-
-    @pytest.mark.parametrize(("inputs", "values"), [(64, 255), (63, 256)])
-    def test_restores_the_modes_after_an_error_before_or_behind_the_layer(self, inputs, values):
-        network, _ = make("mlp")
-        network.train()
-        with pytest.raises(RuntimeError, match="cannot be multiplied"):
-            tail(network, torch.randn(2, inputs), "head.1", torch.randn(2, values))
-        assert all(module.training for module in network.modules())
-
-    def test_has_the_gradients_of_the_activations_and_of_what_is_behind(self):
-        network, inputs = make("mlp")
-        values = torch.randn(5, 256, requires_grad=True)
-        behind = [values, network.head[2].weight, network.classifier.weight]
-        tail(network, inputs, "head.1", values).square().sum().backward()
-        assert network.head[0].weight.grad is None
-        expected = torch.autograd.grad(network.classifier(network.head[2:](values)).square().sum(), behind)
-        torch.testing.assert_close([each.grad for each in behind], list(expected))
