@@ -186,8 +186,7 @@ def embedding(trainer: Trainer) -> dict[str, Tensor]:
 @observer(_method_has("vote_logits", "takes no vote"))
 def vote(trainer: Trainer) -> dict[str, Tensor]:
     """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
-    method = trainer.method
-    votes = trainer.evaluate(trainer.dataset.test, lambda inputs: method.vote_logits(trainer.network, inputs))
+    votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
     return {"vote_error": torch.tensor(metrics.top_k_error(logits, targets))}
 

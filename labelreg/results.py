@@ -195,7 +195,7 @@ def paired_difference(
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
-    """:func:`paired_difference` of a metric by seed, on the seeds that both have; NaN for both numbers without any."""
+    """Return :func:`paired_difference` of a metric by seed, on the seeds that both have; NaN twice without any."""
     common = sorted(values.keys() & baseline.keys())
     pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
     return paired_difference(*pairs) if common else (math.nan, math.nan)

@@ -212,10 +212,9 @@ def _train(
 
 
 def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) -> Result:
-    learned = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
     measured = {
         "test_digest": trainer.dataset.test.digest,
-        "parameters": sum(parameter.numel() for parameter in learned),
+        "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
     history = {name: [row[name] for row in trainer.history] for name in trainer.history[0]}
