@@ -31,14 +31,9 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean")
 def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention: str = "all") -> Tensor:
     """Smooth labels uniformly, to probabilities (B, K).
 
-    The convention "all" spreads epsilon over all K classes, the true one included (NaR, equation 7, and PyTorch's
-    ``label_smoothing``); "others" spreads it over the K - 1 wrong classes (KR, equation 12). Smoothing by epsilon over
-    the others equals smoothing by epsilon K / (K - 1) over all.
-
-    Args:
-        targets: (B,) class indices or (B, K) probabilities.
-        num_classes: K; at least 2 for "others".
-        epsilon: the probability that is spread, in [0, 1].
+    The convention "all" spreads epsilon, in [0, 1], over all K classes, the true one included (NaR, equation 7, and
+    PyTorch's ``label_smoothing``); "others" spreads it over the K - 1 wrong classes (KR, equation 12). Smoothing by
+    epsilon over the others equals smoothing by epsilon K / (K - 1) over all. Targets may be probabilities already.
     """
     check_targets(targets, "B", num_classes)
     _check_smoothing(epsilon, convention, num_classes)
@@ -82,14 +77,9 @@ def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """The mean distribution of each class: KR's soft labels, or its residual labels where residual outputs are given.
+    """The mean distribution of each class, (K, C), of probabilities (N, C) of any C values and class indices (N,).
 
-    Args:
-        probabilities: (N, C), of any C values.
-        targets: (N,) class indices.
-
-    Returns:
-        One mean per class, (K, C); zeros for a class without samples.
+    They are KR's soft labels, or its residual labels where residual outputs are given; 0 for a class without samples.
     """
     check_floating("probabilities", probabilities, "N", "C")
     check_indices(targets, len(probabilities), num_classes)

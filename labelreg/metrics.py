@@ -5,24 +5,20 @@ probabilities are (N, K), features (N, D), finite and of at least 2 samples, tar
 errors are fractions in [0, 1]. Wrong shapes and values, and empty inputs, raise ``ValueError``; wrong dtypes,
 ``TypeError``.
 
-TorchMetrics is the reference in the tests only: it returns float32, counts NaN as class 0, bins calibration as [lo, hi)
-and takes seconds to import.
+TorchMetrics, the tests' reference, returns float32, counts NaN as class 0 and bins calibration as [lo, hi).
 """
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from labelreg.losses import check_floating, check_indices, soft_cross_entropy
 
-TEMPERATURES = (1e-3, 1e3)  # bounds of the search
 
-
-@dataclass(frozen=True)
-class ReliabilityDiagram:
+class ReliabilityDiagram(NamedTuple):
     """Mean confidence, accuracy and number of samples per bin, in order of confidence; NaN and 0 in an empty bin."""
 
     confidence: tuple[float, ...]
@@ -66,8 +62,7 @@ def perplexity_from_nll(nll: float) -> float:
 def expected_calibration_error(probabilities: Tensor, targets: Tensor, bins: int = 20) -> float:
     """Return the mean distance between confidence and accuracy over bins, weighted by count (CS-KD section 3.1).
 
-    The confidence is the largest probability. Bins are equally wide and include their upper edge, (lo, hi]; a
-    confidence of 0 is in the first.
+    The confidence is the largest probability. Bins are equally wide, (lo, hi]; a confidence of 0 is in the first.
     """
     return _calibration_error(*_bin_sums(*_top_prediction(probabilities, targets), bins))
 
@@ -126,7 +121,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
     _check_scores("logits", logits, targets)
     logits = logits.double()
-    bounds = [math.log(temperature) for temperature in TEMPERATURES]
+    bounds = (math.log(1e-3), math.log(1e3))
 
     def loss(log_temperature: float) -> float:  # convex in 1 / T, so that it has one minimum over log T
         return negative_log_likelihood(logits / math.exp(log_temperature), targets)
@@ -152,16 +147,13 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return what is recorded per epoch, with one wait for the device.
-
-    It is ``"error"``, ``"top5_error"`` if there are more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
-    """
+    """Return ``"error"``, ``"top5_error"`` of more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins."""
     return summarise_batches([(logits, targets)])
 
 
 @torch.no_grad()
 def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return :func:`summarise` of batches of logits (B, K) and targets (B,), without holding them all in memory."""
+    """Return :func:`summarise` of batches, which are not all held in memory, with one wait for the device."""
     reduced = []
     for logits, targets in predictions:
         _check_scores("logits", logits, targets)

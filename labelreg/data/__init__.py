@@ -17,9 +17,8 @@ from labelreg.data.registry import load, names, register
 from labelreg.data.sequences import SequenceLoader
 from labelreg.paths import data_root
 
-__all__ = ["Batch", "Loader", "SequenceLoader", "batches"]
+__all__ = ["Batch", "Loader", "SequenceLoader", "augmentations", "batches", "data_root", "load", "names", "register"]
 __all__ += ["Dataset", "Split", "balanced_subset", "hold_out", "redraw_labels"]
-__all__ += ["augmentations", "data_root", "load", "names", "register"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

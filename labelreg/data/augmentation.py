@@ -31,9 +31,9 @@ def random_flip(inputs: Tensor, generator: Generator) -> Tensor:
 def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None = None) -> Tensor:
     """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
-    The centre of the square is uniform over all pixels, so that part of the square may lie outside the image. Its side
-    is ``size`` pixels: in the paper 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), in the units of
-    the inputs, rounded for uint8, or zero. The paper masks normalised images with zeros, that is with the mean colour.
+    The centre of the square is uniform over all pixels, so that part of it may lie outside the image. Its side is
+    ``size`` pixels: in the paper 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), rounded for uint8,
+    or zero. The paper masks normalised images with zeros, that is with the mean colour.
     """
     (batch, _, height, width), device = inputs.shape, inputs.device
     top = torch.randint(height, (batch, 1), generator=generator, device=device) - size // 2
@@ -62,8 +62,7 @@ def resized_crop_flip(
 ) -> Tensor:
     """Return a resized crop of random area and shape, then a flip: the usual augmentation for ImageNet.
 
-    Photographs that are stored as squares need their ``aspects``, (B,) width over height. ``size`` is the height and
-    width of the result, by default those of the inputs.
+    Photographs stored as squares need ``aspects``, (B,) width over height; ``size`` is the result's height and width.
     """
     height, width = inputs.shape[2:]
     if aspects is None:
@@ -72,16 +71,15 @@ def resized_crop_flip(
     return random_flip(crops, generator)
 
 
-def crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
-    """Return :func:`crop_flip`, then mask a square of ``size`` pixels with the mean colour, (C,)."""
+def _crop_flip_cutout(inputs: Tensor, generator: Generator, mean: Tensor, size: int) -> Tensor:
     return cutout(crop_flip(inputs, generator, mean), size, generator, fill=mean)
 
 
 augmentations: dict[str, Callable[[Tensor, Generator, Tensor], Tensor]] = {
     "none": lambda inputs, generator, mean: inputs,
     "crop_flip": crop_flip,
-    "crop_flip_cutout16": partial(crop_flip_cutout, size=16),
-    "crop_flip_cutout8": partial(crop_flip_cutout, size=8),
+    "crop_flip_cutout16": partial(_crop_flip_cutout, size=16),
+    "crop_flip_cutout8": partial(_crop_flip_cutout, size=8),
     "cutout3": lambda inputs, generator, mean: cutout(inputs, 3, generator, fill=mean),  # for digits of 8 x 8 pixels
     "resized_crop_flip": resized_crop_flip,
 }

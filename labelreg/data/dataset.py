@@ -24,8 +24,8 @@ class Split:
         inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. A text is
             (N,) int64, its words in order.
         targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the following word of each.
-        aspects: (N,) float32, width over height of photographs that are stored as squares; None for other inputs.
-        framing: the part of such photographs that a network sees; None for other inputs.
+        aspects: (N,) float32, width over height of photographs that are stored as squares.
+        framing: the part of such photographs that a network sees.
     """
 
     inputs: Tensor
@@ -73,8 +73,7 @@ class Split:
         """Return the inputs as a network is tested on them: the middle of photographs stored as squares."""
         if self.framing is None:
             return self.inputs
-        boxes = centre_boxes(self.aspects, self.framing.centre)
-        return resample(self.inputs, boxes, (self.framing.side, self.framing.side))
+        return resample(self.inputs, centre_boxes(self.aspects, self.framing.centre), (self.framing.side,) * 2)
 
 
 def _has_room(device: torch.device, size: int) -> bool:
@@ -110,8 +109,7 @@ class Dataset:
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of one sample as a network sees it; () for a word."""
-        shape = tuple(self.train.inputs.shape[1:])
-        framing = self.train.framing
+        shape, framing = tuple(self.train.inputs.shape[1:]), self.train.framing
         return shape if framing is None else (shape[0], framing.side, framing.side)
 
     @property
@@ -152,10 +150,9 @@ class Dataset:
 
 
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
-    """Return the first ``n`` samples, balanced over the classes.
+    """Return the first samples of each class, ``n`` in all, in stored order.
 
-    The subset holds the first samples of each class, in stored order. The counts of two classes differ by at most one,
-    unless a class is used up. A smaller subset is part of a larger one.
+    The counts of two classes differ by at most one, unless a class is used up. A smaller subset is part of a larger.
     """
     if not 1 <= n <= len(split):
         raise ValueError(f"cannot take a subset of {n} samples from {len(split)}: give a number from 1 to {len(split)}")
@@ -188,9 +185,9 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
 
 
 def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) -> Split:
-    """Return a classification split with label noise: round(fraction * N) labels redrawn uniformly from all classes.
+    """Return a split with label noise: round(fraction * N) labels redrawn uniformly from all classes, the old one too.
 
-    A redrawn label is the old one with probability 1/K. The draw depends on the seed, not on the device.
+    The draw depends on the seed, not on the device.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")

@@ -93,8 +93,7 @@ MIT67 = Collection(  # kinds of rooms: Quattoni and Torralba (2009)
     "mit67",
     (
         Original("indoorCVPR_09.tar", MIT67_URL, unpacked="Images"),
-        Original("TrainImages.txt", f"{MIT67_LISTS_URL}/TrainImages.txt"),
-        Original("TestImages.txt", f"{MIT67_LISTS_URL}/TestImages.txt"),
+        *(Original(name, f"{MIT67_LISTS_URL}/{name}") for name in ("TrainImages.txt", "TestImages.txt")),
     ),
     _list_mit67,
     sizes=(5_360, 1_340),

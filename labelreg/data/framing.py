@@ -59,15 +59,11 @@ def random_boxes(
 
 
 def resample(inputs: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Crop a box from each image and resize it, bilinearly and with antialiasing.
+    """Crop a box (B, 4) from each image (B, C, H, W), uint8 or float, and resize it, bilinearly and with antialiasing.
 
     For boxes with corners on pixels this is ``torchvision.transforms.v2.functional.resized_crop(..., antialias=True)``.
-    Resampling is linear and separable, so it is one matrix product per axis.
-
-    Args:
-        inputs: (B, C, H, W), uint8 or float, in any memory format.
-        boxes: (B, 4).
-        size: height and width of the result, which has the dtype (rounded for uint8) and memory format of the inputs.
+    Resampling is linear and separable, so it is one matrix product per axis. ``size`` is the height and width of the
+    result, which has the dtype (rounded for uint8) and memory format of the inputs.
     """
     parts = zip(inputs.split(CHUNK), boxes.split(CHUNK), strict=True)
     return torch.cat([_resample(images, chunk, size) for images, chunk in parts])

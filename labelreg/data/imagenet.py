@@ -21,9 +21,7 @@ def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
     for line in archive.text(f"{top}/val/val_annotations.txt"):
         file, wnid, *_ = [*line.split("\t"), ""]
         if wnid not in index:
-            raise ValueError(
-                f"val_annotations.txt in {archive.path} puts {file} into {wnid!r}, not listed in wnids.txt"
-            )
+            raise ValueError(f"{archive.path} puts {file} into {wnid!r}, not listed in wnids.txt")
         test.append((f"{top}/val/images/{file}", index[wnid]))
     words = dict(line.split("\t", 1) for line in archive.text(f"{top}/words.txt") if "\t" in line)
     return Listing({"train": training, "test": test}, tuple(words.get(wnid, wnid) for wnid in wnids))

@@ -52,7 +52,7 @@ class Loader:
             class, including the sample itself, as in the published code of CS-KD.
         copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
             does not depend on the number of copies.
-        num_classes: to check the labels against; None or 0 (regression) for no check.
+        num_classes: to check the labels against, unless it is 0, as in regression.
     """
 
     def __init__(
@@ -78,11 +78,8 @@ class Loader:
             raise ValueError(f"augmentation {augmentation!r} is for images (N, C, H, W), got inputs {shape}")
         for view in views - VIEWS:
             raise unknown("view", view, VIEWS)
-        self.split = split
-        self.batch_size = batch_size
+        self.split, self.batch_size, self.copies, self.seed = split, batch_size, copies, seed
         self.views = frozenset(views)
-        self.copies = copies
-        self.seed = seed
         self._augmentation = augmentations[augmentation]
         self._normalise = Normalisation(mean, std, split.select(slice(1)).clean())
         if num_classes or "partner" in self.views:
@@ -161,10 +158,7 @@ class Normalisation:
 
 
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
-    """Return batches of a split in stored order, normalised and not augmented, for evaluation.
-
-    The last batch may be smaller. The arguments are those of :class:`Loader`.
-    """
+    """Return batches of a split in stored order, normalised and not augmented; arguments are as of :class:`Loader`."""
     _check_batching(split, batch_size)
     normalise = Normalisation(mean, std, split.select(slice(1)).clean())
     indices = torch.arange(len(split), device=split.targets.device)

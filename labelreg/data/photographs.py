@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class Listing:
         folders = sorted({name.partition("/")[0] for listed in names.values() for name in listed})
         index = {folder: position for position, folder in enumerate(folders)}
         samples = {
-            split: [(f"{prefix}{name}", index[name.partition("/")[0]]) for name in listed]
+            split: [(prefix + name, index[name.partition("/")[0]]) for name in listed]
             for split, listed in names.items()
         }
         return cls(samples, tuple(folder.replace("_", " ") for folder in folders))
@@ -92,7 +91,7 @@ def load_photographs(collection: Collection, root: Path) -> Dataset:
 def _read_split(collection: Collection, folder: Path, split: str) -> Split:
     count = collection.sizes[SPLITS.index(split)]
     shape = (count, collection.stored, collection.stored, 3)
-    images = _read_array(folder / f"{split}_images.npy", shape, np.uint8, mmap_mode="r")
+    images = _read_array(folder / f"{split}_images.npy", shape, np.uint8, mapped=True)
     targets = _read_array(folder / f"{split}_targets.npy", (count,), np.int64)
     aspects = _read_array(folder / f"{split}_aspects.npy", (count,), np.float32)
     with warnings.catch_warnings():
@@ -101,12 +100,10 @@ def _read_split(collection: Collection, folder: Path, split: str) -> Split:
     return Split(inputs, torch.from_numpy(targets), torch.from_numpy(aspects), collection.framing)
 
 
-def _read_array(
-    path: Path, shape: tuple[int, ...], dtype: type[np.generic], mmap_mode: Literal["r"] | None = None
-) -> np.ndarray:
+def _read_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], mapped: bool = False) -> np.ndarray:
     remedy = f"remove the folder {path.parent} to have it made again"
     try:
-        array = np.load(path, mmap_mode=mmap_mode)
+        array = np.load(path, mmap_mode="r" if mapped else None)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as an array ({error}); {remedy}") from error
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
@@ -116,10 +113,10 @@ def _read_array(
 
 
 def convert(collection: Collection, root: Path, folder: Path) -> None:
-    """Decode every photograph, resize it to a square, and write them as arrays.
+    """Decode every photograph, resize it to a square, and write them as arrays; too little space raises ``OSError``.
 
     An interrupted conversion resumes where it stopped; the folder appears when all is done. If several processes
-    convert the same data set, one does and the others wait. Too little disk space raises ``OSError``.
+    convert the same data set, one does and the others wait.
     """
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f"{folder.name}.lock")), ExitStack() as stack:
@@ -142,8 +139,7 @@ def _find(collection: Collection, original: Original, folder: Path) -> Path:
 
     if original.unpacked and (folder / original.unpacked).exists():
         return folder
-    path = folder / original.file
-    if path.exists():
+    if (path := folder / original.file).exists():
         if original.md5 and not check_integrity(str(path), original.md5):
             raise ValueError(f"{path} is not the published file: its MD5 checksum must be {original.md5}")
         return path
@@ -187,9 +183,7 @@ class _Unfinished:
     progress = ("listing.sha256", *(f"{split}_done.npy" for split in SPLITS))  # files to remove at the end
 
     def __init__(self, collection: Collection, listing: Listing, folder: Path):
-        self.collection = collection
-        self.listing = listing
-        self.folder = folder
+        self.collection, self.listing, self.folder = collection, listing, folder
         note = folder / self.progress[0]
         digest = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
         resumed = note.exists() and note.read_text() == digest
@@ -198,14 +192,13 @@ class _Unfinished:
             self._check_space()
             folder.mkdir()
 
-        def array(name: str, dtype: type[np.generic], *shape: int) -> np.memmap:
-            return np.lib.format.open_memmap(folder / f"{name}.npy", "r+" if resumed else "w+", dtype, shape)
-
+        square = (collection.stored, collection.stored, 3)
+        layout = {"images": (np.uint8, square), "aspects": (np.float32, ()), "done": (np.bool_, ())}
+        mode = "r+" if resumed else "w+"
         self._arrays = {
             split: {
-                "images": array(f"{split}_images", np.uint8, size, collection.stored, collection.stored, 3),
-                "aspects": array(f"{split}_aspects", np.float32, size),
-                "done": array(f"{split}_done", np.bool_, size),
+                name: np.lib.format.open_memmap(folder / f"{split}_{name}.npy", mode, dtype, (size, *shape))
+                for name, (dtype, shape) in layout.items()
             }
             for split, size in zip(SPLITS, collection.sizes, strict=True)
         }
@@ -247,8 +240,7 @@ class _Unfinished:
     def _check_space(self) -> None:
         """A disk that fills up while a memory-mapped file is written would kill the process."""
         needed = sum(self.collection.sizes) * 3 * self.collection.stored**2
-        free = shutil.disk_usage(self.folder.parent).free
-        if free < needed:
+        if (free := shutil.disk_usage(self.folder.parent).free) < needed:
             space = f"needs {needed / 1e9:.1f} GB once converted, and {self.folder.parent} has {free / 1e9:.1f} GB left"
             raise OSError(f"{self.collection.name} {space}")
 

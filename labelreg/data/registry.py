@@ -34,13 +34,10 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, root: str | os.PathLike | None = None, subset: int | None = None) -> Dataset:
-    """Load a data set as tensors on the CPU.
+    """Load a data set as tensors on the CPU, from the folder :func:`data_root` of the raw data.
 
-    Args:
-        name: one of :func:`names`.
-        root: folder of the raw data, see :func:`data_root`.
-        subset: number of training samples of a classification to keep, see :func:`balanced_subset`. The test split
-            stays whole.
+    ``subset`` is the number of training samples of a classification to keep, see :func:`balanced_subset`; the test
+    split stays whole.
     """
     if name not in _datasets:
         raise unknown("data set", name, _datasets)

@@ -11,14 +11,9 @@ from labelreg.data.loader import Batch, check_start
 class SequenceLoader:
     """Batches of T consecutive words of B columns of a text (Zaremba et al., 2014).
 
-    The text is cut into B columns of equal length, and a batch is their next T rows, so that a network can carry its
-    state from batch to batch. Up to B - 1 words at the end of the text are left out; the last batch may have fewer
-    rows.
-
-    Args:
-        split: a text of N words, at least B: inputs (N,) int64 and targets (N,). Kept without the words left out.
-        batch_size: B, number of columns.
-        length: T, number of rows.
+    The text, of inputs and targets (N,) int64, is cut into B columns of equal length, and a batch is their next T rows,
+    so that a network can carry its state from batch to batch. Up to B - 1 words at the end of the text are left out,
+    of :attr:`split` too; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
     """
 
     def __init__(self, split: Split, batch_size: int, length: int):

@@ -17,7 +17,7 @@ class AdversarialTraining(Wrapper):
     The loss is the mean of the method's loss on the batch and on its adversarial copy: every pixel moved by epsilon in
     the direction in which the method's loss grows. A network that the method trains beside the target is part of that
     loss and attacked along with it; predictions that soften the labels of the copy are made for the copy (NaR, table
-    5). The copy is not clipped to valid pixels.
+    5). The copy is not clipped to valid pixels. Inputs that are not floating-point raise ``TypeError``.
 
     Batch and copy go through the networks one after the other: batch normalisation normalises each by its own
     statistics. Extra views of the data stay as they are.
@@ -26,10 +26,7 @@ class AdversarialTraining(Wrapper):
         method: what is trained on both.
         pixel_std: (C,) standard deviations by which the inputs were divided when they were normalised, for pixels in
             [0, 1]; None for inputs that are such pixels themselves.
-        epsilon: step in units of pixels in [0, 1], not negative; NaR does not state it.
-
-    Raises:
-        TypeError: inputs that are not floating-point, at the first step.
+        epsilon: step in units of pixels in [0, 1]; NaR does not state it.
     """
 
     title = "adversarial training"

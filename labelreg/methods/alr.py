@@ -13,17 +13,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from labelreg.losses import (
-    check_choice,
-    check_classes,
-    check_floating,
-    check_loss,
-    cross_entropy,
-    kl,
-    log_softmax,
-    reduce,
-    smooth_cross_entropy,
-)
+from labelreg import losses
 from labelreg.methods.base import Criterion
 from labelreg.options import Fraction, takes_options
 
@@ -32,11 +22,9 @@ Direction = Literal["target_first", "literal"]
 
 
 def residual_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits of the wrong classes, in their order and dtype, (B, K - 1) (ALR, section 3.2; KR, equation 3).
+    """The logits (B, K) of the wrong classes, in their order and dtype, (B, K - 1) (ALR, section 3.2; KR, equation 3).
 
-    Args:
-        logits: (B, K), with at least 2 classes.
-        targets: (B,) class indices.
+    Targets are class indices, (B,); there are at least 2 classes.
     """
     _check_residual(logits, targets)
     return logits.gather(1, _wrong_classes(targets, logits.shape[1]))  # KR eq. 3
@@ -44,17 +32,16 @@ def residual_logits(logits: Tensor, targets: Tensor) -> Tensor:
 
 def residual_probabilities(logits: Tensor, targets: Tensor) -> Tensor:
     """The softmax of :func:`residual_logits`, (B, K), with an exact 0 for the true class (KR, equation 4)."""
-    probabilities = log_softmax(residual_logits(logits, targets)).exp()  # KR eq. 4
+    probabilities = losses.log_softmax(residual_logits(logits, targets)).exp()  # KR eq. 4
     return probabilities.new_zeros(logits.shape).scatter(1, _wrong_classes(targets, logits.shape[1]), probabilities)
 
 
 def residual_labels(matrix: Tensor) -> Tensor:
     """The residual label of each class, (K, K), with an exact 0 on the diagonal (ALR, equation 3; KR, equation 5).
 
-    Args:
-        matrix: (K, K), the residual correlation matrix; its diagonal is not used and gets no gradient.
+    The diagonal of the residual correlation matrix, (K, K), is not used and gets no gradient.
     """
-    check_floating("matrix", matrix, "K", "K")
+    losses.check_floating("matrix", matrix, "K", "K")
     return residual_probabilities(matrix, torch.arange(len(matrix), device=matrix.device))
 
 
@@ -66,7 +53,7 @@ def residual_losses(
     direction: str = "target_first",
     reduction: str = "mean",
 ) -> tuple[Tensor, Tensor]:
-    """The losses by which network and residual labels learn from each other (ALR, equations 4-5; KR, equations 6-7).
+    """The residual and the update loss, by which network and matrix learn (ALR, equations 4-5; KR, equations 6-7).
 
     With p the softmax over the wrong classes, q the residual label of the true class, and ^ for a blocked gradient:
 
@@ -83,27 +70,24 @@ def residual_losses(
         kind: "kl", or "cross_entropy" without the entropy of the first distribution, as in ALR. Where that distribution
             is fixed ("target_first") the gradients agree; where it learns ("literal") it would collapse onto one class,
             which is refused.
-
-    Returns:
-        The residual loss and the update loss.
     """
     _check_residual(logits, targets)
     num_classes = logits.shape[1]
-    check_floating("matrix", matrix, num_classes, num_classes)
+    losses.check_floating("matrix", matrix, num_classes, num_classes)
     _check_reading(kind, direction)
     if num_classes == 2:
         warnings.warn("with 2 classes one wrong class is left, so the residual losses are always 0", stacklevel=2)
     wrong = _wrong_classes(targets, num_classes)
-    divergence = kl if kind == "kl" else cross_entropy
-    log_p = log_softmax(logits.gather(1, wrong))
+    divergence = losses.kl if kind == "kl" else losses.cross_entropy
+    log_p = losses.log_softmax(logits.gather(1, wrong))
     stored = F.embedding(targets, matrix).gather(1, wrong)  # ALR eq. 3
-    log_q = log_softmax(stored)  # KR eq. 5
+    log_q = losses.log_softmax(stored)  # KR eq. 5
     if direction == "target_first":
         update = divergence(log_p.detach(), log_q)  # ALR eq. 4  # KR eq. 6
         residual = divergence(log_q.detach(), log_p)  # ALR eq. 5  # KR eq. 7
     else:
         update, residual = divergence(log_q, log_p.detach()), divergence(log_p, log_q.detach())
-    return reduce(residual, reduction), reduce(update, reduction)
+    return losses.reduce(residual, reduction), losses.reduce(update, reduction)
 
 
 def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
@@ -113,13 +97,13 @@ def _wrong_classes(targets: Tensor, num_classes: int) -> Tensor:
 
 
 def _check_residual(logits: Tensor, targets: Tensor) -> None:
-    check_loss(logits, targets, indices=True)
-    check_classes(logits.shape[1], 2, "a residual distribution")
+    losses.check_loss(logits, targets, indices=True)
+    losses.check_classes(logits.shape[1], 2, "a residual distribution")
 
 
 def _check_reading(kind: str, direction: str) -> None:
-    check_choice("kind", kind, "kl", "cross_entropy")
-    check_choice("direction", direction, "target_first", "literal")
+    losses.check_choice("kind", kind, "kl", "cross_entropy")
+    losses.check_choice("direction", direction, "target_first", "literal")
     if (kind, direction) == ("cross_entropy", "literal"):
         raise ValueError("direction 'literal' needs kind 'kl': with 'cross_entropy' residual labels would collapse")
 
@@ -153,7 +137,7 @@ class ResidualCriterion(Criterion):
     def losses(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The hard, the residual and the update loss, scalars that are not weighted yet."""
         residual, update = residual_losses(logits, targets, self.matrix, self.kind, self.direction)
-        return smooth_cross_entropy(logits, targets, self.smoothing, "others"), residual, update
+        return losses.smooth_cross_entropy(logits, targets, self.smoothing, "others"), residual, update
 
 
 class AdaptiveLabelRegularization(ResidualCriterion):

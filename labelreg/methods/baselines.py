@@ -6,23 +6,16 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import Tensor
 
-from labelreg.losses import (
-    check_same_shape,
-    cross_entropy,
-    log_softmax,
-    reduce,
-    smooth_cross_entropy,
-    soft_cross_entropy,
-)
+from labelreg import losses
 from labelreg.methods.base import Criterion
 from labelreg.options import Fraction, takes_options
 
 
 def confidence_penalty(logits: Tensor, reduction: str = "mean") -> Tensor:
     """Minus the entropy of the prediction for logits (B, K), in [-ln K, 0] (Pereyra et al., 2017)."""
-    check_same_shape("B", "K", logits=logits)
-    log_p = log_softmax(logits)
-    return reduce(-cross_entropy(log_p, log_p), reduction)
+    losses.check_same_shape("B", "K", logits=logits)
+    log_p = losses.log_softmax(logits)
+    return losses.reduce(-losses.cross_entropy(log_p, log_p), reduction)
 
 
 class CrossEntropy(Criterion):
@@ -36,7 +29,7 @@ class CrossEntropy(Criterion):
     on_text = True
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"hard": soft_cross_entropy(logits, targets)}  # NaR eq. 1  # SBA eq. 2
+        return {"hard": losses.soft_cross_entropy(logits, targets)}  # NaR eq. 1  # SBA eq. 2
 
 
 class LabelSmoothing(Criterion):
@@ -59,7 +52,7 @@ class LabelSmoothing(Criterion):
         super().__init__()
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"smooth": smooth_cross_entropy(logits, targets, self.epsilon, self.convention)}
+        return {"smooth": losses.smooth_cross_entropy(logits, targets, self.epsilon, self.convention)}
 
 
 class ConfidencePenalty(Criterion):
@@ -68,7 +61,7 @@ class ConfidencePenalty(Criterion):
     Dubey et al. (2018) and the CS-KD paper call the same loss *maximum entropy*.
 
     Args:
-        weight: factor on minus the entropy, in nats; not negative.
+        weight: factor on minus the entropy, in nats.
     """
 
     title = "confidence penalty"
@@ -83,20 +76,17 @@ class ConfidencePenalty(Criterion):
         super().__init__()
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        return {"hard": soft_cross_entropy(logits, targets), "penalty": self.weight * confidence_penalty(logits)}
+        return {"hard": losses.soft_cross_entropy(logits, targets), "penalty": self.weight * confidence_penalty(logits)}
 
 
 class DisturbLabel(Criterion):
     """Cross-entropy with labels of which a random share is redrawn in every step (Xie et al., 2016).
 
     In training mode only. A new label is drawn from PyTorch's global generator, uniformly over all K classes, the true
-    one included.
+    one included. Probabilities as targets raise ``TypeError``.
 
     Args:
-        rate: probability that a label is redrawn, in [0, 1].
-
-    Raises:
-        TypeError: probabilities as targets, when the loss is computed.
+        rate: probability that a label is redrawn.
     """
 
     title = "DisturbLabel"
@@ -114,4 +104,4 @@ class DisturbLabel(Criterion):
         if self.training:
             redrawn = torch.randint_like(targets, logits.shape[1])
             targets = torch.where(torch.rand(targets.shape, device=targets.device) < self.rate, redrawn, targets)
-        return {"hard": soft_cross_entropy(logits, targets)}
+        return {"hard": losses.soft_cross_entropy(logits, targets)}

@@ -19,12 +19,11 @@ from labelreg.options import takes_options
 def classwise_kl(
     logits: Tensor, partner_logits: Tensor, temperature: float = 4.0, t_squared: bool = True, reduction: str = "mean"
 ) -> Tensor:
-    """``KL(partner || prediction)`` at a temperature: the class-wise and the sample-wise loss (CS-KD, section 2).
+    """``KL(partner || prediction)`` at temperature T: the class-wise and the sample-wise loss (CS-KD, section 2).
 
     Args:
         logits: (B, K); only they get a gradient.
         partner_logits: (B, K), of another sample of the class, another view of the sample, or another network.
-        temperature: T, positive.
         t_squared: whether to multiply by T squared, which keeps the size of the gradient; the paper prints no factor.
     """
     check_same_shape("B", "K", logits=logits, partner_logits=partner_logits)
@@ -51,9 +50,9 @@ class ClassWiseSelfDistillation(Wrapper):
     Args:
         method: what the terms are added to; :class:`.CrossEntropy` if None.
         temperature: T, positive; 4 in the paper.
-        class_weight: of the class-wise term, not negative; 1 in the paper, 3 for CUB-200-2011 in the published code.
-        sample_weight: of the sample-wise term, not negative; 1 in the paper for fine-grained classification and 0 for
-            CIFAR-100 and TinyImageNet. The published code does without the term.
+        class_weight: of the class-wise term; 1 in the paper, 3 for CUB-200-2011 in the published code.
+        sample_weight: of the sample-wise term; 1 in the paper for fine-grained classification and 0 for CIFAR-100 and
+            TinyImageNet. The published code does without the term.
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
         partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
             published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the
@@ -62,8 +61,8 @@ class ClassWiseSelfDistillation(Wrapper):
             ``"anchor_only"`` the inputs' alone.
 
     Raises:
-        ValueError: a batch without a view that is needed, or a text, with a label per word, at the first step.
-        TypeError: probabilities as targets with ``partners="batch"``, at the first step.
+        ValueError: at the first step of a batch without a view that is needed, or of a text, with a label per word.
+        TypeError: at the first step with probabilities as targets and ``partners="batch"``.
     """
 
     title = "CS-KD"

@@ -14,11 +14,7 @@ from labelreg.options import Fraction, takes_options
 
 
 class Distillation(Method):
-    """A method that consults a trained network.
-
-    Args:
-        teacher: the trained network, inputs to (B, K) logits; it is frozen and stays in evaluation mode.
-    """
+    """A method that consults a trained network, inputs to (B, K) logits, which is frozen and in evaluation mode."""
 
     def __init__(self, teacher: nn.Module):
         super().__init__()
@@ -38,12 +34,11 @@ class Distillation(Method):
 class KnowledgeDistillation(Distillation):
     """Knowledge distillation (Hinton et al., 2015; ALR, equation 1; KR, equations 1 and 2).
 
-    The loss is (1 - alpha) * CE + alpha * T^2 * KL(teacher || student), both softened with temperature T.
+    The loss is (1 - alpha) * CE + alpha * T^2 * KL(teacher || student), both softened with the temperature T.
 
     Args:
         teacher: see :class:`.Distillation`.
-        temperature: T, positive.
-        alpha: weight of the teacher, in [0, 1]; neither paper states it. Near 1 the factor T^2 makes the first steps so
+        alpha: weight of the teacher; neither paper states it. Near 1 the factor T^2 makes the first steps so
             large that a network without batch normalisation may not recover.
     """
 
@@ -71,7 +66,7 @@ class BornAgain(Distillation):
 
     Args:
         teacher: the generation before, see :class:`.Distillation`.
-        beta: weight of the teacher, in [0, 1]; 1, its usual value, ignores the labels.
+        beta: weight of the teacher; 1, its usual value, ignores the labels.
     """
 
     title = "born again"
@@ -100,7 +95,7 @@ class DeepMutualLearning(Method):
 
     Args:
         peer: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        weight: factor on the two divergences KL(other || own); not negative.
+        weight: factor on the two divergences KL(other || own).
     """
 
     title = "deep mutual learning"

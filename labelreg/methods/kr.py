@@ -17,14 +17,12 @@ from labelreg.options import Fraction, takes_options
 def decayed_weight(epoch: int, gamma: float, truncate: int = 0) -> float:
     """The weight alpha of an epoch: gamma^epoch, or 0 from the epoch ``truncate`` on (KR, equation 15).
 
-    Args:
-        epoch: from 0.
-        gamma: in [0, 1]; 0 is the baseline in every epoch, the first included, as the paper has it.
-        truncate: 0 for never.
+    Epochs count from 0. A gamma of 0 is the baseline in every epoch, the first included, as the paper has it;
+    ``truncate=0`` means never.
     """
-    if gamma == 0:
+    if gamma == 0 or 0 < truncate <= epoch:
         return 0.0
-    return 0.0 if truncate and epoch >= truncate else gamma**epoch  # KR eq. 15
+    return gamma**epoch  # KR eq. 15
 
 
 class KnowledgeRefinery(ResidualCriterion):
@@ -35,7 +33,7 @@ class KnowledgeRefinery(ResidualCriterion):
     Args:
         num_classes: K.
         gamma: decay of alpha per epoch, in [0, 1]; see :func:`decayed_weight`.
-        smoothing: label smoothing of the hard loss (KR, equations 12 to 14); 0.1 gives KR-LS.
+        smoothing: label smoothing of the hard loss; 0.1 gives KR-LS.
         truncate: epoch from which alpha is 0; 0 for never. The paper's "1*" is ``gamma=1, truncate=20``.
         kind: ``"kl"`` as printed, or ``"cross_entropy"``.
         direction, lr_mult: see :class:`.ResidualCriterion`.

@@ -24,14 +24,10 @@ _NO_NORM = 1e-12  # a shorter vector has no direction
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
-    """The cosines of the angles between features and class weights, (B, K), which AdaCos scales (Zhang et al., 2019).
+    """The cosines between features (B, D) and class weights (K, D), (B, K), which AdaCos scales (Zhang et al., 2019).
 
     Rounding can leave a cosine a little beyond 1. A vector of norm 0 has no direction: its cosines are 0, and it gets
     no gradient.
-
-    Args:
-        features: (B, D).
-        weight: (K, D).
     """
     features, weight = _as_computed(features, weight)
     return _linear(_direction(features), _direction(weight))
@@ -55,10 +51,7 @@ def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Ten
     Args:
         cosines: (B, K), of :func:`cosine_logits`; with at least 3 classes.
         targets: (B,) class indices.
-        scale: :math:`s_{t-1}`, a number or a scalar.
-
-    Returns:
-        :math:`s_t`, a scalar of at least 0 on the device.
+        scale: :math:`s_{t-1}`, a number or a scalar; the result is a scalar on the device.
     """
     check_floating("cosines", cosines, "B", "K")
     check_classes(cosines.shape[1], 3, "the scale of AdaCos")
@@ -73,11 +66,7 @@ def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) ->
 
     The virtual class has the weight of the true class turned into the direction of the feature, so that its logit is
     :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the subgradient 0.
-
-    Args:
-        features: (B, D).
-        weight: (K, D).
-        targets: (B,) class indices.
+    Features are (B, D), the weight (K, D), targets class indices, (B,).
     """
     features, weight = _as_computed(features, weight)
     check_indices(targets, len(features), len(weight))
@@ -120,16 +109,14 @@ class AdaCos(Method):
 
     Args:
         num_classes: K, at least 3: with 2 classes the scale is 0.
-        dynamic: whether the scale follows the batches, or stays as it starts ("fixed AdaCos").
+        dynamic: whether the scale follows the batches, which needs class indices as targets, or stays as it starts
+            ("fixed AdaCos").
         scaled_evaluation: whether the logits by which the network is evaluated are scaled like those it is trained by.
             Bare cosines classify alike, but no prediction is confident: of 100 classes the most probable gets less than
             7 %, so that the expected calibration error comes near the accuracy, as in table 4 of CS-KD.
 
     Attributes:
         scale: the current scale, a scalar on the device.
-
-    Raises:
-        TypeError: probabilities as targets, at the first step in training mode of a dynamic scale.
     """
 
     title = "AdaCos"

@@ -24,13 +24,10 @@ class Mixup(Wrapper):
     place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
-        method: what is trained on the mixed samples. One that needs class indices raises ``TypeError`` at the first
-            step.
+        method: what is trained on the mixed samples. One that needs class indices raises ``TypeError``, as do inputs
+            that are not floating-point.
         num_classes: K.
-        alpha: l is drawn from Beta(alpha, alpha), alpha > 0; NaR does not state it.
-
-    Raises:
-        TypeError: inputs that are not floating-point, at the first step.
+        alpha: l is drawn from Beta(alpha, alpha); NaR does not state it.
     """
 
     title = "mixup"

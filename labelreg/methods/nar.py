@@ -10,16 +10,8 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from labelreg import losses
 from labelreg.data import Batch
-from labelreg.losses import (
-    check_loss,
-    check_same_shape,
-    compute_dtype,
-    distribution,
-    log_softmax,
-    smooth_cross_entropy,
-    soft_cross_entropy,
-)
 from labelreg.methods.base import Method, Step
 from labelreg.methods.baselines import CrossEntropy
 from labelreg.options import Fraction, FractionBelowOne, takes_options
@@ -37,10 +29,10 @@ def nar_targets(
         lam: weight of the networks' predictions in the labels, in [0, 1).
         alpha: weight of the target network among the predictions, in [0, 1).
     """
-    check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
-    predictions, auxiliary_predictions = (log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
-    labels = distribution(targets, logits.shape[1]).to(predictions.dtype)
-    return nar_regression_targets(predictions, auxiliary_predictions, labels, lam, alpha)
+    losses.check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
+    predictions, auxiliary = (losses.log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
+    labels = losses.distribution(targets, logits.shape[1]).to(predictions.dtype)
+    return nar_regression_targets(predictions, auxiliary, labels, lam, alpha)
 
 
 @torch.no_grad()
@@ -49,15 +41,13 @@ def nar_regression_targets(
 ) -> Tensor:
     """The disturbed targets of a regression, without gradient (NaR, equations 3 and 4, of the networks' outputs).
 
-    Args:
-        outputs, auxiliary_outputs, targets: of any one shape, which is also that of the result.
-        lam, alpha: see :func:`nar_targets`.
+    Outputs and targets have any one shape, which is also that of the result.
     """
-    check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
+    losses.check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
     for name, weight in (("lam", lam), ("alpha", alpha)):
         if not 0 <= weight < 1:
             raise ValueError(f"{name} must lie in [0, 1), got {weight}")
-    dtype = compute_dtype(outputs, auxiliary_outputs, targets)
+    dtype = losses.compute_dtype(outputs, auxiliary_outputs, targets)
     outputs, auxiliary_outputs, targets = (each.to(dtype) for each in (outputs, auxiliary_outputs, targets))
     disturbance = alpha * outputs + (1 - alpha) * auxiliary_outputs  # NaR eq. 3
     return (1 - lam) * targets + lam * disturbance  # NaR eq. 4
@@ -73,7 +63,7 @@ def nar_loss(
 ) -> Tensor:
     """Cross-entropy with the labels of :func:`nar_targets` (NaR, equation 5); its gradient flows to logits only."""
     labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
-    return soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
+    return losses.soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
 
 
 @dataclass
@@ -162,18 +152,18 @@ class NetworkAsRegularization(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, auxiliary_logits = network(batch.inputs), self._auxiliary_logits(batch.inputs)
-        terms = self.terms(logits, auxiliary_logits, batch.targets)
-        return Step.of(logits, terms)
+        return Step.of(logits, self.terms(logits, auxiliary_logits, batch.targets))
 
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target."""
-        auxiliary = smooth_cross_entropy(auxiliary_logits, targets, self.auxiliary_smoothing, "others")  # NaR eq. 6
+        smoothing = self.auxiliary_smoothing
+        auxiliary = losses.smooth_cross_entropy(auxiliary_logits, targets, smoothing, "others")  # NaR eq. 6
         if self.variant == "paper":
             disturbed = nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha)
             return {"disturbed": disturbed, "auxiliary": auxiliary}
         lam = 0.0 if self.warming_up else self.lam
         return {
-            "hard": (1 - lam) * soft_cross_entropy(logits, targets),
+            "hard": (1 - lam) * losses.soft_cross_entropy(logits, targets),
             "disturbance": lam * _symmetric_kl(logits, auxiliary_logits, self.alpha),
             "auxiliary": (1 - lam) * auxiliary,
         }
@@ -182,8 +172,7 @@ class NetworkAsRegularization(Method):
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the disturbed labels, (B, K) without gradient, by networks in the modes they are in (NaR, equation 4).
 
-        Raises:
-            ValueError: the run replays the predictions of an auxiliary network that it does not have.
+        A run that replays the predictions of another's auxiliary network raises ``ValueError``.
         """
         if self.replays:
             raise ValueError("a run that shares its auxiliary network has none of its own to disturb labels with")
@@ -219,7 +208,7 @@ class SnapshotRegularization(Method):
     - ``"pre"``, delayed: s = floor(t / S) * S, so first the untrained network. The auxiliary is trained beside the
       target, as in NaR.
     - ``"pos"``, advanced: s = (floor(t / S) + 1) * S, at most the length of training. The auxiliary is trained
-      beforehand, on the same schedule: see :meth:`.Method.prepare`.
+      beforehand, on the same schedule, by :meth:`.Method.prepare`; a step without it raises ``ValueError``.
 
     Args:
         auxiliary, lam, alpha: see :class:`NetworkAsRegularization`.
@@ -228,9 +217,6 @@ class SnapshotRegularization(Method):
 
     Attributes:
         snapshots: copies of the auxiliary network, frozen: the current one, or all of them in order (``"pos"``).
-
-    Raises:
-        ValueError: ``"pos"`` without :meth:`.Method.prepare`, at the first step.
     """
 
     title = "snapshot regularisation"
@@ -281,7 +267,7 @@ class SnapshotRegularization(Method):
             snapshot_logits = self.snapshots[self.current](batch.inputs)
         terms = {"disturbed": nar_loss(logits, snapshot_logits, batch.targets, self.lam, self.alpha)}
         if self.direction == "pre":
-            terms["auxiliary"] = soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
+            terms["auxiliary"] = losses.soft_cross_entropy(self.auxiliary(batch.inputs), batch.targets)
         return Step.of(logits, terms)
 
 
@@ -312,7 +298,7 @@ class _Keeper(CrossEntropy):
 
 def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Tensor:
     """KL(p || xi) + KL(xi || p), with a gradient for logits only; the published code's, but nothing is clamped."""
-    dtype = compute_dtype(logits, auxiliary_logits)
+    dtype = losses.compute_dtype(logits, auxiliary_logits)
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
     log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)

@@ -17,9 +17,8 @@ from labelreg.networks.injection import check_injectable, inject, injectable
 from labelreg.networks.language_model import reset_state
 from labelreg.networks.registry import build, complete_options, input_shape, names, options, register
 
-__all__ = ["build", "complete_options", "input_shape", "names", "options", "register"]
-__all__ += ["classifier", "count_parameters", "features", "reset_state"]
-__all__ += ["check_injectable", "inject", "injectable"]
+__all__ = ["build", "complete_options", "count_parameters", "input_shape", "names", "options", "register"]
+__all__ += ["check_injectable", "classifier", "features", "inject", "injectable", "reset_state"]
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -3,16 +3,13 @@
 from torch import nn
 
 from labelreg.networks.layers import assemble
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 from labelreg.options import FractionBelowOne, Widths
 
 
 @register("alexnet", smallest_image=13)
 def alexnet(
-    num_classes: int,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
-    hidden: Widths = (512, 512),
-    dropout: FractionBelowOne = 0.5,
+    num_classes: int, input_shape: ImageSize = (3, 32, 32), hidden: Widths = (512, 512), dropout: FractionBelowOne = 0.5
 ) -> nn.Module:
     """AlexNet for 32 px: five convolutions without batch normalisation and three fully connected layers.
 
@@ -20,10 +17,8 @@ def alexnet(
     bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with ``hidden=()``.
     Use a small learning rate (0.01); the loss stays at its initial value for a few hundred steps.
 
-    Args:
-        hidden: widths of the hidden fully connected layers. () is a single linear layer (2.50 M); the original has
-            (4096, 4096) (20.71 M).
-        dropout: probability that a hidden unit is dropped.
+    ``hidden`` are the widths of the hidden fully connected layers, with ``dropout`` after each: () is a single linear
+    layer (2.50 M); the original has (4096, 4096) (20.71 M).
     """
     features = {
         "stage1": nn.Sequential(nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5), nn.ReLU(), nn.MaxPool2d(2)),

@@ -3,11 +3,11 @@
 from torch import nn
 
 from labelreg.networks.layers import convolution, initialise
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 
 
 @register("densenet121", smallest_image=8)
-def densenet121(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+def densenet121(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """DenseNet-121 for 32 px (CS-KD, Section 3.1): torchvision's with a 3x3 convolution of stride 1 as its whole stem.
 
     Growth rate 32; 7.05 M parameters on CIFAR-100, 6.96 M on CIFAR-10.

@@ -4,10 +4,7 @@ from torch import Tensor, nn
 
 
 def classifier(network: nn.Module) -> nn.Linear:
-    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network.
-
-    It is ``network.classifier`` in the networks written here, and ``fc`` or ``classifier.6`` in some of torchvision's.
-    """
+    """Return the layer that maps features (B, D) to logits (B, K): the last ``nn.Linear`` of the network."""
     linears = [module for module in network.modules() if isinstance(module, nn.Linear)]
     if not linears:
         raise ValueError(f"{type(network).__name__} has no nn.Linear, so it has no classifier to be found")
@@ -18,10 +15,7 @@ def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits (B, K) and the penultimate features (B, D) of one forward pass.
 
     Both carry a gradient and have the dtype of the forward pass (bfloat16 under autocast). In training mode, dropout
-    has been applied to the features.
-
-    Raises:
-        RuntimeError: the forward pass does not call the network's last ``nn.Linear``.
+    has been applied to the features. A network that does not call its last ``nn.Linear`` raises ``RuntimeError``.
     """
     captured = []
     hook = classifier(network).register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))

@@ -14,19 +14,13 @@ import functools
 
 from torch import nn
 
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 
-SMALLEST_IMAGES = {
-    **dict.fromkeys(("resnet10", "resnet18", "resnet50", "resnet101", "resnet152"), 1),
-    "densenet121": 29,
-    "vgg16": 32,
-    "alexnet": 63,
-}
+SMALLEST_IMAGES = dict.fromkeys(("resnet10", "resnet18", "resnet50", "resnet101", "resnet152"), 1)
+SMALLEST_IMAGES |= {"densenet121": 29, "vgg16": 32, "alexnet": 63}
 
 
-def imagenet_network(
-    architecture: str, num_classes: int, input_shape: tuple[int, int, int] = (3, 224, 224)
-) -> nn.Module:
+def imagenet_network(architecture: str, num_classes: int, input_shape: ImageSize = (3, 224, 224)) -> nn.Module:
     """Build the network that torchvision calls ``architecture``, or ResNet-10, which torchvision has no name for."""
     if input_shape[0] != 3:
         raise ValueError(f"imagenet_{architecture} takes images of 3 channels, got input_shape {input_shape}")

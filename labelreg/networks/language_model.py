@@ -8,15 +8,32 @@ from labelreg.networks.registry import register
 from labelreg.options import FractionBelowOne
 
 
+@register("lstm")
 class LanguageModel(nn.Module):
-    """LSTM layers between an embedding and a classifier of the next word (Zaremba et al., 2014).
+    """LSTM layers between an embedding and a classifier of the next word (Zaremba et al., 2014; Pereyra et al., 2017).
 
     A call starts from the state in which the previous call ended, without its gradient, so that consecutive pieces of a
     text are read as one text with truncated back-propagation. :meth:`reset_state` begins new texts. The state is part
     of the ``state_dict``, so that training can resume in the middle of a text.
+
+    66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
+
+    Args:
+        hidden: H, the width of the embedding and of every LSTM layer.
+        dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
+        init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
+            the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
     """
 
-    def __init__(self, num_classes: int, hidden: int, layers: int, dropout: float, init_range: float):
+    def __init__(
+        self,
+        num_classes: int,
+        input_shape: tuple[()] = (),
+        hidden: PositiveInt = 1500,
+        layers: PositiveInt = 2,
+        dropout: FractionBelowOne = 0.65,
+        init_range: PositiveFloat = 0.04,
+    ):
         super().__init__()
         self.embedding = nn.Embedding(num_classes, hidden)
         # one module per layer, since cuDNN's dropout between layers does not obey PyTorch's random seed
@@ -29,18 +46,14 @@ class LanguageModel(nn.Module):
             nn.init.uniform_(parameter, -init_range, init_range)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the logits (T * B, V) of the words that follow the next T words of each of B texts, (T, B) int64.
-
-        They are in the order of ``inputs.flatten()``.
-        """
+        """Return the logits (T * B, V) of the words that follow each of (T, B) int64, flattened."""
         if inputs.dim() != 2:
             raise ValueError(f"a language model takes (T, B) words, T of each of B texts, got {tuple(inputs.shape)}")
         texts = inputs.shape[1]
         layers, pair, known, width = self._state.shape
         if known not in (0, texts):
-            raise ValueError(
-                f"the network is in the midst of {known} texts, got inputs of {texts}; reset_state() begins new texts"
-            )
+            what = f"the network is in the midst of {known} texts, got inputs of {texts}"
+            raise ValueError(f"{what}; reset_state() begins new texts")
         state = self._state if known else self._state.new_zeros(layers, pair, texts, width)
         values = self.dropout(self.embedding(inputs))
         after = []
@@ -69,26 +82,3 @@ def reset_state(*modules: nn.Module) -> None:
         for part in module.modules():
             if hasattr(part, "reset_state"):
                 part.reset_state()
-
-
-@register("lstm")
-def lstm(
-    num_classes: int,
-    input_shape: tuple[()] = (),
-    hidden: PositiveInt = 1500,
-    layers: PositiveInt = 2,
-    dropout: FractionBelowOne = 0.65,
-    init_range: PositiveFloat = 0.04,
-) -> nn.Module:
-    """The language model of Network as Regularization, that of Zaremba et al. (2014) and Pereyra et al. (2017).
-
-    66.0 M parameters for the 10,000 words of Penn Treebank; ``num_classes`` is V, the number of words.
-
-    Args:
-        hidden: H, the width of the embedding and of every layer.
-        layers: number of LSTM layers.
-        dropout: probability that a unit is dropped between embedding, layers and classifier; recurrent units never are.
-        init_range: bound of the uniform distribution, symmetric about zero, of all initial parameters. Not stated in
-            the paper; Zaremba et al. use 0.04 for this size, 0.05 for 650 units and 0.1 for 200.
-    """
-    return LanguageModel(num_classes, hidden, layers, dropout, init_range)

@@ -48,36 +48,27 @@ def residual_network(
 
 
 def assemble(
-    features: dict[str, nn.Module],
-    num_features: int,
-    num_classes: int,
-    hidden: Sequence[int] = (),
-    dropout: float = 0.0,
+    features: dict[str, nn.Module], inputs: int, num_classes: int, hidden: Sequence[int] = (), dropout: float = 0.0
 ) -> nn.Sequential:
-    """Join features, hidden fully connected layers and the classifier, see :func:`initialise`.
+    """Join features, which return (B, inputs), hidden layers and the classifier, see :func:`initialise`.
 
-    The features together return (B, num_features). ReLU and, unless its probability is 0, dropout follow each hidden
-    layer.
+    ReLU and, unless its probability is 0, dropout follow each hidden layer.
     """
     head = []
     for width in hidden:
-        head += [nn.Linear(num_features, width), nn.ReLU()]
+        head += [nn.Linear(inputs, width), nn.ReLU()]
         if dropout:
             head.append(nn.Dropout(dropout))
-        num_features = width
-    parts = OrderedDict(
-        features=nn.Sequential(OrderedDict(features)),
-        head=nn.Sequential(*head),
-        classifier=nn.Linear(num_features, num_classes),
-    )
-    return initialise(nn.Sequential(parts))
+        inputs = width
+    parts = {"features": nn.Sequential(OrderedDict(features)), "head": nn.Sequential(*head)}
+    parts["classifier"] = nn.Linear(inputs, num_classes)
+    return initialise(nn.Sequential(OrderedDict(parts)))
 
 
 def initialise(network: nn.Module) -> nn.Module:
-    """Draw the weights of every convolution and return the network.
+    """Draw the weights of every convolution, and only those, and return the network.
 
-    The weights are normal with variance 2 / fan_out, the biases zero: He et al. (2015), "Delving deep into rectifiers".
-    Other layers keep PyTorch's initialisation.
+    They are normal with variance 2 / fan_out, the biases zero: He et al. (2015), "Delving deep into rectifiers".
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

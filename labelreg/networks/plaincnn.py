@@ -3,11 +3,11 @@
 from torch import nn
 
 from labelreg.networks.layers import assemble, convolution
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 
 
 @register("plaincnn6", smallest_image=8)
-def plaincnn6(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+def plaincnn6(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """PlainCNN-6 (Network as Regularization, Table 1): six convolutions and two fully connected layers.
 
     2.22 M parameters on CIFAR-100: 1.14 M in the convolutions and 1.07 M in the fully connected layers, where the paper

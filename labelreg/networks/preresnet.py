@@ -7,7 +7,7 @@ W) to (B, width * expansion, H/stride, W/stride), rounded up.
 from torch import Tensor, nn
 
 from labelreg.networks.layers import convolution, residual_network
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 
 
 def norm_relu(channels: int) -> nn.Sequential:
@@ -56,21 +56,18 @@ class PreActBottleneck(nn.Module):
 
 
 @register("preresnet110", smallest_image=1)
-def preresnet110(num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32)) -> nn.Module:
+def preresnet110(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """The bottleneck network known as "PreResNet-110" in Network as Regularization (Table 1).
 
-    1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in the code whose blocks the
-    paper's code shares, bearpaw/pytorch-classification. That makes 164 layers, like He et al.'s PreResNet-164; 18 basic
-    blocks would make 110.
+    1.73 M parameters on CIFAR-100, 1.70 M on CIFAR-10. A stage has 18 bottlenecks, as in bearpaw/pytorch-classification
+    with the same blocks. That makes 164 layers, as in He et al.'s PreResNet-164; 18 basic blocks would make 110.
     """
     stem = convolution(input_shape[0], 16, 3)
     return residual_network(stem, PreActBottleneck, 16, (16, 32, 64), 18, num_classes, norm=norm_relu(256))
 
 
 @register("preact_resnet18", smallest_image=1)
-def preact_resnet18(
-    num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), final_norm: bool = True
-) -> nn.Module:
+def preact_resnet18(num_classes: int, input_shape: ImageSize = (3, 32, 32), final_norm: bool = True) -> nn.Module:
     """ResNet-18 with pre-activation for 32 px: 11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
     Batch normalisation and ReLU follow the last block, as in He et al.; with ``final_norm=False`` they follow the stem,

@@ -18,6 +18,8 @@ from torch import nn
 from labelreg.names import unknown
 from labelreg.options import complete, options_model, options_of
 
+ImageSize = tuple[int, int, int]  # channels, height, width
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -92,12 +94,8 @@ def input_shape(name: str) -> tuple[int, ...]:
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
     """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
-    Args:
-        name: one of :func:`names`.
-        num_classes: K. The network maps inputs ``(B, *input_shape)`` to logits (B, K); a language model maps words
-            (T, B) to the logits (T * B, K) of the words that follow.
-        input_shape: the shape of one sample; None for the network's default.
-        **chosen: options of the network, see its builder.
+    It maps inputs ``(B, *input_shape)`` to logits (B, K); a language model maps words (T, B) to the logits (T * B, K)
+    of the words that follow. ``input_shape=None`` is the network's default; for its options see its builder.
     """
     entry = _entry(name)
     settings = complete_options(name, chosen)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from labelreg.networks.layers import convolution, residual_network
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 
 
 class PaddedShortcut(nn.Module):
@@ -15,8 +15,7 @@ class PaddedShortcut(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
-        self.stride = stride
-        self.missing = outputs - inputs
+        self.stride, self.missing = stride, outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
@@ -52,11 +51,7 @@ class BasicBlock(nn.Module):
 
 
 def resnet(
-    widths: Sequence[int],
-    depth: int,
-    shortcut: type[nn.Module],
-    num_classes: int,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
+    widths: Sequence[int], depth: int, shortcut: type[nn.Module], num_classes: int, input_shape: ImageSize = (3, 32, 32)
 ) -> nn.Module:
     """Build a residual network for 32 px: a 3x3 stem as wide as the first stage, and ``depth`` blocks per stage."""
     stem = nn.Sequential(convolution(input_shape[0], widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU())

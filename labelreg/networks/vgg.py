@@ -3,14 +3,14 @@
 from torch import nn
 
 from labelreg.networks.layers import assemble
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 from labelreg.options import FractionBelowOne, Widths
 
 
 @register("vgg16", smallest_image=16)
 def vgg16(
     num_classes: int,
-    input_shape: tuple[int, int, int] = (3, 32, 32),
+    input_shape: ImageSize = (3, 32, 32),
     batch_norm: bool = True,
     hidden: Widths = (512, 512),
     dropout: FractionBelowOne = 0.5,
@@ -22,9 +22,8 @@ def vgg16(
     Args:
         batch_norm: whether batch normalisation follows each convolution, instead of a bias. Without it, use a small
             learning rate (0.02); the loss stays at its initial value for a few hundred steps.
-        hidden: widths of the hidden fully connected layers. () is the single linear layer of many CIFAR versions
-            (14.77 M). The original has (4096, 4096) (34.01 M), which the code of Batch Augmentation keeps.
-        dropout: probability that a hidden unit is dropped.
+        hidden: widths of the hidden layers, with ``dropout`` after each. () is the single linear layer of many CIFAR
+            versions (14.77 M); the code of Batch Augmentation keeps the original's (4096, 4096) (34.01 M).
     """
     channels = input_shape[0]
     features = {}

@@ -4,14 +4,12 @@ from torch import nn
 
 from labelreg.networks.layers import convolution, residual_network
 from labelreg.networks.preresnet import PreActBlock, norm_relu
-from labelreg.networks.registry import register
+from labelreg.networks.registry import ImageSize, register
 from labelreg.options import FractionBelowOne
 
 
 @register("wrn28_10", smallest_image=1)
-def wrn28_10(
-    num_classes: int, input_shape: tuple[int, int, int] = (3, 32, 32), dropout: FractionBelowOne = 0.0
-) -> nn.Module:
+def wrn28_10(num_classes: int, input_shape: ImageSize = (3, 32, 32), dropout: FractionBelowOne = 0.0) -> nn.Module:
     """WRN-28-10: pre-activation blocks ten times as wide as ResNet-32's, 4 per stage.
 
     36.54 M parameters on CIFAR-100, 36.48 M on CIFAR-10. ``dropout`` is the probability that an activation is dropped
