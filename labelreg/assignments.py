@@ -15,12 +15,8 @@ _GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
     """Read settings, as :meth:`.Experiment.at` and the constructor take them; a teacher's as a mapping.
 
-    Args:
-        assignments: such as ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``,
-            ``options.layers="head,classifier"`` (quoted, since it is one text), ``teacher.network=resnet18``.
-
-    Raises:
-        ValueError: text of another form, or a name that is no setting.
+    Assignments are ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``, ``teacher.network=resnet18`` or
+    ``options.layers="head,classifier"``, quoted, since it is one text. Any other raises ``ValueError``.
     """
     settings: dict[str, Any] = {}
     teacher: list[str] = []

@@ -49,10 +49,9 @@ class Parts:
 
 
 def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module]) -> Parts:
-    """Build what an experiment trains on a device (see :func:`resolve_device`); parameters are drawn from its seed.
+    """Build what an experiment trains, from its seed; ``teacher`` returns the network of its teacher.
 
-    ``teacher`` returns the network of the experiment's teacher. Settings that do not fit the data set raise
-    ``ValueError``, a data set that is not on disk and cannot be fetched ``FileNotFoundError``.
+    Settings that do not fit the data set raise ``ValueError``, a data set that cannot be had ``FileNotFoundError``.
     """
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
@@ -113,5 +112,4 @@ def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:
 
 
 def _generation(experiment: Experiment) -> int:
-    """The number of teachers before."""
     return 1 + _generation(experiment.teacher) if experiment.teacher else 0

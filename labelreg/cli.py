@@ -26,20 +26,16 @@ app = typer.Typer(
     help="Train networks on softened, dynamic or decoupled labels, and compare with what the papers report.",
 )
 
+_SETTINGS = (
+    "Settings of the experiment, such as dataset=cifar100 method=knowledge_refinery options.smoothing=0.1 epochs=30."
+)
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
 
 @app.command()
 def run(
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME=VALUE...",
-            help="Settings of the experiment, such as dataset=cifar100 network=resnet18 method=knowledge_refinery "
-            "options.smoothing=0.1 epochs=30. An unknown name is an error.",
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help=_SETTINGS)] = None,
     profile: _Profile = "quick",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, the experiment's own and those after it.")] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there are cores.")] = 1,

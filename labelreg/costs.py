@@ -40,11 +40,7 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
     """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
 
-    Nothing is computed or drawn: the network is on PyTorch's meta device.
-
-    Args:
-        network_name, options: see :func:`labelreg.networks.build`.
-        num_classes: K; of a language model, the number of words.
+    The arguments are those of :func:`labelreg.networks.build`. Nothing is computed or drawn.
     """
     complete = Options(networks.complete_options(network_name, options))
     return _forward_operations(network_name, num_classes, complete)
@@ -64,11 +60,9 @@ def _forward_operations(name: str, num_classes: int, options: Options) -> int:
 
 @torch.no_grad()
 def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
-    """Return the share of a forward pass's operations that come after a layer, in [0, 1] (rho in SBA).
+    """Return the share of a forward pass's operations, on inputs (B, ...), that come after a layer (rho in SBA).
 
-    Args:
-        network, inputs: any network, and a batch (B, ...) for it.
-        layer: one of :func:`labelreg.networks.injectable`, or empty for the input of the final MLP.
+    The layer is one of :func:`labelreg.networks.injectable`, or empty for the input of the final MLP.
     """
     counts = []
     for copies in (1, 2):
@@ -79,10 +73,7 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
 
 
 def training_operations(experiment: Experiment) -> float:
-    """Estimate the operations of an experiment's training, without a teacher's, from a few steps on small batches.
-
-    The experiment's data set has to be on disk.
-    """
+    """Estimate the operations of an experiment's training, without a teacher's, from a few steps on small batches."""
     with torch.random.fork_rng(devices=()):
         trainer = prepare_training(experiment.but(batch_size=2, schedule="constant"), "cpu")
         first, *batches = islice(trainer.loader.epoch(0), 1 + COUNTED_STEPS)
@@ -95,9 +86,8 @@ def training_operations(experiment: Experiment) -> float:
             return counter.get_total_flops()
 
         operations = _mean_over_schedule(trainer.method, count)
-    samples = sum(len(batch.targets) for batch in batches)
-    per_epoch = trainer.method.copies * len(trainer.loader.split)
-    return experiment.epochs * per_epoch * operations / samples
+    samples = experiment.epochs * trainer.method.copies * len(trainer.loader.split)
+    return samples * operations / sum(len(batch.targets) for batch in batches)
 
 
 def _mean_over_schedule(method: Method, count: Callable[[], int]) -> float:

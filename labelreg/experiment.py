@@ -12,16 +12,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, Valid
 from pydantic import model_validator as _model_validator
 
 from labelreg.names import unknown
-from labelreg.options import FractionBelowOne, Options
+from labelreg.options import FractionBelowOne, Options, as_tuple
 from labelreg.recipe import Recipe
 
 # Methods and networks are imported where they are needed: a mistyped setting is answered without loading PyTorch.
 
 _OptionsByName = Annotated[Options, BeforeValidator(Options), PlainSerializer(dict)]
-
-
-def _names(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class Experiment(Recipe):
@@ -32,19 +28,15 @@ class Experiment(Recipe):
     Attributes:
         dataset, network, method: see :func:`labelreg.data.names`, :func:`labelreg.networks.names` and
             :func:`labelreg.methods.names`.
-        network_options: by name.
-        options: of the method, by name; those of a method inside a method under dotted names, such as
-            ``"method.lam"``. A network that the method trains beside the target (``peer``, ``auxiliary``) is named here
-            too; empty for the target's own kind.
-        auxiliary_options: of the network beside the target. They default to ``network_options`` where it is of the same
-            kind.
+        options: of the method; those of a method inside it under dotted names, such as ``"method.lam"``. A network that
+            the method trains beside the target (``peer``, ``auxiliary``) is named here too; empty for the same kind.
+        network_options, auxiliary_options: of the target, and of a network beside it; the same where the kind is.
         augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
         subset: number of training samples, class-balanced; all if None.
         holdout: fraction of the training samples held out for validation, in [0, 1).
         label_noise: fraction of the training labels redrawn uniformly over all classes, in [0, 1).
         seed: of parameters, data order, augmentation, hold-out and label noise, in [0, 2^31).
-        teacher: the experiment whose trained network the method learns from; it is run first. A mapping of its settings
-            is accepted too.
+        teacher: the experiment, or its settings, whose trained network the method learns from; it is run first.
         observe: keys of :data:`labelreg.observers.OBSERVERS`.
     """
 
@@ -60,7 +52,7 @@ class Experiment(Recipe):
     label_noise: FractionBelowOne = 0.0
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     teacher: Experiment | None = None
-    observe: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    observe: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
 
     @field_validator("network_options")
     @classmethod
@@ -131,10 +123,7 @@ class Experiment(Recipe):
 
     @classmethod
     def from_recorded(cls, settings: Mapping[str, Any]) -> Self:
-        """Return the experiment of recorded settings.
-
-        Options that were added since have the value that reproduces the run, see :attr:`labelreg.methods.Method.added`.
-        """
+        """Return the experiment of recorded settings; for options added since, see :attr:`.Method.added`."""
         from labelreg import methods
 
         options = methods.complete_options(settings["method"], settings["options"], recorded=True)
@@ -146,10 +135,10 @@ class Experiment(Recipe):
         return self.model_dump(mode="json")
 
     def but(self, **changes: Any) -> Self:
-        """Return a copy with other settings.
+        """Return a copy with other settings; options that are given replace all options.
 
-        Options that are given replace all options. Where the method changes, its options and the teacher start over
-        unless they are given; where the network changes, so do its options, and with either those of the auxiliary.
+        Where the method changes, its options and the teacher start over unless they are given; where the network
+        changes, so do its options, and with either those of the auxiliary.
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
@@ -194,8 +183,8 @@ class Experiment(Recipe):
     def at(self, profile: str, **overrides: Any) -> Self:
         """Return this experiment at a profile, with further settings overridden by name.
 
-        Its teacher goes along, and shares the overrides but for those that make it another experiment. A teacher given
-        as a mapping of settings is at the profile too, with these overridden.
+        Its teacher goes along, with the overrides but for those that make it another experiment, and so does a teacher
+        that is given as a mapping of settings.
         """
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
@@ -213,10 +202,8 @@ class Experiment(Recipe):
         if count:
             self.but(seed=self.seed + count - 1)  # refuses what is too large
         teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
-        return [
-            self.model_copy(update={"seed": self.seed + offset, "teacher": teacher})
-            for offset, teacher in enumerate(teachers)
-        ]
+        changes = [{"seed": self.seed + offset, "teacher": teacher} for offset, teacher in enumerate(teachers)]
+        return [self.model_copy(update=each) for each in changes]
 
 
 # what starts over where a setting changes
@@ -247,14 +234,10 @@ def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
 
 @dataclass(frozen=True)
 class Profile:
-    """Preset of the size of a run.
+    """Preset of the size of a run: settings that replace an experiment's own, and the number of seeds.
 
-    Attributes:
-        settings: those that replace an experiment's own.
-        seeds: number of seeds.
-        peak: if positive, the schedule becomes one cycle with a peak of so many times the experiment's own learning
-            rate; with Adam, that learning rate itself. A ``"plateau"`` schedule, one that is a cycle already and one
-            that is overridden stay as they are.
+    With a ``peak``, the schedule becomes one cycle up to so many times the experiment's own learning rate, with Adam to
+    that itself. A ``"plateau"`` schedule, one that is a cycle already and one that is overridden stay as they are.
     """
 
     settings: Mapping[str, Any]

@@ -23,15 +23,11 @@ NOISE = 1_000  # images of noise, the same for every run
 NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
 
-
 OBSERVERS: dict[str, Observer] = {}
 
 
 def observer(check: Callable[[Trainer], None] | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
-    """Register an observer under its function's name.
-
-    Before training, ``check`` refuses what it does not apply to; one ``at_end`` is called after the last epoch only.
-    """
+    """Register an observer under its function's name; before training, ``check`` refuses what it does not apply to."""
 
     def register(function: Observer) -> Observer:
         function.at_end = at_end
@@ -69,11 +65,7 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 
 @observer()
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
-    """Soft and residual label of every class: the class means of what the network predicts (KR figure 2).
-
-    ``soft_labels`` (K, K) are means of the softmax, ``residual_outputs`` (K, K) those of the softmax over the wrong
-    classes, with zeros on the diagonal.
-    """
+    """Class means (K, K) of the softmax over all classes, and over the wrong ones, diagonal 0 (KR figure 2)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
     return {
@@ -84,7 +76,7 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer(_learns_residual_labels)
 def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
-    """The learned residual labels (K, K), zeros on the diagonal (ALR figure 3)."""
+    """The learned residual labels (K, K), zero on the diagonal (ALR figure 3)."""
     return {"residual_labels": trainer.method.residual_labels()}
 
 
@@ -98,10 +90,9 @@ def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer(_method_has("labels", "disturbs no labels"))
 def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
-    """Labels that the method disturbs, as they stand after the epoch (NaR figure 1 and eq. 4).
+    """Disturbed labels (n, K) of the first training samples (NaR figure 1 and eq. 4).
 
-    ``disturbed_labels`` (n, K) are those of the first training samples; ``disturbance``, a scalar, is the mean over
-    training samples of the Euclidean distance of the disturbed from the plain label.
+    ``disturbance``, a scalar, is the mean over more samples of their Euclidean distance from the plain labels.
     """
     reset_state(trainer.network, trainer.method)
     labels, targets = [], []
@@ -117,11 +108,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer()
 def reliability(trainer: Trainer) -> dict[str, Tensor]:
-    """Accuracy by confidence on the test split, in the 20 bins of the expected calibration error.
-
-    ``bin_confidence`` and ``bin_accuracy`` (20,) are means, NaN where a bin is empty; ``bin_share`` (20,) is the share
-    of samples in a bin.
-    """
+    """Mean confidence and accuracy, NaN in empty bins, and share of samples, (20,) by confidence on the test split."""
     logits, targets = trainer.predict(trainer.dataset.test)
     diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
     counts = torch.tensor(diagram.count)
@@ -136,9 +123,9 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
 def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
 
-    The ``temperature`` is fitted on the validation split and judged on the test split; where there is no validation
-    split, it is fitted on every second test sample and judged on the others, by ``unscaled_ece``, ``scaled_ece``
-    (fractions) and ``scaled_nll`` (nats). All are scalars.
+    The ``temperature`` is fitted on the validation split and judged on the test split; without a validation split, it
+    is fitted on every second test sample and judged on the others, by ``unscaled_ece``, ``scaled_ece`` and
+    ``scaled_nll``. All are scalars.
     """
     test = trainer.dataset.test
     fitted_on, judged_on = test.select(slice(0, None, 2)), test.select(slice(1, None, 2))
@@ -160,9 +147,8 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
 def robustness(trainer: Trainer) -> dict[str, Tensor]:
     """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
 
-    The size of a disturbance is the noise's standard deviation or the attack's step, of pixels in [0, 1]. The noise is
-    the same for every run; the attack raises the cross-entropy of the method's own prediction. Nothing is clipped.
-    ``noisy_error`` and ``fgsm_error`` (7,), in [0, 1], are for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``.
+    ``noisy_error`` and ``fgsm_error`` (7,) are for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``. The noise is the same for
+    every run; the attack raises the cross-entropy of the method's own prediction. Nothing is clipped.
     """
     dataset, method, network = trainer.dataset, trainer.method, trainer.network
     pixel = dataset.pixel_range / dataset.std.to(trainer.device).view(-1, 1, 1)
@@ -187,11 +173,7 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
-    """How the penultimate features of the test split lie (CS-KD section 3.3), as two scalars.
-
-    ``recall_at_1`` is the fraction of samples whose nearest other sample is of their class; ``variance_ratio``, the
-    variation within classes over that between them.
-    """
+    """:func:`.recall_at_1` and :func:`.variance_ratio` of the test split's penultimate features (CS-KD section 3.3)."""
     test = trainer.dataset.test
     features = trainer.features(test)
     targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
@@ -214,8 +196,7 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
 def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     """``noise_auroc``, in [0, 1]: how well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
 
-    The noise is Gaussian with the mean and standard deviation of each channel of the training images, clipped to the
-    range of their pixels.
+    The noise is Gaussian, with each channel's mean and standard deviation, clipped to the range of the pixels.
     """
     confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
     return {"noise_auroc": torch.tensor(metrics.detection_auroc(*confidences))}

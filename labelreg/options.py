@@ -20,10 +20,8 @@ FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
 
 
 def as_tuple(value: Any) -> Any:
-    """Return a list as a tuple, and a single number as a tuple of one: JSON has no tuples, and lists have no hash."""
-    if isinstance(value, list | tuple):
-        return tuple(each if not isinstance(each, list) else as_tuple(each) for each in value)
-    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """Return a list as a tuple, a number or text as a tuple of one: JSON has no tuples, and lists have no hash."""
+    return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | float | str) else value
 
 
 Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)]
@@ -112,10 +110,7 @@ def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> typ
 
 
 def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Return all options of a model: those chosen, checked, and the others at their defaults.
-
-    Wrong ones raise ``ValueError``, which tells the owner.
-    """
+    """Return all options of a model, at their defaults if not chosen; wrong ones raise ``ValueError``."""
     for name in chosen:
         if name not in model.model_fields:
             raise unknown(f"option of {owner}", name, model.model_fields)
@@ -127,10 +122,7 @@ def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> d
 
 
 def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
-    """Say in one line what pydantic found wrong: the name, what would be right, and what was given.
-
-    A prefix goes before every name; ``names`` are those of positional arguments, which pydantic numbers.
-    """
+    """Say in one line what pydantic found wrong; ``names`` are those of positional arguments, which it numbers."""
     return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
 
 

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
 
@@ -19,8 +19,8 @@ class Recipe(Settings):
         momentum, nesterov: of SGD, in [0, 1), and whether it is Nesterov's.
         weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
         schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
-            ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch whose
-            negative log-likelihood on the validation split does not improve on the best so far.
+            ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch that
+            does not lower the negative log-likelihood on the validation split.
         milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``, in increasing order.
         decay: factor of ``multi_step`` and ``plateau``; below 1 for ``plateau``.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
@@ -42,15 +42,10 @@ class Recipe(Settings):
     sequence_length: PositiveInt = 35
     clip_norm: NonNegativeFloat = 0.0
 
-    @field_validator("milestones")
-    @classmethod
-    def _increase(cls, milestones: tuple[int, ...]) -> tuple[int, ...]:
-        if any(later <= earlier for earlier, later in pairwise(milestones)):
-            raise ValueError(f"milestones must increase from one to the next, got {milestones}")
-        return milestones
-
     @model_validator(mode="after")
-    def _plateau_decays(self) -> Self:
+    def _can_be_scheduled(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.milestones)):
+            raise ValueError(f"milestones must increase from one to the next, got {self.milestones}")
         if self.schedule == "plateau" and not self.decay < 1:
             raise ValueError(f"schedule 'plateau' needs a decay below 1, got {self.decay}")
         return self

@@ -41,7 +41,6 @@ class Result:
     """The outcome of one run.
 
     Attributes:
-        experiment: what was run.
         history: name to values, one per epoch: fractions, nats and seconds.
         provenance: device, versions, commit, date of the start (UTC), digest of the test split, which identifies the
             order of the samples, number of trained parameters, and seconds of training.
@@ -71,7 +70,7 @@ class Result:
         return int(np.argmin(np.nan_to_num(values, nan=np.inf)))
 
     def epochs(self, name: str) -> np.ndarray:
-        """Return a quantity of the history or an observation, one value per epoch."""
+        """Return a quantity of the history or an observation."""
         return np.asarray(self.history[name] if name in self.history else self.observations[name])
 
 
@@ -144,10 +143,7 @@ class Store:
         return FileLock(claims / name)
 
     def save(self, result: Result, folder: str = "shared") -> Path:
-        """Write a result into a folder inside the root, unless there is one of the same experiment; return the file.
-
-        A file of that name that is no such result stays; another name is used then.
-        """
+        """Write a result into a folder inside the root, unless it has one of the same experiment; return the file."""
         target = self.root / folder
         if not target.resolve().is_relative_to(self.root.resolve()):
             raise ValueError(f"folder must lie in {self.root}, and {folder!r} does not")
@@ -155,7 +151,7 @@ class Store:
         content = _content(result)
         with self._lock("saving"):
             for attempt in itertools.count():
-                suffix = f"-{attempt}" if attempt else ""
+                suffix = f"-{attempt}" if attempt else ""  # a file of that name that is no such result stays
                 path = target / f"{result.experiment.name}-{result.experiment.key}{suffix}.json"
                 if not path.exists():
                     break
@@ -186,9 +182,7 @@ def paired_difference(
 ) -> tuple[float, float]:
     """Compare two methods on the same seeds by the mean difference and the half-width of its Student-t interval.
 
-    Args:
-        values, baseline: (n,) a metric of the two, in the same order of seeds. The half-width is NaN for a single seed.
-        confidence: of the interval.
+    ``values`` and ``baseline`` (n,) are in the same order of seeds. The half-width is NaN for a single seed.
     """
     from scipy.stats import t
 

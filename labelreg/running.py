@@ -37,31 +37,25 @@ SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
 
 @dataclass(frozen=True)
 class Trained:
-    """A result, and the trainer at the end of training, with network, method and data set on its device."""
+    """A result, and the trainer at the end, with ``network``, ``method`` and ``dataset`` on its device."""
 
     result: Result
     trainer: Trainer
 
     @property
     def network(self) -> nn.Module:
-        """The trained network."""
         return self.trainer.network
 
     @property
     def method(self) -> Method:
-        """The method, with what it has learned itself."""
         return self.trainer.method
 
     @property
     def dataset(self) -> Dataset:
-        """The data set that was trained on."""
         return self.trainer.dataset
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the method's logits (N, K), the network's penultimate features (N, D) and the targets (N,) of a split.
-
-        Its inputs have the shape and the units of the training data, and are normalised like them.
-        """
+        """Return the method's logits (N, K), the network's penultimate features (N, D) and the targets (N,)."""
         split = split.to(self.trainer.device)
         logits, targets = self.trainer.predict(split)
         return logits.cpu(), self.trainer.features(split).cpu(), targets.cpu()
@@ -81,7 +75,6 @@ def run(
     Two processes that share a folder of results never train the same experiment.
 
     Args:
-        experiment: what to run.
         results: folder of the recorded runs, ``data/results`` by default.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
         wait: whether to wait for another process that is at work on this experiment.
@@ -132,8 +125,7 @@ def trained(
 ) -> Trained:
     """Return the result of :func:`run` with the network, from its stored weights; where there are none, train again.
 
-    Weights stay on the machine that trained. A network that is trained again for a result from another machine may
-    differ from the original in the last digits.
+    Weights stay on the machine that trained; a network trained again on another may differ in the last digits.
     """
     store = Store(results)
     with _at_work(experiment, store, progress, stop) as folder:
@@ -154,7 +146,7 @@ def trained(
 def _at_work(
     experiment: Experiment, store: Store, progress: Progress, stop: Stop | None, wait: bool = True
 ) -> Iterator[Path]:
-    """Hold an experiment among all processes that share the results or the work folders; yield its work folder."""
+    """Hold an experiment among all processes that share the results or work folders; yield its work folder."""
     told = progress is None
 
     def waits() -> bool:
@@ -280,24 +272,20 @@ def run_all(
     minutes: float = math.inf,
     progress: Progress = print,
 ) -> dict[Experiment, Result]:
-    """Run experiments in their order, several at once.
+    """Run experiments in their order, several at once; return the results of those that ended in time, in that order.
 
     What is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it; after a
     crash it resumes from the last finished epoch. Runs that are expected to end in time go before those that are not.
     Where a run fails, the others go on.
 
     Args:
-        experiments: what to run; equal experiments are run once.
+        experiments: what to run; equal ones are run once.
         record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
-            memory; runs that differ in nothing but their method's ``shareable_options`` then share what does not depend
-            on these.
+            memory; runs that differ only in their method's ``shareable_options`` share what does not depend on these.
         jobs: number of processes; 0 for as many as there are cores (on a GPU: 1).
         device, results: see :func:`run`.
         minutes: budget of time; if finite, runs that another process is making are left to it.
         progress: called with a line of text per finished run, with one process per epoch as well; None for silence.
-
-    Returns:
-        The results in the order of the experiments, without those that did not end in time.
 
     Raises:
         ValueError: jobs is negative, or what :func:`run` raises.
@@ -332,14 +320,14 @@ def run_all(
         # joblib divides the cores' threads among its processes
         pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
         try:
-            with stop_on_signals(stop.request):
+            with stop_on_signals(stop.flag.touch):
                 for outcome in pool(calls()):
                     group, made, error = outcome
                     for each in group:
                         under_way.remove(each)
                     finished |= made
                     if isinstance(error, KeyboardInterrupt) and not stop():  # a signal reached the run alone
-                        stop.request()
+                        stop.flag.touch()
                     if isinstance(error, Exception) and not isinstance(error, Claimed):
                         failures.append(error)
                     if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
@@ -348,7 +336,7 @@ def run_all(
             names = "; ".join(each.name for each in under_way)
             what = f"a process was killed, for want of memory perhaps, while these ran: {names}"
             raise RuntimeError(f"{what}. The same call resumes from their last finished epochs") from error
-        if stop.requested:
+        if stop.flag.exists():
             raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
     if len(failures) > 1:
         raise ExceptionGroup(f"{len(failures)} of {len(todo)} runs failed", failures)
@@ -359,28 +347,18 @@ def run_all(
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Whether runs should stop: known to every process by the clock, a file, and the process that waits for them."""
+    """Whether runs should stop: at a time, on request, or since the process that waits for them is gone."""
 
     deadline: float  # seconds since the epoch
-    flag: Path
+    flag: Path  # a file that says to every process that a stop was requested
     parent: int
 
     def __call__(self) -> bool:
-        return time.time() >= self.deadline or self.requested or self.orphaned
-
-    @property
-    def requested(self) -> bool:
-        """Whether a stop was requested."""
-        return self.flag.exists()
+        return time.time() >= self.deadline or self.flag.exists() or self.orphaned
 
     @property
     def orphaned(self) -> bool:
-        """Whether the process that waits for the runs is gone."""
         return self.parent not in (os.getpid(), os.getppid())
-
-    def request(self) -> None:
-        """Request a stop."""
-        self.flag.touch()
 
 
 def _run_group(
@@ -441,7 +419,7 @@ def _described(outcome: _Outcome) -> str:
 
 
 class _SlowLines:
-    """Print a line if this process has printed none for some seconds."""
+    """Prints a line if this process has printed none for some seconds."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()

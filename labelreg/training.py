@@ -29,7 +29,7 @@ Stop = Callable[[], bool]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop. It stopped between two steps, after saving a checkpoint if it has a place for one."""
+    """Training was asked to stop, and did between two steps, after saving a checkpoint if it has a place for one."""
 
 
 class Diverged(RuntimeError):
@@ -42,11 +42,9 @@ class Trainer:
     Args:
         network, method: what to train, and how a batch becomes a loss; both are moved to the device.
         dataset: its training split is trained on, its test split evaluated after every epoch.
-        recipe: how long and how fast.
         augmentation: a key of :data:`labelreg.data.augmentations`.
         validation: a held-out split to evaluate too; by default that of the data set, if it has one.
-        seed: of the order and augmentation of the data. Parameters and everything random inside the network and the
-            method come from PyTorch's global generator.
+        seed: of the order and augmentation of the data; whatever else is random comes from PyTorch's global generator.
         observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
             if they have one, is called before training.
 
@@ -125,10 +123,9 @@ class Trainer:
     def _interrupt(self, checkpoint: Path | None) -> NoReturn:
         within = f"in epoch {self.epoch + 1}, step {self.position} of {len(self.loader)}"
         where = within if self.position else f"after epoch {self.epoch}"
-        if checkpoint is None:
-            raise Interrupted(f"interrupted {where}")
-        self.save(checkpoint)
-        raise Interrupted(f"interrupted {where}; saved, the same call resumes there")
+        if checkpoint is not None:
+            self.save(checkpoint)
+        raise Interrupted(f"interrupted {where}" + ("; saved, the same call resumes there" if checkpoint else ""))
 
     def _epoch(self) -> Iterator[None]:
         """Train for an epoch, from wherever in it training stands, and evaluate; pause after each step."""
@@ -176,7 +173,10 @@ class Trainer:
             raise Diverged(f"the loss is {row['loss']} in epoch {self.epoch + 1}; a lower learning_rate may help")
         splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
         for name, split in splits.items():
-            row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
+            summary = summarise_batches(self._predictions(split))
+            if self.dataset.task == "language_modelling":
+                summary["perplexity"] = perplexity_from_nll(summary["nll"])
+            row |= {f"{name}_{key}": value for key, value in summary.items()}
         for observer in self.observers:
             if getattr(observer, "at_end", False) and self.epoch + 1 < self.recipe.epochs:
                 continue
@@ -190,9 +190,9 @@ class Trainer:
         self.epoch, self.position, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, in evaluation mode.
+        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, as batches come.
 
-        Those of a text are in the order of a :class:`labelreg.data.SequenceLoader`.
+        This order is the split's, but for a text, see :class:`labelreg.data.SequenceLoader`.
         """
         logits, targets = zip(*self._predictions(split), strict=True)
         return torch.cat(logits), torch.cat(targets)
@@ -206,8 +206,7 @@ class Trainer:
     def evaluate(self, split: Split, function: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a function's outputs, in float32, and the targets, per batch of a split, in evaluation mode.
 
-        Per batch, since the logits of a whole text may not fit into memory. The split lies on the trainer's device, and
-        is normalised like the training data.
+        The logits of a whole text may not fit into memory. The split lies on the device, and is normalised here.
         """
         self.network.eval()
         self.method.eval()
@@ -219,12 +218,6 @@ class Trainer:
 
     def _predictions(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         return self.evaluate(split, lambda inputs: self.method.predict(self.network, inputs))
-
-    def _summarise(self, split: Split) -> dict[str, float]:
-        summary = summarise_batches(self._predictions(split))
-        if self.dataset.task == "language_modelling":
-            summary["perplexity"] = perplexity_from_nll(summary["nll"])
-        return summary
 
     def evaluation_batches(self, split: Split) -> Iterator[Batch]:
         """Return the batches of a split for evaluation: in stored order, normalised, not augmented."""
@@ -241,7 +234,9 @@ class Trainer:
         """Save the state of training, atomically."""
         state = {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in ("network", "method", "optimizer", "scheduler")}
-        state["random"] = _random_state(self.device)
+        state["random"] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            state["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as unfinished:
             torch.save(state, unfinished)
@@ -261,7 +256,9 @@ class Trainer:
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
-        _set_random_state(state["random"], self.device)
+        torch.set_rng_state(state["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
 
 _PROGRESS = ("epoch", "position", "seconds", "totals", "history", "observations")
@@ -329,14 +326,3 @@ def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
             previous.callback(signal.signal, number, signal.getsignal(number))
             signal.signal(number, handle)
         yield
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
-    return {"cpu": torch.get_rng_state()} | cuda
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -7,7 +7,6 @@ together with the reason where an equation has no line.
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,51 +21,39 @@ _MARK = re.compile(rf"# ?((?:{'|'.join(PAPERS.values())}) (?:eq\. \d+|L_\w+|algo
 
 @dataclass(frozen=True)
 class Line:
-    """A marked line of source.
+    """A marked line of source."""
 
-    Attributes:
-        mark: such as ``"KR eq. 6"``.
-        file: relative to the folder that holds the package, such as ``labelreg/methods/kr.py``.
-        number: of the line, from 1.
-        function: qualified name of the function or class around it; empty at the top level.
-        anchor: as much of that name as the book documents: it links to the source of documented objects only.
-        code: the line without its indentation and marks.
-    """
-
-    mark: str
-    file: str
-    number: int
-    function: str
-    anchor: str
-    code: str
+    mark: str  #: such as ``"KR eq. 6"``
+    file: str  #: relative to the folder that holds the package, such as ``labelreg/methods/kr.py``
+    number: int  #: of the line, from 1
+    function: str  #: qualified name of the function or class around it; empty at the top level
+    anchor: str  #: as much of that name as the book documents; links lead to the source of documented objects only
+    code: str  #: the line without its indentation and marks
 
 
 @dataclass(frozen=True)
 class Equation:
-    """An equation of a paper.
+    """An equation of a paper."""
 
-    Attributes:
-        paper: such as ``"KR"``.
-        number: such as ``"6"``; a name where the paper has no number.
-        lines: those that are marked with it: one, or none where it is left out.
-        meaning: what it defines, in a few words.
-        formula: LaTeX, in the notation of the book.
-        reading: how it is read, where that is not what is printed.
-        left_out: why no line computes it.
-    """
-
-    paper: str
-    number: str
-    lines: tuple[Line, ...]
-    meaning: str
-    formula: str
-    reading: str = ""
-    left_out: str = ""
+    paper: str  #: such as ``"KR"``
+    number: str  #: such as ``"6"``; a name where the paper has no number
+    lines: tuple[Line, ...]  #: the one marked with it, or none where it is left out
+    meaning: str  #: what it defines, in a few words
+    formula: str  #: LaTeX, in the notation of the book
+    reading: str = ""  #: how it is read, where that is not what is printed
+    left_out: str = ""  #: why no line computes it
 
 
 def marked_lines(package: Path = PACKAGE) -> list[Line]:
     """Find the marks in the sources of a package, one :class:`Line` per mark."""
-    return [line for path in sorted(package.rglob("*.py")) for line in _marks_of(path, package.parent)]
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        source, file = path.read_text(), path.relative_to(package.parent).as_posix()
+        for number, text in enumerate(source.splitlines(), 1):
+            for mark in _MARK.findall(text):
+                code = text[: _MARK.search(text).start()].strip()
+                found.append(Line(mark, file, number, *_names_around(source, number), code))
+    return found
 
 
 def equations(paper: str) -> list[Equation]:
@@ -92,15 +79,6 @@ def show_equations(paper: str) -> Markdown:
             cell.append(equation.reading)
         rows.append(f"* - **{number}**<br>{equation.meaning}\n  - " + "<br>\n    ".join(cell))
     return Markdown(":::{list-table}\n:widths: 20 80\n:class: equations\n\n" + "\n".join(rows) + "\n:::\n")
-
-
-def _marks_of(path: Path, root: Path) -> Iterator[Line]:
-    source = path.read_text()
-    for number, text in enumerate(source.splitlines(), 1):
-        for mark in _MARK.findall(text):
-            code = text[: _MARK.search(text).start()].strip()
-            function, anchor = _names_around(source, number)
-            yield Line(mark, path.relative_to(root).as_posix(), number, function, anchor, code)
 
 
 def _names_around(source: str, line: int) -> tuple[str, str]:

@@ -23,7 +23,6 @@ from labelreg.results import Result, provenance
 from labelreg.running import Trained, resolve_device, run_all, train, trained
 
 COMMON = ("profile", "dataset", "network", "subset", "epochs", "seeds", "jobs", "device")
-_INJECTED = "# Parameters\n"  # how papermill begins the cell in which it sets parameters
 
 
 class Session:
@@ -99,7 +98,7 @@ class Session:
 def _parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters in a notebook's namespace, checked by the types that the parameters cell gives them."""
     cells = namespace["In"][::-1]  # the latest first
-    injected = next((cell for cell in cells if cell.startswith(_INJECTED)), "")
+    injected = next((cell for cell in cells if cell.startswith("# Parameters\n")), "")  # papermill begins it so
     declared = next((cell for cell in cells if cell != injected and set(COMMON) <= set(_assigned(cell))), None)
     if declared is None:
         raise ValueError(f"the parameters cell must be run first: it sets {', '.join(COMMON)}")

@@ -20,9 +20,8 @@ from labelreg.results import Result, Store, paired_difference
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
     """Compare methods with a baseline, one of the labels, on the same seeds and in their order, at the last epoch.
 
-    Returns:
-        One row per label, with the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
-        ``difference`` of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points.
+    The columns are the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
+    ``difference`` of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)

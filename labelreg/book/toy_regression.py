@@ -19,13 +19,11 @@ class DisturbedRegression:
     Attributes:
         epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
-        predictions: (S, R, M) float, the target network's outputs at the M test points.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
     """
 
     epochs: Tensor
     targets: Tensor
-    predictions: Tensor
     losses: Tensor
 
 
@@ -48,42 +46,36 @@ def disturb_regression(
 
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
-        runs: R.
+        runs, seed: R, and the seed of their initial parameters.
         lam, alpha: weight of the predictions in the targets (NaR, equation 4), and of the target network's own
             prediction among them (NaR, equation 3).
         hidden, auxiliary_hidden: hidden units of the target and the auxiliary network.
         epochs, every: length of training, and epochs between two records; the first is made before training.
         learning_rate: of Adam; the paper names no optimizer.
-        seed: of the initial parameters.
     """
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
     targets = (dataset.train.targets - center) / scale
-    inputs, test_inputs = (
-        (split.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
-        for split in (dataset.train, dataset.test)
-    )
+    inputs = (dataset.train.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
     torch.manual_seed(seed)
     parameters, network = _ensemble(runs, hidden)
     auxiliary_parameters, auxiliary = _ensemble(runs, auxiliary_hidden)
     optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=learning_rate)
-    recorded: list[tuple[Tensor, Tensor, Tensor]] = []
+    recorded: list[tuple[Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = network(inputs), auxiliary(inputs)
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
-            with torch.no_grad():
-                recorded.append((disturbed, network(test_inputs), (outputs - targets).square().mean((1, 2))))
+            recorded.append((disturbed, (outputs.detach() - targets).square().mean((1, 2))))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    disturbed, predictions, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
+    disturbed, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
     return DisturbedRegression(
         epochs=torch.arange(0, epochs + 1, every),
         targets=disturbed.squeeze(-1) * scale + center,
-        predictions=predictions.squeeze(-1) * scale + center,
         losses=losses * scale**2,
     )
 

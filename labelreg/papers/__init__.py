@@ -4,8 +4,6 @@ Every module of this package that defines a ``PAPER`` is one paper; a new one ne
 reported numbers.
 """
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING
@@ -18,15 +16,13 @@ from labelreg.papers.shared import BENCHMARK
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("item", "dataset", "network", "method", "metric", "value", "std")
-
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
 # the benchmark of all methods is planned and recorded like a paper, and prints nothing to compare with
 COLLECTIONS: dict[str, Paper] = {BENCHMARK.key: BENCHMARK, **papers}
 
 
-def reported(paper: str) -> pd.DataFrame:
+def reported(paper: str) -> "pd.DataFrame":
     """Return the numbers that a paper, such as ``"kr"``, prints, one row per number.
 
     The columns are ``item, dataset, network, method, metric, value, std``; ``std`` is NaN where none is printed.
@@ -39,4 +35,4 @@ def reported(paper: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-__all__ = ["BENCHMARK", "COLLECTIONS", "COLUMNS", "Item", "Paper", "Row", "papers", "reported"]
+__all__ = ["BENCHMARK", "COLLECTIONS", "Item", "Paper", "Row", "papers", "reported"]

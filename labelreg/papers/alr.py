@@ -1,21 +1,14 @@
 """Adaptive Regularization of Labels (2019): tables and figures as experiments."""
 
 from labelreg.experiment import Experiment
-from labelreg.papers import decoupled
+from labelreg.papers.decoupled import BASELINE, SMOOTHED, tables
 from labelreg.papers.paper import Item, Paper, Row
 
 ALR = "adaptive_label_regularization"
 EPOCHS = 300
-METHODS = {
-    "Baseline": decoupled.BASELINE,
-    "SLR": decoupled.SMOOTHED,
-    "ALR": (ALR, {}),
-    "ALR-S": (ALR, {"smoothing": 0.1}),
-}
+METHODS = {"Baseline": BASELINE, "SLR": SMOOTHED, "ALR": (ALR, {}), "ALR-S": (ALR, {"smoothing": 0.1})}
 # the paper names no network for figure 3
-MATRIX = Experiment(
-    dataset="cifar10", network="preact_resnet18", method=ALR, epochs=EPOCHS, observe=("residual_labels",)
-)
+MATRIX = Experiment(dataset="cifar10", network="preact_resnet18", method=ALR, epochs=EPOCHS, observe="residual_labels")
 
 PAPER = Paper(
     key="alr",
@@ -23,6 +16,6 @@ PAPER = Paper(
     authors=("Ding", "Wu", "Sun", "Guo", "Xia"),
     venue="arXiv, 2019",
     seeds=5,
-    tables=decoupled.tables(METHODS, EPOCHS, "Against deep mutual learning", "Knowledge Distillation", quoted=True),
+    tables=tables(METHODS, EPOCHS, "Against deep mutual learning", "Knowledge Distillation", quoted=True),
     figures={"figure3": Item("The residual labels over training", (Row("ALR", MATRIX),))},
 )

@@ -14,6 +14,7 @@ as in CS-KD's code; the paper speaks of random resized crops (``augmentation="re
 features and calibration, so that one run serves all tables and figures it stands in.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from labelreg.experiment import Experiment
@@ -56,9 +57,7 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
     )
 
 
-def _item(
-    title: str, architectures: tuple[str, ...], labels: tuple[str, ...], datasets: tuple[str, ...] = DATASETS
-) -> Item:
+def _item(title: str, architectures: Sequence[str], labels: Sequence[str], datasets: Sequence[str] = DATASETS) -> Item:
     rows = (
         Row(label, experiment(dataset, architecture, label))
         for dataset in datasets

@@ -14,22 +14,9 @@ from labelreg.papers.paper import Item, Row
 
 BASELINE = ("cross_entropy", {})
 SMOOTHED = ("label_smoothing", {"epsilon": 0.1, "convention": "others"})
-IMAGENET = {
-    "dataset": "imagenet",
-    "epochs": 90,
-    "batch_size": 256,
-    "milestones": (30, 60),
-    "weight_decay": 1e-4,
-    "precision": "bfloat16",
-}
-TEXT = {
-    "optimizer": "adam",
-    "learning_rate": 1e-4,
-    "weight_decay": 0.0,
-    "epochs": 30,
-    "milestones": (10, 20),
-    "decay": 0.5,
-}
+IMAGENET = {"epochs": 90, "batch_size": 256, "milestones": (30, 60), "weight_decay": 1e-4, "precision": "bfloat16"}
+ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}
+TEXT = ADAM | {"epochs": 30, "milestones": (10, 20), "decay": 0.5}
 # the protocol of deep mutual learning: smaller batches, a step every 60 epochs
 MUTUAL = {"dataset": "cifar100", "batch_size": 64, "milestones": (60, 120, 180)}
 
@@ -42,9 +29,8 @@ def tables(
     Args:
         methods: printed name to method and options: the baseline, label smoothing, the paper's method without and with
             smoothed labels.
-        epochs: length of training on CIFAR.
-        rivals: title of table 4.
-        distillation: printed name of knowledge distillation.
+        epochs: on CIFAR.
+        rivals, distillation: title of table 4, and the printed name of knowledge distillation.
         quoted: whether the paper says that the rivals' numbers in table 4 are taken from elsewhere.
     """
     baseline, _, _, own = methods
@@ -63,7 +49,7 @@ def tables(
         for dataset in ("cifar10", "cifar100")
     ]
     imagenet = [
-        row(label, network, **IMAGENET)
+        row(label, network, dataset="imagenet", **IMAGENET)
         for label in methods
         for network in ("imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152")
     ]

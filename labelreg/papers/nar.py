@@ -19,35 +19,15 @@ from labelreg.papers.paper import Item, Paper, Row
 DATASETS = ("cifar10", "cifar100")
 # by network: what differs from the package's defaults (200 epochs, steps at 60, 120, 160, weight decay 5e-4)
 SLOW = {"epochs": 300, "milestones": (150, 225), "weight_decay": 1e-4}
-RECIPES: dict[str, dict[str, Any]] = {
-    "plaincnn6": {},
-    "resnet32": SLOW,
-    "preresnet110": SLOW,
-    "wrn28_10": {"decay": 0.2},
-}
+RECIPES = {"plaincnn6": {}, "resnet32": SLOW, "preresnet110": SLOW, "wrn28_10": {"decay": 0.2}}
 NAR = "network_as_regularization"
-LANGUAGE_MODEL: dict[str, Any] = {
-    "dataset": "ptb",
-    "network": "lstm",
-    "epochs": 40,
-    "batch_size": 20,
-    "sequence_length": 35,
-    "learning_rate": 20.0,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
-    "schedule": "plateau",
-    "decay": 0.25,
-    "clip_norm": 0.25,
-}
+LANGUAGE_MODEL: dict[str, Any] = {"dataset": "ptb", "network": "lstm", "batch_size": 20, "sequence_length": 35}
+LANGUAGE_MODEL |= {"learning_rate": 20.0, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.25}
+LANGUAGE_MODEL |= {"epochs": 40, "schedule": "plateau", "decay": 0.25}
 # the same on the little text that Python carries, for a run of seconds
-QUICK_LANGUAGE_MODEL: dict[str, Any] = {
-    "dataset": "pydoc",
-    "network_options": {"hidden": 64, "layers": 1, "dropout": 0.0, "init_range": 0.1},
-    "epochs": 10,
-    "batch_size": 10,
-    "sequence_length": 20,
-    "learning_rate": 30.0,
-}
+QUICK_LANGUAGE_MODEL: dict[str, Any] = {"dataset": "pydoc", "epochs": 10, "batch_size": 10, "sequence_length": 20}
+QUICK_LANGUAGE_MODEL |= {"network_options": {"hidden": 64, "layers": 1, "dropout": 0.0, "init_range": 0.1}}
+QUICK_LANGUAGE_MODEL |= {"learning_rate": 30.0}
 # of figure 4, "from 10^-2 to 0.9": the grid itself is not printed
 GRID = (0.01, 0.1, 0.3, 0.5, 0.7, 0.9)
 

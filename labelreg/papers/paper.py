@@ -59,9 +59,7 @@ class Paper:
 
     Attributes:
         key: short name, as in ``data/reported/<key>.csv``.
-        title: as printed.
-        authors: last names, as printed.
-        venue: where and when it appeared.
+        title, authors, venue: as printed; authors by their last names.
         seeds: number of runs that the paper averages over.
         last_epochs: a run's number is the median over so many last epochs.
         baseline: printed name of the method that the others are compared with.

@@ -34,14 +34,12 @@ def language_models(baseline: Experiment) -> Item:
 
 def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
     """One row per method and variant that the method's class names for the benchmark; the baseline comes first."""
-    classes = {name: methods.find(name) for name in methods.names()}
-    classes = {name: each for name, each in classes.items() if not on_text or each.on_text}
+    classes = {name: each for name in methods.names() if (each := methods.find(name)).on_text or not on_text}
     for name in sorted(classes, key=lambda name: (BASELINE not in classes[name].benchmark, not classes[name].paper)):
         variants = classes[name].benchmark or {classes[name].title: {}} if on_text else classes[name].benchmark
         for label, options in variants.items():
             teaches = "teacher" in methods.network_roles(name, options)
-            each = baseline.but(method=name, options=options, teacher=baseline if teaches else None)
-            yield Row(label, each)
+            yield Row(label, baseline.but(method=name, options=options, teacher=baseline if teaches else None))
 
 
 SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")

@@ -24,8 +24,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
-        - ``difference`` and ``half_width``, of ours to the row it is compared with, on the same seeds, with the 95 %
-          interval
+        - ``difference`` to the row it is compared with, on the same seeds, and ``half_width`` of its 95 % interval
         - ``ours`` and ``ours_std``, at the end of training, see :attr:`.Paper.last_epochs`
         - ``best`` and ``chosen``, at the best epoch on the test set and on the validation split
         - ``gap``, ours minus printed

@@ -1,39 +1,37 @@
 """What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from labelreg.results import Result, difference_on_common_seeds
 
-
-def _percent(fractions: np.ndarray) -> np.ndarray:
-    return 100 * fractions
-
-
-def _percent_right(errors: np.ndarray) -> np.ndarray:
-    return 100 * (1 - errors)
-
-
-# how a printed metric follows from what is recorded or observed every epoch
-METRICS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
-    "error": ("test_error", _percent),
-    "accuracy": ("test_error", _percent_right),
-    "top1_error": ("test_error", _percent),
-    "top1_accuracy": ("test_error", _percent_right),
-    "top5_error": ("test_top5_error", _percent),
-    "top5_accuracy": ("test_top5_error", _percent_right),
-    "ece": ("test_ece", _percent),
-    "recall_at_1": ("recall_at_1", _percent),
-    "valid_perplexity": ("validation_perplexity", np.asarray),
-    "test_perplexity": ("test_perplexity", np.asarray),
+# how a printed metric is called where it is recorded or observed every epoch
+METRICS = {
+    "error": "test_error",
+    "accuracy": "test_error",
+    "top1_error": "test_error",
+    "top1_accuracy": "test_error",
+    "top5_error": "test_top5_error",
+    "top5_accuracy": "test_top5_error",
+    "ece": "test_ece",
+    "recall_at_1": "recall_at_1",
+    "valid_perplexity": "validation_perplexity",
+    "test_perplexity": "test_perplexity",
 }
+
+
+def as_printed(result: Result, metric: str) -> np.ndarray:
+    """Return a metric after every epoch of a run, in the unit of print."""
+    recorded = result.epochs(METRICS[metric])
+    if metric.endswith("perplexity"):
+        return recorded
+    return 100 * (1 - recorded if metric.endswith("accuracy") else recorded)
 
 
 def at_the_end(result: Result, metric: str, last_epochs: int = 1) -> float:
     """Return a number of a run, the median over so many last epochs."""
-    name, as_printed = METRICS[metric]
-    return np.median(as_printed(result.epochs(name))[-last_epochs:])
+    return np.median(as_printed(result, metric)[-last_epochs:])
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
@@ -42,11 +40,10 @@ def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> di
     """
     if not results:
         return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)
-    name, as_printed = METRICS[metric]
     ours = [at_the_end(result, metric, last_epochs) for result in results]
 
     def at_best(split: str) -> float:
-        return np.mean([as_printed(result.epochs(name))[result.best_epoch(split)] for result in results])
+        return np.mean([as_printed(result, metric)[result.best_epoch(split)] for result in results])
 
     validated = any(name.startswith("validation_") for name in results[0].history)
     return {

@@ -18,15 +18,10 @@ from labelreg.running import Runtimes
 
 @dataclass(frozen=True)
 class Task:
-    """A run that a row of a table or figure needs, at its profile and with its seed.
+    """A run that a row of a table or figure needs, at its profile and with its seed."""
 
-    Attributes:
-        collection: key of the paper, or ``"shared"``.
-        item: the table or figure.
-    """
-
-    collection: str
-    item: str
+    collection: str  # key of the paper, or "shared"
+    item: str  # the table or figure
     row: Row
     experiment: Experiment
 
@@ -48,8 +43,7 @@ def plan(
     Args:
         profile: key of :data:`labelreg.experiment.PROFILES`.
         collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
-        datasets, networks: their names; all networks if empty.
-        methods: as :func:`printed_methods` names them; all if empty.
+        datasets, networks, methods: names, see :func:`printed_methods`; all networks or methods if empty.
         seeds: runs of each experiment; 0 for the profile's number, or at ``"paper"`` the paper's.
     """
     collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
@@ -89,9 +83,8 @@ def printed_methods() -> list[str]:
 def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd.DataFrame:
     """Summarise tasks per table or figure, data set and network, in their order.
 
-    Returns:
-        The columns ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
-        run after another, are NaN where no run on the same network and device is recorded.
+    The columns are ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
+    run after another, are NaN where no run on the same network and device is recorded.
     """
     rows: dict[tuple[str, str, str, str], list[float]] = {}
     for task in todo:
@@ -106,11 +99,9 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
     """Summarise how much of every table and figure is recorded, by default under ``data/results``.
 
-    Returns:
-        One row per table or figure, with ``collection, item, shows``; the number of ``cells``, printed numbers of a
-        paper's table, or else rows or curves; how many of them are ``runnable`` with the data sets and networks of this
-        package, and recorded ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the
-        printed number, in its unit.
+    The columns are ``collection, item, shows``; the number of ``cells``, printed numbers of a paper's table, or else
+    rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and recorded
+    ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the printed number, in its unit.
     """
     results = list(Store() if store is None else store)
     recorded = Recorded(results)

@@ -19,24 +19,7 @@ from labelreg.book.figures.labels import (
 from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
-__all__ = [
-    "as_images",
-    "curves",
-    "disturbed_regression",
-    "embeddings",
-    "image_grid",
-    "label_bars",
-    "label_heatmaps",
-    "label_histories",
-    "method_map",
-    "method_name",
-    "method_style",
-    "paired_differences",
-    "parameter_curves",
-    "recorded_curves",
-    "reliability_diagrams",
-    "sample_grid",
-    "sensitivity",
-    "set_style",
-    "training_curves",
-]
+__all__ = ["embeddings", "paired_differences", "reliability_diagrams"]
+__all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
+__all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
+__all__ += ["sample_grid", "method_map", "method_name", "method_style", "set_style"]

@@ -52,8 +52,7 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
         )
         filled = share.sum(0) > 0
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-        sizes = 250 * share.mean(0)[filled]
-        axes.scatter(confidence[filled], accuracy[filled], sizes, color=colours[label], alpha=0.8)
+        axes.scatter(confidence[filled], accuracy[filled], 250 * share.mean(0)[filled], color=colours[label], alpha=0.8)
         errors = [100 * each.last["test_ece"] for each in group]
         spread = f" ± {np.std(errors, ddof=1):.1f}" if len(group) > 1 else ""
         axes.set(title=f"{label}\nECE {np.mean(errors):.1f}{spread} %")
@@ -72,8 +71,7 @@ def embeddings(
 
     Args:
         features: label to the features (N, D) of the same N samples.
-        groups: (N,) index of each sample's group.
-        names: of the groups, at most 20, which a palette can tell apart.
+        groups, names: index of each sample's group, and names of the groups, at most 20.
         notes: label to the text beneath it.
     """
     if len(names) > 20:

@@ -14,16 +14,14 @@ from labelreg.book.figures.style import panels
 from labelreg.papers import Row
 from labelreg.results import Result
 
+Results = Mapping[str, Sequence[Result]]
 Styles = Mapping[str, Mapping[str, str]]
 
 
 def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequence[float] | None = None) -> None:
     """Draw the mean over runs in a band of one standard deviation.
 
-    Args:
-        axes, styles: where and how to draw.
-        runs: label to the values of its runs, (runs, points).
-        x: (points,) where the values stand; by default the epochs 1, 2, ...
+    ``runs`` are values (runs, points) by label; they stand at ``x`` (points,), by default the epochs 1, 2, ...
     """
     band = {"errorbar": "sd", "err_kws": {"alpha": 0.15, "linewidth": 0}}
     for label, values in runs.items():
@@ -35,12 +33,7 @@ def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequen
 
 
 def training_curves(
-    axes: Axes,
-    results: Mapping[str, Sequence[Result]],
-    quantity: str,
-    styles: Styles,
-    scale: float = 1.0,
-    offset: float = 0.0,
+    axes: Axes, results: Results, quantity: str, styles: Styles, scale: float = 1.0, offset: float = 0.0
 ) -> None:
     """Draw a quantity of the history or of the observations over the epochs, see :func:`curves`.
 
@@ -97,9 +90,7 @@ def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: s
 def sensitivity(runs: pd.DataFrame, reference: float) -> Figure:
     """Draw a quantity over a grid of two parameters: as a heatmap of means, and as curves with standard deviations.
 
-    Args:
-        runs: one row per run; the columns are the first parameter, the second, and the quantity.
-        reference: the baseline's value, drawn as a line.
+    ``runs`` has one row per run: first parameter, second, quantity. A line marks the baseline's value, ``reference``.
     """
     first, second, quantity = runs.columns
     figure, (left, right) = panels(2, 2, 4.2, 3.1)

@@ -50,9 +50,7 @@ def _show(axes: Axes, image: np.ndarray | None) -> None:
 def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str]) -> Figure:
     """Draw matrices of labels as heatmaps, one row of the matrix per true class.
 
-    Args:
-        rows: name of a row of heatmaps to its matrices (K, K) of probabilities.
-        columns, classes: titles of the columns, and names of the classes.
+    ``rows`` are matrices (K, K) of probabilities by the name of their row, ``columns`` the titles above them.
     """
     figure, grid = subplots(len(rows), len(columns), 1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4)
     few = len(classes) <= 12
@@ -82,10 +80,7 @@ def label_bars(
 ) -> Figure:
     """Draw samples, and beside each the labels that methods give it, as bars over the classes.
 
-    Args:
-        images, targets: image and true class of each sample.
-        labels, colours: name of a kind of label to its distributions (K,), one per sample, and to their colour.
-        classes: names of the classes.
+    ``targets`` are the true classes, ``labels`` distributions (K,), one per sample, by the name of their kind.
     """
     ratios = [0.7] + [2] * len(labels)
     size = (1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4)
@@ -107,10 +102,7 @@ def label_histories(
 ) -> Figure:
     """Draw how the labels of samples change over training: the largest classes as lines, the rest in grey.
 
-    Args:
-        images, histories: image and probabilities (epochs, K) of each sample.
-        classes: names of the classes.
-        shown: how many classes of a sample are drawn in colour.
+    ``histories`` are probabilities (epochs, K), one per sample; so many classes of each are ``shown`` in colour.
     """
     figure, grid = subplots(2, len(images), 1.9 * len(images), 2.9, height_ratios=[1, 2.2], sharey="row")
     for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):

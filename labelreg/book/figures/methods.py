@@ -117,7 +117,6 @@ def _draw_method(axes: Axes, method: type[Method], x: float, y: float) -> None:
     luminance = np.dot((0.3, 0.59, 0.11), to_rgb(method.colour))
     filled = {"fontsize": 11, "weight": "bold", "color": "black" if luminance > 0.5 else "white"}
     outlined = {"fontsize": 8.5, "color": "#222222"}
-    shape = "round,pad=0.35,rounding_size=0.6"
-    pill = {"boxstyle": shape, "facecolor": method.colour if method.paper else "white", "edgecolor": method.colour}
-    style = filled if method.paper else outlined
-    axes.text(x, y, method.title, ha="center", va="center", bbox=pill | {"linewidth": 1.6}, **style)
+    style, fill = (filled, method.colour) if method.paper else (outlined, "white")
+    pill = {"boxstyle": "round,pad=0.35,rounding_size=0.6", "edgecolor": method.colour, "linewidth": 1.6}
+    axes.text(x, y, method.title, ha="center", va="center", bbox=pill | {"facecolor": fill}, **style)
