@@ -81,7 +81,6 @@ class TestParameters:
             ({"seeds": "3"}, "parameter seeds should be a valid integer, got '3'"),
             ({"seeds": 2.5}, "parameter seeds should be a valid integer, got 2.5"),
             ({"seeds": True}, "parameter seeds should be a valid integer, got True"),
-            ({"epochs": "3"}, "parameter epochs should be a valid integer, got '3'"),
             ({"dataset": 3}, "parameter dataset should be a valid string, got 3"),
             ({"profile": "quik"}, "no profile is called 'quik'; did you mean quick"),
         ],

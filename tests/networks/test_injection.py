@@ -109,8 +109,8 @@ class TestInjectable:
     def test_leave_the_network_and_the_random_numbers_alone(self):
         layers = nn.Linear(4, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(), nn.BatchNorm1d(4), nn.Linear(4, 2)
         network, inputs = nn.Sequential(*layers), torch.randn(3, 4)
-        before, modes = copy.deepcopy(network.state_dict()), [module.training for module in network.modules()]
-        drawn = torch.get_rng_state()
+        before, drawn = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+        modes = [module.training for module in network.modules()]
         assert list(injectable(network, inputs)) == ["0", "1", "2", "3", "4"]
         torch.testing.assert_close(network.state_dict(), before, rtol=0, atol=0)
         assert [module.training for module in network.modules()] == modes

@@ -59,8 +59,7 @@ class TestPlan:
         assert names(todo) == [(*each, seed) for each in expected for seed in range(2)]
         assert [task.experiment for task in todo[:2]] == row("Baseline").experiment.with_seeds(2)
         assert {task.item for task in todo} == {"table1"}
-
-    def test_longer_runs_come_after_shorter_ones(self, collections):
+        # longer runs come after shorter ones
         collections["one"] = paper("one", table1=(row("Baseline", epochs=4),), table2=(row("KR", epochs=3),))
         todo = plan("paper", collections=["one"], datasets=["digits"], seeds=1)
         assert [task.item for task in todo] == ["table2", "table1"]
