@@ -28,10 +28,7 @@ REFUSALS = [
     # splits
     (partial(Split, VALUES, torch.zeros(2)), "one target per sample, got 3 inputs and 2 targets"),
     (partial(Split, VALUES, VALUES, ASPECTS[:2], FRAMING), "one aspect per sample, got 3 inputs and 2 aspects"),
-    *(
-        (partial(Split, VALUES, VALUES, *one), "need both aspects and a framing")
-        for one in ((ASPECTS,), (None, FRAMING))
-    ),
+    *((partial(Split, VALUES, VALUES, *one), "both aspects and a framing") for one in ((ASPECTS,), (None, FRAMING))),
     *((partial(balanced_subset, labelled(0, 1, 1), n, 2), f"subset of {n} .* from 3: .* 1 to 3") for n in (0, -1, 4)),
     (partial(balanced_subset, labelled(0, 1, 2), 2, 2), "below num_classes=2, got labels from 0 to 2"),
     (partial(balanced_subset, labelled(-1, 1, 1), 2, 2), "at least 0.*labels from -1 to 1"),

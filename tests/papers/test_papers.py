@@ -44,13 +44,13 @@ def test_facts(key, seeds, last_epochs, figures):
     [
         ("alr", "table1", "epochs", (300,)),
         ("kr", "table1", "epochs", (200,)),
-        ("alr kr", "table1", "milestones decay schedule weight_decay", ((60, 120, 160), 0.1, "multi_step", 5e-4)),
+        ("alr kr", "table1", "milestones decay schedule precision", ((60, 120, 160), 0.1, "multi_step", "float32")),
         ("alr kr", "table1", "optimizer learning_rate momentum nesterov batch_size", ("sgd", 0.1, 0.9, True, 128)),
         (
             "alr kr",
             "table1",
-            "augmentation precision subset holdout label_noise",
-            ("standard", "float32", None, 0.0, 0.0),
+            "augmentation subset holdout label_noise weight_decay",
+            ("standard", None, 0.0, 0.0, 5e-4),
         ),
         ("alr kr", "table2", "dataset epochs batch_size milestones", ("imagenet", 90, 256, (30, 60))),
         ("alr kr", "table2", "weight_decay precision", (1e-4, "bfloat16")),
