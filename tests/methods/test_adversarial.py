@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from methods.small import B, K, Spy, disturbed, make_network
+from methods.small import K, Spy, disturbed, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -26,16 +26,6 @@ def test_of_a_linear_network_moves_along_the_signs_of_its_gradient(inner, batch)
     error = (batch.inputs @ network.weight.T + network.bias).softmax(1) - labels
     moved = batch.inputs + 0.2 / std * (error @ network.weight).sign()
     torch.testing.assert_close(torch.stack(seen), torch.stack([batch.inputs, moved]))
-
-
-def test_raises_the_loss_more_than_a_random_step_does(batch):
-    network = make_network().eval()
-    step = AdversarialTraining(CrossEntropy(), epsilon=0.05).step(network, batch)
-    clean = cross_entropy(network(batch.inputs), batch.targets)
-    torch.testing.assert_close(2 * step.terms["clean"], clean)
-    for _ in range(20):
-        aside = batch.inputs + 0.05 * torch.randn(B, 3).sign()
-        assert cross_entropy(network(aside), batch.targets) < 2 * step.terms["adversarial"]
 
 
 def test_is_the_mean_of_two_losses_and_leaves_the_parameters_alone_until_then(batch):
@@ -78,18 +68,9 @@ def test_moves_every_pixel_by_epsilon_in_its_own_units(shape):
     torch.testing.assert_close(moved, torch.full_like(moved, 8 / 255), atol=1e-6, rtol=0)
 
 
-def test_shares_nothing_since_the_attack_depends_on_the_target():
-    spy = Spy()
-    AdversarialTraining(spy).share({})
-    assert spy.calls == []
-
-
-@pytest.mark.parametrize("std", [torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)])
-def test_refuses_what_is_no_deviation(std):
-    with pytest.raises(ValueError, match="pixel_std must be one positive number per channel"):
-        AdversarialTraining(CrossEntropy(), std)
-
-
-def test_refuses_deviations_of_other_channels(batch):
+def test_refuses_what_is_no_deviation_of_each_channel(batch):
+    for std in (torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)):
+        with pytest.raises(ValueError, match="pixel_std must be one positive number per channel"):
+            AdversarialTraining(CrossEntropy(), std)
     with pytest.raises(ValueError, match="pixel_std has 2 channels, the inputs have 3"):
         AdversarialTraining(CrossEntropy(), torch.ones(2)).step(make_network(), batch)

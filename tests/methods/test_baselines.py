@@ -69,19 +69,13 @@ class TestDisturbLabel:
         expected = counts.sum() / (K - 1)
         assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom: one in a thousand
 
-    def test_leaves_the_batch_as_it_is(self):
-        targets = torch.arange(K)
-        self.labels_used(1.0, targets)
-        assert torch.equal(targets, torch.arange(K))
-
-    def test_draws_anew_in_every_step(self):
+    def test_draws_anew_in_every_step_and_leaves_the_batch_as_it_is(self):
         targets = torch.zeros(100, dtype=torch.int64)
         assert not torch.equal(self.labels_used(0.5, targets), self.labels_used(0.5, targets))
+        assert not targets.any()
 
-    def test_a_rate_of_0_is_cross_entropy(self, batch):
+    def test_at_a_rate_of_0_and_in_evaluation_is_cross_entropy(self, batch):
         torch.testing.assert_close(DisturbLabel(0.0)(*batch), cross_entropy(*batch))
-
-    def test_evaluates_with_the_labels_as_they_are_and_draws_nothing(self, batch):
         state = torch.get_rng_state()
         torch.testing.assert_close(DisturbLabel(1.0).eval()(*batch), cross_entropy(*batch))
         assert torch.equal(torch.get_rng_state(), state)

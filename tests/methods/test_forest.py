@@ -1,6 +1,8 @@
 """NaR with a random forest: what the forest may know, when, and what survives a checkpoint."""
 
+import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from labelreg.data import Loader, load
 from labelreg.experiment import Experiment
@@ -9,33 +11,27 @@ from labelreg.networks import build
 from labelreg.running import train
 
 
-def an_epoch(method: ForestAsRegularization, network, loader: Loader, epoch: int) -> list[torch.Tensor]:
-    method.start_epoch(epoch)
-    return [method.step(network, batch).loss for batch in loader.epoch(epoch)]
-
-
-def prepared() -> tuple[ForestAsRegularization, torch.nn.Module, Loader]:
-    """A method that has collected the samples in a first epoch."""
+@pytest.fixture
+def collected():
+    """A network, the method after a first epoch, its losses, and the batches of that epoch."""
     data = load("digits", subset=100)
     torch.manual_seed(0)
-    network = build("mlp", 10)
-    return ForestAsRegularization(10), network, Loader(data.train, 32, mean=data.mean, std=data.std)
+    network, method = build("mlp", 10), ForestAsRegularization(10)
+    batches = list(Loader(data.train, 32, mean=data.mean, std=data.std).epoch(0))
+    method.start_epoch(0)
+    return network, method, [method.step(network, batch).loss for batch in batches], batches
 
 
-def test_the_first_epoch_has_plain_labels_and_collects_every_sample():
-    method, network, loader = prepared()
-    losses = an_epoch(method, network, loader, 0)
-    batches = list(loader.epoch(0))
-    plain = [torch.nn.functional.cross_entropy(network(each.inputs), each.targets) for each in batches]
-    torch.testing.assert_close(torch.stack(losses), torch.stack(plain))
-    for batch in batches:
+def test_the_first_epoch_has_plain_labels_and_collects_every_sample(collected):
+    network, method, losses, batches = collected
+    for loss, batch in zip(losses, batches, strict=True):
+        torch.testing.assert_close(loss, cross_entropy(network(batch.inputs), batch.targets))
         assert torch.equal(method.inputs[batch.indices], batch.inputs)
         assert torch.equal(method.targets[batch.indices], batch.targets)
 
 
-def test_predictions_are_distributions_that_do_not_know_the_samples_own_label():
-    method, network, loader = prepared()
-    an_epoch(method, network, loader, 0)
+def test_predictions_are_distributions_that_do_not_know_the_samples_own_label(collected):
+    method = collected[1]
     method.start_epoch(60)
     shares = method.predictions
     torch.testing.assert_close(shares.sum(1), torch.ones(100))
@@ -46,25 +42,21 @@ def test_predictions_are_distributions_that_do_not_know_the_samples_own_label():
     assert method.predictions[right].argmax() != wrong
 
 
-def test_a_sample_seen_by_every_tree_gets_a_uniform_prediction():
-    method, network, loader = prepared()
-    an_epoch(method, network, loader, 0)
+def test_a_sample_seen_by_every_tree_gets_a_uniform_prediction(collected):
+    method = collected[1]
     method.start_epoch(1)  # one tree has seen about two thirds of the samples
     uniform = (method.predictions == 0.1).all(1)
     assert 40 < uniform.sum() < 85
 
 
-def test_loss_is_that_of_the_disturbed_labels():
-    method, network, loader = prepared()
-    an_epoch(method, network, loader, 0)
+def test_loss_is_that_of_the_disturbed_labels(collected):
+    network, method, _, (batch, *_) = collected
     method.start_epoch(20)
-    batch = next(iter(loader.epoch(1)))
     step = method.step(network, batch)
     probabilities = step.logits.softmax(1).detach()
     disturbance = 0.1 * probabilities + 0.9 * method.predictions[batch.indices]
     labels = 0.5 * torch.eye(10)[batch.targets] + 0.5 * disturbance
-    expected = -(labels * step.logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(step.loss, expected)
+    torch.testing.assert_close(step.loss, cross_entropy(step.logits, labels))
 
 
 def test_it_resists_wrong_labels_better_than_the_baseline():

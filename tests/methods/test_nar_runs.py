@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from interruption import outcome
 from methods.small import disturbed, gradients, make_batch, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -20,8 +21,8 @@ from labelreg.training import Trainer
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
-    states = one.state_dict(), other.state_dict()
-    return all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    mine = one.state_dict()
+    return all(torch.equal(mine[name], value) for name, value in other.state_dict().items())
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,10 @@ def digits():
     return load("digits", subset=100)
 
 
-def make_trainer(method, digits, network=None, **recipe):
+def make_trainer(method, digits, network=None, epochs=2):
     network = network or build(0)
     torch.manual_seed(2)
-    recipe = {"epochs": 2, "batch_size": 32, "schedule": "one_cycle"} | recipe
-    return Trainer(network, method, digits, Recipe(**recipe))
+    return Trainer(network, method, digits, Recipe(epochs=epochs, batch_size=32, schedule="one_cycle"))
 
 
 def fit(method, digits, network=None, **recipe):
@@ -45,10 +45,6 @@ def fit(method, digits, network=None, **recipe):
 def build(seed):
     torch.manual_seed(seed)
     return networks.build("mlp", 10, hidden=(16,))
-
-
-def history(trainer):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
 
 
 def interrupt(trainer, checkpoint):
@@ -96,7 +92,7 @@ class TestSharing:
         replayed, method = self.run(digits, shared, 0.7, 0.6, wrap, auxiliary)
         own, _ = self.run(digits, {}, 0.7, 0.6, wrap)
         assert equal(replayed.network, own.network)
-        assert history(replayed) == history(own)
+        assert outcome(replayed)["history"] == outcome(own)["history"]
         assert not asked
         assert equal(method.auxiliary, build(1))
         assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
@@ -236,17 +232,8 @@ class TestSnapshots:
             method.step(make_network(0), make_batch())
 
     @pytest.mark.parametrize("interval", [1, 2])
-    def test_a_resumed_run_is_the_uninterrupted_one(self, digits, tmp_path, interval):
-        outcomes = []
-        for resumed in (False, True):
-            method = SnapshotRegularization(build(1), interval=interval)
-            if resumed:
-                interrupt(make_trainer(method, digits, epochs=4), tmp_path / "checkpoint.pt")
-                method = SnapshotRegularization(build(1), interval=interval)
-            trainer = make_trainer(method, digits, epochs=4)
-            trainer.fit(tmp_path / ("checkpoint.pt" if resumed else "other.pt"))
-            outcomes.append((trainer.network, method))
-        assert all(equal(one, other) for one, other in zip(*outcomes, strict=True))
+    def test_a_resumed_run_is_the_uninterrupted_one(self, assert_resumes, interval):
+        assert_resumes(lambda: SnapshotRegularization(build(1), interval=interval), epochs=4)
 
     def test_an_interrupted_preparation_is_resumed(self, digits, tmp_path):
         checkpoint = tmp_path / "auxiliary.pt"

@@ -136,12 +136,6 @@ class TestStep:
             assert step.loss.dtype == torch.float32
             assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
-    def test_augments_a_language_model(self):
-        network, words = make_network("lstm", hidden=4), torch.randint(K, (5, 3))
-        step, _ = gradients(always(4, eta=5.0), network, Batch(words, words.flatten(), words.flatten()))
-        assert step.logits.shape == (15, K)
-        assert step.terms["vicinity"] > 0
-
 
 class TestCost:
     def operations(self, compute):
