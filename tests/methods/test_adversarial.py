@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from methods.small import K, Spy, disturbed, make_network
+from methods.small import K, Spy, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
 from labelreg.data import Batch
-from labelreg.methods import AdversarialTraining, CrossEntropy, LabelSmoothing, NetworkAsRegularization
+from labelreg.methods import AdversarialTraining, CrossEntropy, LabelSmoothing
 
 
 @pytest.mark.parametrize("inner", [CrossEntropy(), LabelSmoothing(0.3)])
@@ -42,17 +42,6 @@ def test_is_the_mean_of_two_losses_and_leaves_the_parameters_alone_until_then(ba
     torch.testing.assert_close(*([each.grad for each in both.parameters()] for both in (network, reference)))
     # both enter the running statistics of batch normalisation
     torch.testing.assert_close(network.state_dict(), reference.state_dict())
-
-
-def test_labels_of_the_copy_are_disturbed_by_predictions_for_the_copy(batch):
-    network, auxiliary, seen = make_network(), make_network(1), []
-    inner = NetworkAsRegularization(auxiliary, 0.6, 0.2)
-    network.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
-    step = AdversarialTraining(inner).step(network, batch)
-    for name, inputs in zip(("clean", "adversarial"), seen, strict=True):
-        logits, other = make_network()(inputs), make_network(1)(inputs)
-        expected = disturbed(logits, other, batch.targets, 0.6, 0.2) + cross_entropy(other, batch.targets)
-        torch.testing.assert_close(2 * step.terms[name], expected)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])

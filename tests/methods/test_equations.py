@@ -13,7 +13,7 @@ from methods.small import HALVES
 from labelreg.losses import class_means, js_divergence, smooth_labels, soft_cross_entropy
 from labelreg.methods.alr import residual_labels, residual_logits, residual_losses, residual_probabilities
 from labelreg.methods.baselines import confidence_penalty
-from labelreg.methods.cskd import classwise_kl
+from labelreg.methods.cskd import _others_of_the_class, classwise_kl
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
 from labelreg.methods.nar import nar_loss, nar_regression_targets, nar_targets
 from labelreg.methods.sba import vicinity_kl
@@ -124,6 +124,7 @@ def test_nothing_waits_for_the_device():
     for loss in losses(logits, other, targets, matrix).values():
         assert loss.shape == ()
     assert smooth_labels(targets, K, 0.1).shape == (B, K)
+    assert _others_of_the_class(targets).shape == (B,)
     assert residual_labels(matrix).shape == class_means(logits, targets, K).shape == (K, K)
     assert adacos_scale(cosine_logits(logits, matrix), targets, torch.empty((), device="meta")).shape == ()
     assert virtual_softmax_logits(logits, matrix, targets).shape == (B, K + 1)

@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interruption import outcome
-from methods.small import disturbed, gradients, make_batch, make_network
+from methods.small import gradients, make_batch, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg import networks
 from labelreg.data import load
 from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
-from labelreg.methods.nar import Trajectory
+from labelreg.methods.nar import Trajectory, nar_loss
 from labelreg.recipe import Recipe
 from labelreg.training import Trainer
 
@@ -66,13 +66,6 @@ def test_the_auxiliary_is_trained_as_if_it_were_alone(digits, make):
     assert equal(method.auxiliary, alone.network)
 
 
-def test_the_official_variant_has_the_same_terms_in_every_epoch(digits):
-    method = NetworkAsRegularization(build(1), variant="official", warm_up=1)
-    rows = fit(method, digits).history
-    assert rows[0].keys() == rows[1].keys()
-    assert rows[0]["loss_disturbance"] == 0 < rows[1]["loss_disturbance"]
-
-
 class TestSharing:
     def run(self, digits, shared, lam=0.5, alpha=0.1, wrap=lambda method: method, auxiliary=None, **recipe):
         method = NetworkAsRegularization(auxiliary or build(1), lam, alpha)
@@ -82,6 +75,11 @@ class TestSharing:
         for part in shared.values():
             part.finish()
         return trainer, method
+
+    def sharing(self, shared, **options):
+        method = NetworkAsRegularization(build(1), **options)
+        method.share(shared)
+        return method
 
     @pytest.mark.parametrize("wrap", [lambda method: method, lambda method: Mixup(method, 10)], ids=["NaR", "mixup"])
     def test_a_replayed_run_is_bit_by_bit_the_one_that_trains_its_own(self, digits, wrap):
@@ -99,9 +97,7 @@ class TestSharing:
 
     def test_an_unfinished_run_is_not_replayed(self, digits):
         shared = {}
-        unfinished = NetworkAsRegularization(build(1))
-        unfinished.share(shared)
-        fit(unfinished, digits, epochs=1)
+        fit(self.sharing(shared), digits, epochs=1)
         _, later = self.run(digits, shared)
         assert not later.replays
         assert len(shared["auxiliary"].logits) == later.steps == 8
@@ -109,8 +105,8 @@ class TestSharing:
     def test_a_resumed_run_does_not_record(self, digits, tmp_path):
         checkpoint = tmp_path / "checkpoint.pt"
         interrupt(make_trainer(NetworkAsRegularization(build(1)), digits), checkpoint)
-        shared, resumed = {}, NetworkAsRegularization(build(1))
-        resumed.share(shared)
+        shared = {}
+        resumed = self.sharing(shared)
         make_trainer(resumed, digits).fit(checkpoint)
         shared["auxiliary"].finish()
         assert resumed.steps == 8
@@ -120,14 +116,10 @@ class TestSharing:
     def test_a_resumed_run_goes_on_replaying_where_it_was(self, digits, tmp_path):
         shared, checkpoint = {}, tmp_path / "checkpoint.pt"
         self.run(digits, shared)
-        trainers = []
-        for _ in range(2):
-            method = NetworkAsRegularization(build(1))
-            method.share(shared)
-            trainers.append(make_trainer(method, digits))
-        interrupt(trainers[0], checkpoint)
-        trainers[1].fit(checkpoint)
-        assert equal(trainers[1].network, self.run(digits, shared)[0].network)
+        interrupt(make_trainer(self.sharing(shared), digits), checkpoint)
+        resumed = make_trainer(self.sharing(shared), digits)
+        resumed.fit(checkpoint)
+        assert equal(resumed.network, self.run(digits, shared)[0].network)
 
     def test_an_auxiliary_that_draws_is_not_shared_since_the_targets_draws_would_change(self, digits):
         shared = {}
@@ -138,23 +130,18 @@ class TestSharing:
             assert not shared["auxiliary"].complete
 
     def test_the_official_variant_shares_nothing_as_its_auxiliarys_loss_depends_on_lam(self):
-        shared, method = {}, NetworkAsRegularization(make_network(1), variant="official")
-        method.share(shared)
-        assert shared == {}
-        assert not method.replays
-
-    def test_a_longer_run_is_refused(self, digits):
         shared = {}
-        self.run(digits, shared, epochs=1)
-        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
-            self.run(digits, shared, epochs=2)
+        assert not self.sharing(shared, variant="official").replays
+        assert shared == {}
 
-    def test_a_replayed_run_has_no_labels_to_show(self, digits):
+    def test_a_replayed_run_is_no_longer_than_the_recorded_and_has_no_labels_to_show(self, digits):
         shared = {}
         self.run(digits, shared, epochs=1)
         trainer, method = self.run(digits, shared, epochs=1)
         with pytest.raises(ValueError, match="shares its auxiliary network"):
             method.labels(trainer.network, digits.test.inputs, digits.test.targets)
+        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
+            self.run(digits, shared, epochs=2)
 
     @given(st.integers(0, 3), st.integers(0, 5))
     def test_a_trajectory_has_all_steps_or_none(self, start, count):
@@ -205,8 +192,9 @@ class TestSnapshots:
         logits, auxiliary_logits, snapshot_logits = (
             each(batch.inputs) for each in (make_network(0), make_network(1), make_network(1).eval())
         )
-        expected = disturbed(logits, snapshot_logits, batch.targets, 0.6, 0.2)
+        expected = nar_loss(logits, snapshot_logits, batch.targets, 0.6, 0.2)
         torch.testing.assert_close(step.terms["disturbed"], expected)
+        assert ("auxiliary" in step.terms) == (direction == "pre")
         if direction == "pre":
             assert all(gradient is None for gradient in gradients(step.terms["disturbed"], auxiliary))
             torch.testing.assert_close(step.terms["auxiliary"], cross_entropy(auxiliary_logits, batch.targets))

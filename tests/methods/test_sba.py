@@ -1,17 +1,21 @@
-"""A step of Stochastic Batch Augmentation: against brute force, and its cost; the scheduler and the vote."""
+"""Stochastic Batch Augmentation: a step against brute force, its cost, scheduler, vote and training; copies."""
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
+from methods.small import train_on_digits
 from torch import nn
 from torch.nn.functional import cross_entropy, softmax
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelreg.data import Batch
-from labelreg.methods import CrossEntropy, StochasticBatchAugmentation
+from labelreg.data import Batch, Dataset, Split
+from labelreg.methods import BatchAugmentation, CrossEntropy, LabelSmoothing, Mixup, StochasticBatchAugmentation
 from labelreg.networks import build
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 K, B = 10, 6
 
@@ -126,12 +130,14 @@ class TestStep:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_stays_finite_in_half_precision(self):
-        network = make_network("alexnet", hidden=(16,))
+        network, batch = make_network("alexnet", hidden=(16,)), make_batch("alexnet", torch.float32)
         method = always(5, layers=",features.stage2,head.1")
         for _ in range(4):
             with torch.autocast("cpu", torch.bfloat16):
-                step = method.step(network, make_batch("alexnet", torch.float32))
+                step = method.step(network, batch)
+                votes = method.vote_logits(network, batch.inputs)
             step.loss.backward()
+            assert votes.isfinite().all()
             assert step.logits.dtype == torch.bfloat16
             assert step.loss.dtype == torch.float32
             assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
@@ -232,9 +238,8 @@ class TestVote:
         torch.testing.assert_close(votes.exp().sum(1), torch.ones(40))
         assert torch.equal(method.vote_logits(network, inputs), votes)
         assert (votes.argmax(1) != network(inputs).argmax(1)).any()
-        torch.testing.assert_close(
-            always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs).argmax(1), network(inputs).argmax(1)
-        )
+        unmoved = always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs)
+        assert torch.equal(unmoved.argmax(1), network(inputs).argmax(1))
 
     def test_is_not_the_default(self):
         network, inputs = make_network().double().eval(), make_batch().inputs
@@ -244,15 +249,71 @@ class TestVote:
         assert torch.equal(method.eval().predict(network, inputs), method.vote_logits(network, inputs))
         assert torch.equal(method.train().predict(network, inputs), network(inputs)), "like the logits of a step"
 
-    def test_in_half_precision_is_finite(self):
-        network = make_network("resnet8").eval()
-        with torch.autocast("cpu", torch.bfloat16):
-            votes = always(8).vote_logits(network, make_batch("resnet8", torch.float32).inputs)
-        assert votes.isfinite().all()
-
 
 @pytest.mark.parametrize("layer", ["features.stage9", "features.stage1.0.conv1"])
 def test_layers_that_are_possible_are_named_at_the_first_step(layer):
     method = StochasticBatchAugmentation(omega=math.pi / 2, layers=f"features.stage1,{layer}")
     with pytest.raises(ValueError, match=rf"'{layer}'.* features\.stage1"):
         method.step(make_network("resnet8"), make_batch("resnet8", torch.float32))
+
+
+def noise_images(count=20):
+    draws = torch.Generator().manual_seed(0)
+    split = Split(torch.rand(count, 3, 32, 32, generator=draws), torch.randint(K, (count,), generator=draws))
+    return Dataset("noise", split, split, classes=tuple("abcdefghij"))
+
+
+def fitted(method, epochs=2, network=None, **options):
+    torch.manual_seed(0)
+    network = network or build("alexnet", K, hidden=(8,))
+    recipe = Recipe(epochs=epochs, batch_size=8, schedule="constant", learning_rate=0.05)
+    trainer = Trainer(network, method(), noise_images(), recipe)
+    trainer.fit(**options)
+    return trainer
+
+
+def same_weights(one, other):
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+class TestTraining:
+    def test_without_augmentation_is_that_with_cross_entropy_bit_by_bit(self):
+        """Dropout draws the same, too."""
+        plain = fitted(CrossEntropy).network
+        for options in ({"omega": math.pi / 2}, {"eta": 0.0, "vote": True}, {"virtual": 0}, {"omega": 0.0}):
+            augmented = fitted(partial(StochasticBatchAugmentation, **options)).network
+            assert same_weights(plain, augmented) == (options != {"omega": 0.0})
+
+    @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
+    def test_resumes_exactly(self, granularity, tmp_path):
+        def make(seed=0):
+            torch.manual_seed(seed)
+            return StochasticBatchAugmentation(4, eta=5.0, granularity=granularity, layers=",features.stage3")
+
+        whole = fitted(make, 6)
+        fitted(make, 3, checkpoint=tmp_path / "checkpoint")
+        resumed = fitted(partial(make, 17), 6, checkpoint=tmp_path / "checkpoint")
+        assert same_weights(whole.network, resumed.network)
+        decisions = [row["loss_vicinity"] > 0 for row in whole.history]
+        assert any(decisions[3:])
+        assert granularity == "iteration" or not all(decisions)
+
+    def test_digits_are_learnt(self):
+        train_on_digits(StochasticBatchAugmentation(8, eta=1.0, vote=True))
+
+
+class TestBatchAugmentation:
+    def test_asks_for_copies_and_leaves_the_rest_to_the_method_inside(self):
+        inner = LabelSmoothing(0.2)
+        method, network = BatchAugmentation(inner, 4), nn.Linear(3, K)
+        batch = Batch(torch.randn(8, 3), torch.arange(8), torch.arange(2).repeat(4))
+        assert method.copies == 4
+        assert BatchAugmentation(method, 3).copies == 12
+        assert Mixup(method, K).copies == 4
+        assert torch.equal(method.step(network, batch).loss, inner.step(network, batch).loss)
+
+    def test_trains_on_that_many_times_the_samples(self):
+        network, rows = nn.Sequential(nn.Flatten(), nn.Linear(3072, K)), []
+        network.register_forward_pre_hook(lambda _, x: rows.append(len(x[0])) if network.training else None)
+        fitted(lambda: BatchAugmentation(CrossEntropy(), 3), 1, network)
+        assert rows == [24, 24, 12]
