@@ -1,13 +1,10 @@
 """The baselines against closed forms."""
 
-import math
-
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from labelreg.methods import ConfidencePenalty, CrossEntropy, DisturbLabel, LabelSmoothing
-from labelreg.methods.baselines import confidence_penalty
 
 K = 10
 
@@ -18,34 +15,27 @@ def batch():
     return 2 * torch.randn(50, K, generator=generator, dtype=torch.float64), torch.arange(50) % K
 
 
-def test_cross_entropy_is_minus_the_log_probability(batch):
+def test_losses_in_closed_form(batch):
     logits, targets = batch
-    expected = -logits.softmax(1).log()[range(50), targets].mean()
-    torch.testing.assert_close(CrossEntropy()(logits, targets), expected)
+    plain = -logits.softmax(1).log()[range(50), targets].mean()
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    for criterion, expected in (
+        (CrossEntropy(), plain),
+        (LabelSmoothing(0.2, "all"), cross_entropy(logits, targets, label_smoothing=0.2)),
+        (LabelSmoothing(0.2, "others"), cross_entropy(logits, targets, label_smoothing=0.2 * K / (K - 1))),
+        (ConfidencePenalty(0.3), plain - 0.3 * entropy),
+    ):
+        torch.testing.assert_close(criterion(logits, targets), expected)
 
 
-@pytest.mark.parametrize(("convention", "factor"), [("all", 1), ("others", K / (K - 1))])
-def test_label_smoothing_is_pytorchs(batch, convention, factor):
-    expected = cross_entropy(*batch, label_smoothing=0.2 * factor)
-    torch.testing.assert_close(LabelSmoothing(0.2, convention)(*batch), expected)
-
-
-class TestConfidencePenalty:
-    def test_is_cross_entropy_minus_the_weighted_entropy(self, batch):
-        logits, targets = batch
-        entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
-        expected = cross_entropy(logits, targets) - 0.3 * entropy
-        torch.testing.assert_close(ConfidencePenalty(0.3)(logits, targets), expected)
-        assert confidence_penalty(torch.zeros(2, K)).item() == pytest.approx(-math.log(K))
-
-    def test_a_large_weight_makes_predictions_uniform(self):
-        logits = torch.tensor([[3.0, 0.0, -1.0]], requires_grad=True)
-        optimizer = torch.optim.SGD([logits], lr=0.01)
-        for _ in range(2000):
-            optimizer.zero_grad()
-            ConfidencePenalty(100.0)(logits, torch.tensor([0])).backward()
-            optimizer.step()
-        torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3), atol=0.01, rtol=0)
+def test_a_large_confidence_penalty_makes_predictions_uniform():
+    logits = torch.tensor([[3.0, 0.0, -1.0]], requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=0.01)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        ConfidencePenalty(100.0)(logits, torch.tensor([0])).backward()
+        optimizer.step()
+    torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3), atol=0.01, rtol=0)
 
 
 class TestDisturbLabel:

@@ -155,8 +155,8 @@ def cosines_of(network, inputs):
     return cosine_similarity(penultimate(network, inputs)[:, None], network[-1].weight[None], dim=2)
 
 
+@both
 class TestBoth:
-    @both
     def test_leave_the_bias_alone(self, make):
         network, batch = make_network(), make_batch()
         bias = network[-1].bias.detach().clone()
@@ -169,13 +169,11 @@ class TestBoth:
         assert network[-1].weight.grad.abs().sum(1).min() > 0
         assert network[0].weight.grad.any()
 
-    @both
     def test_are_judged_by_what_they_are_trained_by(self, make):
         method, network, batch = make(), make_network().eval(), make_batch()
         logits = method.step(network, batch).logits
         torch.testing.assert_close(method.predict(network, batch.inputs), logits)
 
-    @both
     def test_compute_in_single_precision_under_autocast(self, make):
         method, network, batch = make(), make_network(), make_batch()
         with torch.autocast("cpu", torch.bfloat16):
@@ -191,10 +189,11 @@ class TestBoth:
         torch.testing.assert_close(step.loss, again.loss, rtol=1e-6, atol=1e-6)
         assert all(parameter.grad.isfinite().all() for parameter in network[:-1].parameters())
 
-    @pytest.mark.parametrize("make", [lambda: AdaCos(10), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
-    def test_learn_the_digits_and_go_on_bit_by_bit_when_interrupted(self, make, assert_resumes):
-        assert_resumes(make)
-        train_on_digits(make())
+
+@pytest.mark.parametrize("make", [lambda: AdaCos(10), VirtualSoftmax], ids=["ada_cos", "virtual_softmax"])
+def test_learn_the_digits_and_go_on_bit_by_bit_when_interrupted(make, assert_resumes):
+    assert_resumes(make)
+    train_on_digits(make())
 
 
 class TestAdaCos:

@@ -202,12 +202,6 @@ class Prescribed(StochasticBatchAugmentation):
         return self.points
 
 
-def identity():
-    network = nn.Linear(4, 4, bias=False)
-    nn.init.eye_(network.weight)
-    return network
-
-
 class TestVote:
     @pytest.mark.parametrize(
         ("reference", "classes", "winner"),
@@ -222,7 +216,7 @@ class TestVote:
         ],
     )
     def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner):
-        logits = Prescribed(classes, vote=True).eval().predict(identity(), torch.tensor([reference]))
+        logits = Prescribed(classes, vote=True).eval().predict(nn.Identity(), torch.tensor([reference]))
         assert logits.argmax(1).item() == winner
         assert logits.isfinite().all()
         voices = torch.bincount(torch.tensor([*classes, torch.tensor(reference).argmax()]), minlength=4)
