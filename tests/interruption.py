@@ -2,7 +2,10 @@
 
 import signal
 
+import pytest
 import torch
+
+from labelreg.training import Interrupted
 
 
 class Signaller:
@@ -32,3 +35,18 @@ def outcome(trainer):
 
 def assert_identical(one, other):
     torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def assert_goes_on_bit_by_bit(make, moment, checkpoint):
+    """What is interrupted at a forward pass ends as if nothing had been; ``make`` a trainer of a seed."""
+    straight = make(seed=0)
+    straight.fit()
+    expected = outcome(straight)
+    interrupted = make(seed=0)
+    Signaller(interrupted.network, moment)
+    with pytest.raises(Interrupted, match="saved, the same call resumes there"):
+        interrupted.fit(checkpoint)
+    resumed = make(seed=99)  # nothing of it may survive
+    resumed.fit(checkpoint)
+    assert_identical(outcome(resumed), expected)
+    assert all(row["seconds"] > 0 for row in resumed.history)

@@ -66,6 +66,11 @@ class TestRun:
         assert run(PLAIN, progress=lines.append) == first
         assert len(lines) == 3
         assert first.experiment == PLAIN
+        origin = first.provenance
+        assert origin["torch"] == torch.__version__
+        assert origin["date"].endswith("+00:00")
+        assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
+        assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
 
     def test_records_what_training_in_memory_gives(self):
         observed = ("residual_labels", "residual_divergence")
@@ -82,13 +87,6 @@ class TestRun:
         ours, theirs = (f"{each.name}-{each.key}" for each in (PLAIN, other))
         recorded = [f"elsewhere/shared/{theirs}.json", f"results/shared/{ours}.json"]
         assert files(tmp_path) == [*recorded, f"runs/{ours}/weights.pt", f"runs/{theirs}/weights.pt"]
-
-    def test_records_where_it_comes_from(self):
-        origin = run(PLAIN, progress=None).provenance
-        assert origin["torch"] == torch.__version__
-        assert origin["date"].endswith("+00:00")
-        assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
-        assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
 
     @pytest.mark.parametrize("moved", ["LABELREG_RUNS", "LABELREG_RESULTS", None])
     def test_what_another_process_makes_is_waited_for_only_as_long_as_asked(self, moved, monkeypatch, tmp_path):
