@@ -135,10 +135,6 @@ class TestParse:
             ("milestones=60,120", {"milestones": (60, 120)}),
             ("milestones=60", {"milestones": 60}),
             ("milestones=()", {"milestones": ()}),
-            ("observe=residual_labels", {"observe": "residual_labels"}),
-            ("dataset=20news", {"dataset": "20news"}),
-            ("options.smoothing=0.1", {"options": {"smoothing": 0.1}}),
-            ("network_options.hidden=128,64", {"network_options": {"hidden": (128, 64)}}),
             ("network_options.hidden=128,", {"network_options": {"hidden": (128,)}}),
             ("options.layers='features,head'", {"options": {"layers": "features,head"}}),
             ("milestones=a,2", {"milestones": ("a", 2)}),
@@ -149,11 +145,6 @@ class TestParse:
     )
     def test_reads(self, text, expected):
         assert parse([text]) == expected
-
-    def test_gathers_groups(self):
-        texts = ["options.gamma=0.9", "epochs=2", "options.smoothing=0.1", "teacher.seed=1", "teacher.epochs=3"]
-        expected = {"options": {"gamma": 0.9, "smoothing": 0.1}, "epochs": 2, "teacher": {"seed": 1, "epochs": 3}}
-        assert parse(texts) == expected
 
     @pytest.mark.parametrize(
         ("text", "message"),

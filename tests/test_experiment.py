@@ -258,7 +258,6 @@ TEACHER = {"teacher": Experiment()}
     ("settings", "message"),
     [
         ({"epoch": 3}, "no setting is called 'epoch'; did you mean epochs"),
-        ({"subset": "200"}, "subset should be a valid integer, got '200'"),
         ({"seed": 2**31}, "seed should be less than 2147483648, got 2147483648"),
         ({"holdout": 1.0}, "holdout should be less than 1, got 1.0"),
         ({"label_noise": -0.1}, "label_noise should be greater than or equal to 0, got -0.1"),

@@ -81,21 +81,9 @@ class TestRecorded:
 
 
 class TestStore:
-    def test_reads_back_what_it_wrote(self, store):
-        written = make_result(TAUGHT)
-        store.save(written)
-        read = store.find(TAUGHT)
-        assert read.experiment == TAUGHT
-        assert read.experiment.key == TAUGHT.key
-        assert read.provenance == written.provenance
-        assert read.history.keys() == written.history.keys()
-        for name, values in written.history.items():
-            assert read.history[name] == pytest.approx(values, rel=5e-5)
-        assert read.history["epoch"] == [1, 2, 3]
-        assert [type(epoch) for epoch in read.history["epoch"]] == [int] * 3
-
-    def test_writes_one_small_file_of_known_form(self, store):
-        path = store.save(make_result(TAUGHT, epochs=200))
+    def test_writes_one_small_file_of_known_form_and_reads_it_back(self, store):
+        written = make_result(TAUGHT, epochs=200)
+        path = store.save(written)
         assert path == store.root / "shared" / f"{TAUGHT.name}-{TAUGHT.key}.json"
         assert [each.name for each in path.parent.iterdir()] == [path.name]
         assert path.stat().st_size < 30_000
@@ -103,6 +91,14 @@ class TestStore:
         assert list(content) == ["schema", "experiment", "history", "provenance"]
         assert content["schema"] == SCHEMA == 1
         assert content["experiment"].keys() == content["experiment"]["teacher"].keys() == Experiment.model_fields.keys()
+
+        read = store.find(TAUGHT)
+        assert (read.experiment, read.experiment.key) == (TAUGHT, TAUGHT.key)
+        assert read.provenance == written.provenance
+        assert read.history.keys() == written.history.keys()
+        for name, values in written.history.items():
+            assert read.history[name] == pytest.approx(values, rel=5e-5)
+        assert [type(epoch) for epoch in read.history["epoch"]] == [int] * 200
 
     def test_keeps_what_is_no_number(self, store):
         path = store.save(make_result(test_nll=[math.inf, math.nan, 0.5]))
@@ -314,11 +310,8 @@ class TestDifferences:
         assert paired_difference([2, 4, 6], [1, 2, 3]) == pytest.approx((2.0, 4.30265 / math.sqrt(3)), rel=1e-5)
         assert paired_difference([0.3, 0.3, 0.3], [0.1, 0.1, 0.1]) == (pytest.approx(0.2), 0.0)
         assert paired_difference([0.3], [0.1]) == pytest.approx((0.2, math.nan), nan_ok=True)
-
-    @pytest.mark.parametrize(("values", "baseline"), [([1.0], [1.0, 2.0]), ([], [])])
-    def test_needs_the_same_seeds(self, values, baseline):
-        with pytest.raises(ValueError, match=f"got {len(values)} values and {len(baseline)}"):
-            paired_difference(values, baseline)
+        with pytest.raises(ValueError, match="got 1 values and 2"):
+            paired_difference([1.0], [1.0, 2.0])
 
     def test_on_common_seeds_pairs_by_seed(self):
         ours, baseline = {0: 2.0, 1: 4.0, 2: 6.0, 7: 99.0}, {2: 3.0, 1: 2.0, 0: 1.0, 8: -99.0}

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from interruption import assert_is_the_straight_run, folder
 
-from labelreg import paths, running
+from labelreg import running
 from labelreg.experiment import Experiment
 from labelreg.results import Claimed, Store
 from labelreg.running import run, run_all, train
@@ -34,10 +35,6 @@ def metrics(results, digits=5):
         | {"seconds": None}
         for each in results
     ]
-
-
-def folder(experiment):
-    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
 
 
 def epochs_saved(experiment):
@@ -329,9 +326,6 @@ def test_a_signal_saves_all_a_kill_loses_at_most_the_epoch_under_way_and_no_proc
 
     finished = run_all(LONG, jobs=1, device="cpu", progress=None)
     for experiment in LONG:
-        straight = train(experiment, device="cpu")
-        stored = torch.load(folder(experiment) / "weights.pt", weights_only=True)["network"]
-        torch.testing.assert_close(stored, dict(straight.network.state_dict()), rtol=0, atol=0)
-        assert metrics([finished[experiment]]) == metrics([straight.result])
+        assert_is_the_straight_run(experiment, finished[experiment], device="cpu")
         assert {path.name for path in folder(experiment).iterdir()} == {"lock", "weights.pt"}
     assert len(list(Store())) == 2

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interruption import assert_is_the_straight_run, assert_same_weights, folder, kept_weights
 
 import labelreg
-from labelreg import networks, paths, results, running
+from labelreg import networks, results, running
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
@@ -26,28 +27,6 @@ SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
 PLAIN = Experiment(**SHORT)
 STUDENT = Experiment(**SHORT, method="knowledge_distillation", teacher=PLAIN.but(seed=5))
 AHEAD = Experiment(**SHORT, method="snapshot_regularization", options={"direction": "pos", "interval": 1})
-
-
-def folder(experiment):
-    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
-
-
-def kept_weights(experiment):
-    return torch.load(folder(experiment) / "weights.pt", weights_only=True)["network"]
-
-
-def assert_same_weights(one, other):
-    torch.testing.assert_close(dict(one), dict(other), rtol=0, atol=0)
-
-
-def assert_is_the_straight_run(experiment, result):
-    """Bit by bit in its weights, and in its history but for the digits that a file leaves out."""
-    straight = train(experiment)
-    assert_same_weights(kept_weights(experiment), straight.network.state_dict())
-    assert result.history.keys() == straight.result.history.keys()
-    for name, values in straight.result.history.items():
-        if name != "seconds":
-            assert result.history[name] == pytest.approx(values, rel=5e-5)
 
 
 def files(root):
