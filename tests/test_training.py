@@ -148,7 +148,9 @@ class TestLoop:
 
     def test_trains_with_bfloat16_on_float32_parameters(self):
         trainer, dtypes = make_trainer("knowledge_refinery", precision="bfloat16", epochs=20), set()
-        trainer.network.register_forward_hook(lambda module, _, logits: module.training and dtypes.add(logits.dtype))
+        trainer.network.register_forward_hook(
+            lambda module, _, logits: dtypes.add(logits.dtype) if module.training else None
+        )
         trainer.fit()
         assert dtypes == {torch.bfloat16}
         tensors = [*trainer.network.parameters(), *trainer.method.parameters(), trainer.predict(DATASET.test)[0]]
