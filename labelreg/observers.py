@@ -65,7 +65,7 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 
 @observer()
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
-    """Class means (K, K) of the softmax over all classes, and over the wrong ones, zero on the diagonal (KR figure 2)."""
+    """Class means (K, K) of the softmax over all classes, and over the wrong ones, diagonal 0 (KR figure 2)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
     return {

@@ -15,18 +15,9 @@ FILES = {path: path.read_text() for path in sorted(PACKAGE.rglob("*.py"))}
 TESTS = {path: path.read_text() for path in sorted(PACKAGE.parent.glob("tests/**/*.py"))}
 
 
-def lines(files):
-    return sum(text.count("\n") for text in files.values())
-
-
-class TestSize:
-    def test_files_are_short(self):
-        lengths = {path.name: text.count("\n") for path, text in (FILES | TESTS).items()}
-        assert {name: length for name, length in lengths.items() if length > 500} == {}
-
-    def test_the_package_is_small_and_its_tests_are_little_larger(self):
-        assert lines(FILES) < 9_000
-        assert lines(TESTS) < 1.3 * lines(FILES)
+def test_files_are_short():
+    lengths = {path.name: text.count("\n") for path, text in (FILES | TESTS).items()}
+    assert {name: length for name, length in lengths.items() if length > 500} == {}
 
 
 def imported(text):
