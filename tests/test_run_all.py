@@ -231,10 +231,11 @@ class Holding(running.StopWhen):
     steps = 0
 
     def __call__(self):
-        type(self).steps += 1
-        while not (stop := super().__call__()) and os.getpid() != self.parent and self.steps > 5:
-            time.sleep(0.02)
-        return stop
+        if os.getpid() != self.parent:
+            type(self).steps += 1
+            while self.steps > 5 and not super().__call__():
+                time.sleep(0.02)
+        return super().__call__()
 
 running.StopWhen = Holding
 todo = Experiment(subset=100, epochs=4, batch_size=32, schedule="one_cycle", seed=11).with_seeds(2)
@@ -242,7 +243,7 @@ running.run_all(todo, jobs=2, device="cpu", progress=lambda line: print(line, fl
 """
 
 
-def wait_for(condition, seconds=240):
+def wait_for(condition, seconds=120):
     """Return what a condition returns as soon as that is true; machines may be busy."""
     end = time.monotonic() + seconds
     while not (found := condition()):
