@@ -65,7 +65,7 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 
 @observer()
 def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
-    """Class means (K, K) of the softmax over all classes, and over the wrong ones, diagonal 0 (KR figure 2)."""
+    """Class means (K, K) of the softmax over all and over the wrong classes, zero on the diagonal (KR figure 2)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
     return {
@@ -186,8 +186,7 @@ def embedding(trainer: Trainer) -> dict[str, Tensor]:
 @observer(_method_has("vote_logits", "takes no vote"))
 def vote(trainer: Trainer) -> dict[str, Tensor]:
     """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
-    method = trainer.method
-    votes = trainer.evaluate(trainer.dataset.test, lambda inputs: method.vote_logits(trainer.network, inputs))
+    votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
     return {"vote_error": torch.tensor(metrics.top_k_error(logits, targets))}
 

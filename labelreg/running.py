@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance
-from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
+from labelreg.training import Interrupted, Stop, Trainer, one_line, stop_on_signals
 
 __all__ = ["Runtimes", "Trained", "prepare_data", "resolve_device", "run", "run_all", "train", "trained"]
 
@@ -108,11 +109,8 @@ def train(
     Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
     ``shared``; see :meth:`labelreg.methods.Method.share`. The other arguments are those of :func:`run`.
     """
-
-    def teacher() -> nn.Module:
-        return train(experiment.teacher, device=device, progress=progress, stop=stop).network
-
-    return _train(experiment, device, progress, stop, teacher, shared=shared)
+    teach = partial(train, device=device, progress=progress, stop=stop)
+    return _train(experiment, device, progress, stop, teach, shared=shared)
 
 
 def trained(
@@ -133,7 +131,11 @@ def trained(
         result = store.find(experiment)
         if result is None or not weights.exists():
             result = _train_and_record(experiment, store, folder, device, progress, stop)
-        stored = _load_weights(weights, experiment)
+        try:
+            stored = torch.load(weights, map_location="cpu", weights_only=True)
+        except Exception as error:
+            what = f"{weights} cannot be read ({one_line(error)}); move it away to train {experiment.name} anew"
+            raise ValueError(what) from error
     # any teacher will do: what the method's own had learned is part of its state
     parts = build(experiment, device, lambda: untrained(experiment.teacher))
     parts.network.load_state_dict(stored["network"])
@@ -168,12 +170,9 @@ def _train_and_record(
     experiment: Experiment, store: Store, folder: Path, device: str, progress: Progress, stop: Stop | None
 ) -> Result:
     """Train with a checkpoint; record the result, then store the weights, then delete the checkpoint."""
-
-    def teacher() -> nn.Module:
-        return trained(experiment.teacher, results=store.root, device=device, progress=progress, stop=stop).network
-
+    teach = partial(trained, results=store.root, device=device, progress=progress, stop=stop)
     checkpoints = folder / "checkpoint.pt", folder / "preparation.pt"
-    finished = _train(experiment, device, progress, stop, teacher, *checkpoints)
+    finished = _train(experiment, device, progress, stop, teach, *checkpoints)
     store.save(finished.result)
     states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
     with paths.atomic_write(folder / "weights.pt") as unfinished:
@@ -183,26 +182,18 @@ def _train_and_record(
     return store.find(experiment)
 
 
-def _load_weights(path: Path, experiment: Experiment) -> dict[str, dict[str, Any]]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(f"{path} cannot be read ({reason}); move it away to train {experiment.name} anew") from error
-
-
 def _train(
     experiment: Experiment,
     device: str,
     progress: Progress,
     stop: Stop | None,
-    teacher: Callable[[], nn.Module],
+    teach: Callable[[Experiment], Trained],
     checkpoint: Path | None = None,
     preparation: Path | None = None,
     shared: dict | None = None,
 ) -> Trained:
     """Train from a checkpoint, if there is one; another is of what a method trains beforehand."""
-    parts = build(experiment, device, teacher)
+    parts = build(experiment, device, lambda: teach(experiment.teacher).network)
     tell = progress and (lambda row: progress(_progress_line(experiment, row)))
     tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
 
@@ -221,10 +212,9 @@ def _train(
 
 
 def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) -> Result:
-    learned = [parameter for group in trainer.optimizer.param_groups for parameter in group["params"]]
     measured = {
         "test_digest": trainer.dataset.test.digest,
-        "parameters": sum(parameter.numel() for parameter in learned),
+        "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
     history = {name: [row[name] for row in trainer.history] for name in trainer.history[0]}
@@ -288,8 +278,7 @@ def run_all(
         progress: called with a line of text per finished run, with one process per epoch as well; None for silence.
 
     Raises:
-        ValueError: jobs is negative, or what :func:`run` raises.
-        ExceptionGroup: several runs failed.
+        ExceptionGroup: several runs failed; a single failure is raised as it is.
         labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
         RuntimeError: a process was killed.
     """
@@ -414,7 +403,7 @@ def _described(outcome: _Outcome) -> str:
         case KeyboardInterrupt():
             what = "stopped; the same call resumes there"
         case _:
-            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            what = one_line(error)
     return f"{group[-1].name}: {what}"
 
 

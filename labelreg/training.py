@@ -173,10 +173,7 @@ class Trainer:
             raise Diverged(f"the loss is {row['loss']} in epoch {self.epoch + 1}; a lower learning_rate may help")
         splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
         for name, split in splits.items():
-            summary = summarise_batches(self._predictions(split))
-            if self.dataset.task == "language_modelling":
-                summary["perplexity"] = perplexity_from_nll(summary["nll"])
-            row |= {f"{name}_{key}": value for key, value in summary.items()}
+            row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
         for observer in self.observers:
             if getattr(observer, "at_end", False) and self.epoch + 1 < self.recipe.epochs:
                 continue
@@ -219,6 +216,12 @@ class Trainer:
     def _predictions(self, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
         return self.evaluate(split, lambda inputs: self.method.predict(self.network, inputs))
 
+    def _summarise(self, split: Split) -> dict[str, float]:
+        summary = summarise_batches(self._predictions(split))
+        if self.dataset.task == "language_modelling":
+            summary["perplexity"] = perplexity_from_nll(summary["nll"])
+        return summary
+
     def evaluation_batches(self, split: Split) -> Iterator[Batch]:
         """Return the batches of a split for evaluation: in stored order, normalised, not augmented."""
         if self.dataset.task == "language_modelling":
@@ -254,7 +257,7 @@ class Trainer:
             for name in ("network", "method", "optimizer", "scheduler"):
                 getattr(self, name).load_state_dict(state[name])
         except Exception as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            reason = one_line(error)
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
         torch.set_rng_state(state["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["random"]:
@@ -308,6 +311,11 @@ def _make_scheduler(
             return schedulers.ReduceLROnPlateau(optimizer, factor=recipe.decay, patience=0, threshold=0.0, eps=0.0)
         case _:
             return schedulers.ConstantLR(optimizer, factor=1.0)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @contextlib.contextmanager

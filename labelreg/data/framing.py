@@ -19,8 +19,8 @@ CHUNK = 64  # images resampled at once; bounds the memory
 class Framing:
     """The part of a photograph that a network sees: a square of ``side`` pixels.
 
-    Without augmentation it is the centre crop whose side is ``centre`` times the photograph's shorter side. 224 / 256
-    stands for the usual resizing of the shorter side to 256 and a crop of 224.
+    Without augmentation it is the centre crop whose side is ``centre`` times the photograph's shorter side, as after
+    the usual resizing of the shorter side to 256 and a crop of 224.
     """
 
     side: int = 224

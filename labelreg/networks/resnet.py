@@ -29,10 +29,7 @@ class ProjectedShortcut(nn.Sequential):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is used where the shape changes.
-
-    Maps (B, inputs, H, W) to (B, width, H/stride, W/stride), rounded up.
-    """
+    """Two 3x3 convolutions, with the ReLU after the addition; ``shortcut`` is used where the shape changes."""
 
     expansion = 1
 
