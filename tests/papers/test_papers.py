@@ -16,7 +16,7 @@ every_paper = pytest.mark.parametrize("key", papers)
 
 
 def test_are_found_by_their_modules():
-    assert papers.keys() == {"alr", "kr", "nar", "cskd", "sba"}
+    assert papers.keys() >= {"alr", "kr", "nar", "cskd", "sba"}
     assert list(COLLECTIONS) == ["shared", *papers]
 
 
