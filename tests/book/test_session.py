@@ -59,16 +59,14 @@ class TestParameters:
         assert (session.parameters.label_noise, session.parameters.epochs, session.seeds) == (0.3, 2, 2)
         assert session.live
         session = Session(Notebook(injected(seeds=3, profile="fast", label_noise=1)))
-        assert session.seeds == 3
-        assert not session.live
+        assert (session.seeds, session.live) == (3, False)
 
     def test_are_read_again_after_other_cells(self):
         notebook = Notebook(injected(seeds=3))
         for cell in ("import math", "epochs = 7", "seeds: int = 5"):
             notebook.run(cell)
         notebook.user_ns["In"].append("not a line of Python")
-        assert Session(notebook).parameters.epochs == 7
-        assert Session(notebook).seeds == 5
+        assert (Session(notebook).parameters.epochs, Session(notebook).seeds) == (7, 5)
 
     def test_are_missed_where_their_cell_has_not_been_run(self):
         notebook = Notebook()
@@ -104,8 +102,7 @@ class TestSession:
         results = session.run({"one": session.experiment(Experiment(), subset=20)})
         assert [result.experiment.seed for result in results["one"]] == [0, 1]
         facts = session.provenance()
-        assert facts["runs"] == "2 live"
-        assert facts["seeds"] == "2, but where the page names another number"
+        assert (facts["runs"], facts["seeds"]) == ("2 live", "2, but where the page names another number")
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
 
@@ -129,8 +126,7 @@ class TestSession:
 def test_source_is_shown_without_its_docstring():
     shown = show_source(js_divergence).data
     assert shown.startswith("```python\ndef js_divergence(")
-    assert "Args:" not in shown
-    assert "return reduce(" in shown
+    assert ("Args:" in shown, "return reduce(" in shown) == (False, True)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

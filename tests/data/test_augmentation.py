@@ -44,49 +44,46 @@ def test_is_a_function_of_the_generator_alone(name):
     assert torch.equal(first, augmentations[name](inputs, seeded(1), mean)) == (name == "none")
 
 
-class TestRandomCrop:
-    @pytest.mark.parametrize("memory_format", FORMATS)
-    @pytest.mark.parametrize("dtype", DTYPES)
-    def test_every_image_becomes_one_of_its_own_crops_at_a_uniform_place(self, dtype, memory_format):
-        inputs = random_images(1500, 6, 7, dtype, memory_format)
-        cropped, padded = random_crop(inputs, 2, seeded()), F.pad(inputs, [2] * 4)
-        crops = torch.stack([padded[:, :, y : y + 6, x : x + 7] for y in range(5) for x in range(5)])
-        is_crop = (crops == cropped).flatten(2).all(2)
-        assert (is_crop.sum(0) == 1).all()
-        assert ((is_crop.sum(1) - 60) ** 2 / 60).sum() < 52  # 24 degrees of freedom: one in a thousand
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_random_crop_makes_of_every_image_one_of_its_own_crops_at_a_uniform_place(dtype, memory_format):
+    inputs = random_images(1500, 6, 7, dtype, memory_format)
+    cropped, padded = random_crop(inputs, 2, seeded()), F.pad(inputs, [2] * 4)
+    crops = torch.stack([padded[:, :, y : y + 6, x : x + 7] for y in range(5) for x in range(5)])
+    is_crop = (crops == cropped).flatten(2).all(2)
+    assert (is_crop.sum(0) == 1).all()
+    assert ((is_crop.sum(1) - 60) ** 2 / 60).sum() < 52  # 24 degrees of freedom: one in a thousand
 
 
-class TestRandomFlip:
-    @pytest.mark.parametrize("dtype", DTYPES)
-    def test_mirrors_about_half_of_the_images_left_to_right(self, dtype):
-        inputs = random_images(2000, 3, 4, dtype)
-        results, mirrored = random_flip(inputs, seeded()), inputs[:, :, :, [3, 2, 1, 0]]
-        same, flipped = ((results == each).flatten(1).all(1) for each in (inputs, mirrored))
-        assert (same | flipped).all()
-        assert abs(flipped.sum() - 1000) < 4 * 2000**0.5 / 2
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_random_flip_mirrors_about_half_of_the_images_left_to_right(dtype):
+    inputs = random_images(2000, 3, 4, dtype)
+    results, mirrored = random_flip(inputs, seeded()), inputs[:, :, :, [3, 2, 1, 0]]
+    same, flipped = ((results == each).flatten(1).all(1) for each in (inputs, mirrored))
+    assert (same | flipped).all()
+    assert abs(flipped.sum() - 1000) < 4 * 2000**0.5 / 2
 
 
-class TestCutout:
-    @pytest.mark.parametrize("size", [4, 5])
-    @pytest.mark.parametrize("fill", [None, torch.tensor([10.4, 20.6, 30.0])])
-    def test_covers_one_square_around_a_uniform_centre_clipped_at_the_border(self, size, fill):
-        inputs = random_images(3000, 6, 7) // 2 + 100  # 100 and above: no value is that of a hole
-        results = cutout(inputs, size, seeded(), fill).numpy()
-        colour = np.array([0, 0, 0] if fill is None else [10, 21, 30], np.uint8).reshape(3, 1, 1)
-        expected = {}
-        for y, x in np.ndindex(6, 7):
-            hole = np.zeros((6, 7), bool)
-            top, left = y - size // 2, x - size // 2
-            hole[max(top, 0) : top + size, max(left, 0) : left + size] = True
-            expected[hole.tobytes()] = hole, expected.get(hole.tobytes(), (hole, 0))[1] + 1
-        times = dict.fromkeys(expected, 0)
-        for image, result in zip(inputs.numpy(), results, strict=True):
-            hole = (result < 100).all(0)
-            assert (result == np.where(hole, colour, image)).all()
-            times[hole.tobytes()] += 1  # a KeyError where the hole is no such square
-        shares = {key: 3000 * centres / 42 for key, (_, centres) in expected.items()}
-        chi_square = sum((times[key] - share) ** 2 / share for key, share in shares.items())
-        assert chi_square < 78  # at most 41 degrees of freedom: one in two thousand
+@pytest.mark.parametrize("size", [4, 5])
+@pytest.mark.parametrize("fill", [None, torch.tensor([10.4, 20.6, 30.0])])
+def test_cutout_covers_one_square_around_a_uniform_centre_clipped_at_the_border(size, fill):
+    inputs = random_images(3000, 6, 7) // 2 + 100  # 100 and above: no value is that of a hole
+    results = cutout(inputs, size, seeded(), fill).numpy()
+    colour = np.array([0, 0, 0] if fill is None else [10, 21, 30], np.uint8).reshape(3, 1, 1)
+    expected = {}
+    for y, x in np.ndindex(6, 7):
+        hole = np.zeros((6, 7), bool)
+        top, left = y - size // 2, x - size // 2
+        hole[max(top, 0) : top + size, max(left, 0) : left + size] = True
+        expected[hole.tobytes()] = hole, expected.get(hole.tobytes(), (hole, 0))[1] + 1
+    times = dict.fromkeys(expected, 0)
+    for image, result in zip(inputs.numpy(), results, strict=True):
+        hole = (result < 100).all(0)
+        assert (result == np.where(hole, colour, image)).all()
+        times[hole.tobytes()] += 1  # a KeyError where the hole is no such square
+    shares = {key: 3000 * centres / 42 for key, (_, centres) in expected.items()}
+    chi_square = sum((times[key] - share) ** 2 / share for key, share in shares.items())
+    assert chi_square < 78  # at most 41 degrees of freedom: one in two thousand
 
 
 class TestByName:

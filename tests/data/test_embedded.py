@@ -20,12 +20,11 @@ def digits():
 class TestDigits:
     def test_sizes_and_range(self, digits):
         assert (len(digits.train), len(digits.test), digits.input_shape) == (1097, 700, (1, 8, 8))
-        assert digits.train.inputs.dtype == torch.float32
-        assert digits.train.targets.dtype == torch.int64
+        assert (digits.train.inputs.dtype, digits.train.targets.dtype) == (torch.float32, torch.int64)
         assert digits.train.inputs.aminmax() == (0, 1)
         assert (digits.num_classes, digits.task, digits.augmentation) == (10, "classification", "none")
 
-    def test_is_scikit_learns_divided_without_loss_or_overlap(self, digits):
+    def test_is_scikit_learns_divided_in_proportion_to_the_classes_without_loss_or_overlap(self, digits):
         def rows(inputs, targets):
             return sorted((*row, label) for row, label in zip(inputs, targets, strict=True))
 
@@ -33,9 +32,7 @@ class TestDigits:
         inputs = torch.cat((digits.train.inputs, digits.test.inputs)).flatten(1).double() * 16
         targets = torch.cat((digits.train.targets, digits.test.targets))
         assert rows(inputs.tolist(), targets.tolist()) == rows(bunch.data.tolist(), bunch.target.tolist())
-
-    def test_split_is_in_proportion_to_the_classes(self, digits):
-        share = np.bincount(load_digits().target) * 700 / 1797
+        share = np.bincount(bunch.target) * 700 / 1797
         assert (np.abs(np.bincount(digits.test.targets) - share) < 1).all()
 
     def test_split_never_changes(self, digits):

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from labelreg import data
 from labelreg.data import Dataset, Loader, Split, augmentations, batches, dataset
@@ -85,7 +84,7 @@ class TestBatches:
             assert torch.equal(batch.source, expected)
             assert batch.inputs.shape == batch.partner.shape == batch.source.shape
 
-    def test_inputs_and_partners_are_crops_at_their_own_aspects(self):
+    def test_inputs_and_partners_are_crops_at_their_own_aspects(self, monkeypatch):
         """Drawn again by hand from the numbers of (seed, epoch, position)."""
         split = photographs()
         batch = list(loader(split, views=VIEWS, seed=7).epoch(2))[1]
@@ -101,7 +100,9 @@ class TestBatches:
         flipped = torch.rand(len(crops), generator=draws) < 0.5
         for row, partner in enumerate(batch.partner):
             candidates = split.select((split.targets == batch.targets[row]).nonzero().flatten())
-            with FixedDraws(numbers[:, :, row : row + 1].expand(-1, -1, len(candidates))):
+            with monkeypatch.context() as patch:
+                own = numbers[:, :, row : row + 1].expand(-1, -1, len(candidates))
+                patch.setattr(torch, "rand", lambda *sizes, own=own, **options: own)
                 boxes = random_boxes(candidates.aspects, None)
             crops = normalised(resample(candidates.inputs, boxes, (8, 8)))
             crops = crops.flip(-1) if flipped[row] else crops
@@ -116,14 +117,3 @@ class TestBatches:
         seen = split.select(batch.indices).clean()
         expected = augmentations[name](seen, generator(0, Stream.AUGMENTATION), MEAN)
         torch.testing.assert_close(batch.inputs, normalised(expected))
-
-
-class FixedDraws(TorchDispatchMode):
-    """Lets ``torch.rand`` return numbers that are given."""
-
-    def __init__(self, numbers: torch.Tensor):
-        super().__init__()
-        self.numbers = numbers
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        return self.numbers if function.name().startswith("aten::rand") else function(*args, **(kwargs or {}))

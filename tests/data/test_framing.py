@@ -110,12 +110,11 @@ class TestSquashed:
         assert deviation(result, expected) < tolerance * deviation(expected[..., 1:], expected[..., :-1])
 
 
-class TestCentreBoxes:
-    def test_are_squares_in_the_middle_of_the_photograph(self):
-        for width, height in ((600, 400), (400, 600), (500, 500)):
-            side = 0.5 * min(width, height)
-            expected = fractions((height - side) / 2, (width - side) / 2, side, side, torch.empty(3, height, width))
-            torch.testing.assert_close(centre_boxes(torch.tensor([width / height]), 0.5), expected)
+def test_centre_boxes_are_squares_in_the_middle_of_the_photograph():
+    for width, height in ((600, 400), (400, 600), (500, 500)):
+        side = 0.5 * min(width, height)
+        expected = fractions((height - side) / 2, (width - side) / 2, side, side, torch.empty(3, height, width))
+        torch.testing.assert_close(centre_boxes(torch.tensor([width / height]), 0.5), expected)
 
 
 class TestRandomBoxes:
@@ -152,8 +151,7 @@ class TestRandomBoxes:
         assert (boxes >= 0).all()
         assert (boxes[:, :2] + boxes[:, 2:] <= 1 + 1e-6).all()
         ratio = boxes[:, 2] / boxes[:, 3] * aspect
-        assert (ratio > 3 / 4 - 1e-4).all()
-        assert (ratio < 4 / 3 + 1e-4).all()
+        assert ((ratio > 3 / 4 - 1e-4) & (ratio < 4 / 3 + 1e-4)).all()
 
     def test_each_photograph_has_its_own_aspect(self):
         boxes = random_boxes(torch.tensor([0.2, 5.0]).repeat(200), seeded())
@@ -167,9 +165,8 @@ class TestRandomBoxes:
 
 
 class TestResizedCropFlip:
-    def test_images_of_any_shape_keep_it(self):
+    def test_crops_have_the_size_asked_for(self):
         images = torch.stack(PHOTOGRAPHS)
-        assert resized_crop_flip(images, seeded(), None).shape == images.shape
         assert resized_crop_flip(images, seeded(), None, size=(32, 48)).shape == (2, 3, 32, 48)
 
     def test_mirrors_about_half_of_the_crops_left_to_right(self):

@@ -50,12 +50,9 @@ def write_originals(name: str, root, made: dict[str, np.ndarray]) -> None:
         folder.mkdir(parents=True)
         for split, prefix in (("train", "train"), ("test", "t10k")):
             x, y = made[f"x_{split}"], made[f"y_{split}"].astype(np.uint8)
-            for file, header, values in (
-                ("images-idx3", (0x803, len(x), 28, 28), x),
-                ("labels-idx1", (0x801, len(y)), y),
-            ):
-                content = struct.pack(f">{len(header)}i", *header) + values.tobytes()
-                (folder / f"{prefix}-{file}-ubyte").write_bytes(content)
+            pixels, labels = folder / f"{prefix}-images-idx3-ubyte", folder / f"{prefix}-labels-idx1-ubyte"
+            pixels.write_bytes(struct.pack(">4i", 0x803, len(x), 28, 28) + x.tobytes())
+            labels.write_bytes(struct.pack(">2i", 0x801, len(y)) + y.tobytes())
         return
     folder_name, train_files, test_file, meta_file, key = CIFAR[name]
     folder = root / folder_name

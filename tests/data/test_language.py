@@ -99,14 +99,9 @@ class TestPydoc:
 SUMS = {name: hashlib.sha256(content.encode()).hexdigest() for name, content in PTB.items()}
 
 
-@pytest.fixture
-def small_ptb(monkeypatch):
-    """Three short files pass for the originals."""
-    monkeypatch.setattr(language, "PTB_SHA256", SUMS)
-
-
 class TestPtb:
-    def test_is_fetched_once_and_every_line_ends_a_sentence(self, small_ptb, tmp_path, monkeypatch):
+    def test_is_fetched_once_and_every_line_ends_a_sentence(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(language, "PTB_SHA256", SUMS)  # three short files pass for the originals
         fetched = []
 
         def fetch(url, path, hash_prefix, progress):
@@ -134,7 +129,8 @@ class TestPtb:
             load("ptb", root=tmp_path)
         assert not path.exists()
 
-    def test_another_file_is_refused_and_left_alone(self, small_ptb, tmp_path):
+    def test_another_file_is_refused_and_left_alone(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(language, "PTB_SHA256", SUMS)
         (tmp_path / "ptb").mkdir()
         path = tmp_path / "ptb" / "ptb.train.txt"
         path.write_text(" a dog \n")
@@ -143,15 +139,11 @@ class TestPtb:
         assert path.read_text() == " a dog \n"
 
     @pytest.mark.real_data
-    @pytest.mark.skipif(
-        not (data_root() / "ptb" / "ptb.test.txt").exists(),
-        reason="no ptb/ in the folder LABELREG_DATA or data/raw",
-    )
+    @pytest.mark.skipif(not (data_root() / "ptb" / "ptb.test.txt").exists(), reason="no ptb/ in the folder of the data")
     def test_of_the_real_files(self):
         dataset = load("ptb")
         lengths = [len(split) + 1 for split in (dataset.train, dataset.validation, dataset.test)]
-        assert lengths == [929_589, 73_760, 82_430]
-        assert dataset.num_classes == 10_000
+        assert (lengths, dataset.num_classes) == ([929_589, 73_760, 82_430], 10_000)
         assert dataset.classes[:4] == ("the", "<unk>", "<eos>", "N")
         text = words_of(dataset, dataset.test)
         assert " ".join(text[:8]) == "no it was n't black monday <eos> but"

@@ -18,7 +18,7 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision.datasets import utils
 
-from labelreg.data import load, photographs, registry
+from labelreg.data import load, names, photographs, registry
 from labelreg.data.fine_grained import CUB200, MIT67, STANFORD_DOGS
 from labelreg.data.imagenet import IMAGENET, TINYIMAGENET
 
@@ -181,8 +181,7 @@ class TestLoading:
         before = {path: path.read_bytes() for path in (tmp_path / name).rglob("*") if path.is_file()}
         dataset = load(name, root=tmp_path)
         check(dataset, name)
-        assert dataset.train.inputs.dtype == torch.uint8
-        assert dataset.train.inputs.shape == (3, 3, SIDE, SIDE)
+        assert (dataset.train.inputs.dtype, dataset.train.inputs.shape) == (torch.uint8, (3, 3, SIDE, SIDE))
         assert dataset.train.inputs.is_contiguous(memory_format=torch.channels_last)
         assert dataset.input_shape == ((3, 32, 32) if name == "tinyimagenet" else (3, 224, 224))
         assert (dataset.name, dataset.augmentation) == (name, "resized_crop_flip")
@@ -357,8 +356,7 @@ class TestConversion:
         files["CUB_200_2011.tgz"][f"{BIRDS}/train_test_split.txt"] = b"1 1\n2 1\n3 0\n4 1\n"
         publish("cub200", tmp_path / "cub200", files)
         dataset = load("cub200", root=tmp_path)
-        assert numbers(dataset.train) == [10, 20, 40]
-        assert dataset.train.targets.tolist() == [1, 0, 1]
+        assert (numbers(dataset.train), dataset.train.targets.tolist()) == ([10, 20, 40], [1, 0, 1])
 
     def test_a_photograph_in_two_lists_is_in_both_splits(self, publish, tmp_path):
         publish("mit67", tmp_path / "mit67", FILES["mit67"] | {"TestImages.txt": b"airport_inside/c.jpg"})
@@ -393,6 +391,7 @@ def test_the_published_numbers():
     """As the authors print them: so many in all, and so many of each class where they are equally many."""
     in_all = {"cub200": 11_788, "stanford_dogs": 20_580, "mit67": 6_700, "tinyimagenet": 110_000, "imagenet": 1_331_167}
     assert {name: sum(each.sizes) for name, each in COLLECTIONS.items()} == in_all
+    assert in_all.keys() <= set(names())
     equal = ((STANFORD_DOGS, 0, 100), (MIT67, 0, 80), (MIT67, 1, 20), (TINYIMAGENET, 0, 500), (IMAGENET, 1, 50))
     for collection, split, count in equal:
         assert collection.sizes[split] == count * collection.num_classes

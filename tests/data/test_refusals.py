@@ -5,18 +5,9 @@ from functools import partial
 import pytest
 import torch
 
-from labelreg.data import (
-    Loader,
-    SequenceLoader,
-    Split,
-    balanced_subset,
-    batches,
-    hold_out,
-    load,
-    redraw_labels,
-    register,
-)
+from labelreg.data import Loader, SequenceLoader, Split, balanced_subset, batches, hold_out, load, redraw_labels
 from labelreg.data.framing import Framing
+from labelreg.data.registry import register
 
 VALUES, TEXT = torch.zeros(3, 1), Split(torch.arange(9), torch.arange(9))
 ASPECTS, FRAMING = torch.ones(3), Framing()

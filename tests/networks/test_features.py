@@ -23,8 +23,7 @@ def test_the_classifier_is_the_last_layer_called(name):
         if not list(module.children()):
             module.register_forward_hook(lambda module, arguments, output: called.append(module))
     logits, penultimate = features(network, inputs)
-    assert called[-1] is last
-    assert called.count(last) == 1
+    assert called.index(last) == len(called) - 1
     assert name in IMAGENET or last is network.classifier
     assert logits.shape == (2, 7) == (2, last.out_features)
     assert penultimate.shape == (2, last.in_features)
@@ -52,16 +51,12 @@ def test_no_hook_is_left_behind_even_after_an_error():
 
 
 def test_a_last_layer_that_is_not_called_is_no_classifier():
-    class Idle(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Linear(1, 1)
-
+    class Idle(nn.Sequential):
         def forward(self, x):
             return x
 
     with pytest.raises(RuntimeError, match="Idle did not call"):
-        features(Idle(), torch.zeros(1, 1))
+        features(Idle(nn.Linear(1, 1)), torch.zeros(1, 1))
 
 
 def test_count_parameters_counts_what_is_learnt():

@@ -94,9 +94,10 @@ class TestInjectable:
             *("features.stage1", "features.stage1.0", "features.stage2", "features.stage2.0"),
             *("features.stage3", "features.stage3.0", "features.pool", "features.flatten", "head", "classifier"),
         ]
-        assert shapes["features.stage2"] == (32, 16, 16)
-        assert shapes["features.flatten"] == (64,)
-        assert shapes["classifier"] == (7,)
+        expected = {"features.stage2": (32, 16, 16), "features.flatten": (64,), "classifier": (7,)}
+        assert shapes.items() >= expected.items()
+        for layer in ("", "features.stage2", "classifier"):
+            check_injectable(network, inputs, layer)
 
     @pytest.mark.parametrize("count", [1, 2, 5])
     def test_are_found_by_trying_even_where_two_rows_can_be_added_to_one(self, count):
@@ -128,11 +129,6 @@ class TestInjectable:
             assert injectable(network, inputs) == injectable(*make("alexnet"))
 
 
-def test_check_is_content_with_a_layer_that_is_possible():
-    for layer in ("", "features.stage2", "classifier"):
-        check_injectable(*make("resnet8"), layer)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -141,7 +137,7 @@ def test_check_is_content_with_a_layer_that_is_possible():
         (lambda: check_injectable(*make("resnet8"), "features.stage4"), r"'features\.stage4'; did you mean feat"),
         (
             lambda: check_injectable(*make("resnet8"), "features.stage1.0.conv1"),
-            r"'features\.stage1\.0\.conv1' cannot be replaced .* features\.stage1, f",
+            "conv1' cannot be .* features.stage1, f",
         ),
     ],
 )

@@ -51,8 +51,7 @@ class TestForward:
         network.reset_state()
         with torch.autocast("cpu", torch.bfloat16):
             logits = torch.cat([network(part) for part in WORDS.split(T)])
-        assert logits.dtype == torch.bfloat16
-        assert network.get_extra_state().dtype == torch.float32
+        assert (logits.dtype, network.get_extra_state().dtype) == (torch.bfloat16, torch.float32)
         torch.testing.assert_close(logits.float(), expected, rtol=0.05, atol=0.05)
 
 

@@ -21,13 +21,6 @@ RIVALS = ("AdaCos", "Virtual-softmax", "Maximum-entropy")
 # the same method under the other paper's name
 AS_IN_KR = {"SLR": "LS", "ALR": "KR", "ALR-S": "KR-LS", "Knowledge Distillation": "KD"}
 
-COUNTS = {
-    "alr": {"table1": 16, "table2": 24, "table3": 24, "table4": 7},
-    "kr": {"table1": 16, "table2": 24, "table3": 24, "table4": 7},
-    "nar": {"table1": 4, "table2": 30, "table3": 40, "table4": 14, "table5": 16},
-    "cskd": {"table1": 50, "table2": 20, "table3": 20, "table4": 100},
-    "sba": {"table1": 37},
-}
 METRICS = {
     "alr": {"accuracy": 47, "top1_accuracy": 12, "top5_accuracy": 12},
     "kr": {"error": 47, "top1_error": 12, "top5_error": 12},
@@ -35,8 +28,6 @@ METRICS = {
     "cskd": {"top1_error": 115, "top5_error": 25, "ece": 25, "recall_at_1": 25},
     "sba": {"error": 29, "relative_improvement": 8},
 }
-# the decimals of the values and of the deviations
-DECIMALS = dict.fromkeys(("alr", "kr"), (r"\d{1,2}\.\d\d", r"0\.\d\d"))
 # of the values and of the deviations of every table, added up from the papers and not from the files
 SUMS = {
     ("nar", "table1"): ("40.9", "0"),
@@ -97,6 +88,11 @@ PRINTED_DIFFERENCES = {
     ("table3", "charcnn", "error", TEXTS): {"KR-LS": (2.13, 1.26, 0.26)},
     ("table3", "transformer", "error", TEXTS): {"KR-LS": (0.78, 0.27, 0.82)},
 }
+# in parentheses beside CS-KD's errors in Table 1: by how much of cross-entropy's error they are lower, in percent
+PRINTED_REDUCTIONS = {
+    "resnet18": {"cifar100": 11.9, "tinyimagenet": 4.9, "cub200": 27.2, "stanford_dogs": 14.4, "mit67": 8.9},
+    "densenet121": {"cifar100": 3.7, "tinyimagenet": 2.9, "cub200": 27.2, "stanford_dogs": 17.2, "mit67": 4.9},
+}
 
 
 def as_text(paper: str) -> list[dict[str, str]]:
@@ -108,67 +104,6 @@ def numbers(paper: str, item: str, metric: str, column: str = "value") -> pd.Ser
     """The numbers of one metric of a table, by dataset, network and method."""
     rows = reported(paper).query("item == @item and metric == @metric")
     return rows.set_index(["dataset", "network", "method"])[column].sort_index()
-
-
-@pytest.mark.parametrize("paper", COUNTS)
-class TestForm:
-    def test_every_table_is_complete(self, paper):
-        table = reported(paper)
-        assert table["item"].value_counts().to_dict() == COUNTS[paper]
-        assert table["metric"].value_counts().to_dict() == METRICS[paper]
-
-    def test_decimals(self, paper):
-        value, deviation = DECIMALS.get(paper, (r"\d{1,2}\.\d{1,2}", r"\d\.\d\d"))
-        assert all(re.fullmatch(value, row["value"]) for row in as_text(paper))
-        assert all(re.fullmatch(deviation, row["std"]) for row in as_text(paper) if row["std"])
-
-
-@pytest.mark.parametrize(
-    ("paper", "printed"),
-    [
-        ("alr", "item == 'table1' or (item == 'table4' and method == 'ALR-S')"),
-        ("kr", "item == 'table1' or (item == 'table4' and method == 'KR-LS')"),
-        ("nar", "item in ('table2', 'table3') or method in ('AT+NaR', 'mixup+NaR')"),
-        ("cskd", "item == item"),
-        ("sba", "item != item"),
-    ],
-)
-def test_deviations_stand_where_printed(paper, printed):
-    table = reported(paper)
-    assert set(table.index[table["std"].notna()]) == set(table.query(printed).index)
-
-
-@pytest.mark.parametrize(("paper", "item"), SUMS)
-def test_sums(paper, item):
-    rows = [row for row in as_text(paper) if row["item"] == item]
-    sums = [sum(Decimal(row[column] or 0) for row in rows) for column in ("value", "std")]
-    assert sums == [Decimal(number) for number in SUMS[paper, item]]
-
-
-@pytest.mark.parametrize("spot", SPOTS.strip().splitlines(), ids=lambda spot: " ".join(spot.split()[:5]))
-def test_spots(spot):
-    paper, *cell, printed = re.split("  +", spot)
-    value, _, std = printed.partition("±")
-    cell = ["" if name == "-" else name for name in cell]
-    assert dict(zip([*CELL, "value", "std"], [*cell, value, std], strict=True)) in as_text(paper)
-
-
-@pytest.mark.parametrize(
-    ("paper", "cell", "higher", "lower", "gain"),
-    [
-        ("alr", ("cifar100", "preact_resnet18"), "ALR-S", "Baseline", 1.54),
-        ("sba", ("imagenet", "imagenet_alexnet"), "Cutout + BA", "SBA", 3.33),
-        # the text calls these two the gains of the rivals
-        ("sba", ("cifar10", "vgg16"), "Cutout + BA", "SBA", 1.96),
-        ("sba", ("cifar10", "vgg16"), "Cutout", "SBA", 3.44),
-    ],
-)
-def test_gains_that_a_text_names_recompute(paper, cell, higher, lower, gain):
-    values = numbers(paper, "table1", "accuracy" if paper == "alr" else "error")[cell]
-    assert round(values[higher] - values[lower], 2) == gain
-
-
-# ALR and KR ----------------------------------------------------------------------------------------------------------
 
 
 def errors() -> pd.DataFrame:
@@ -186,231 +121,250 @@ def best(table: pd.DataFrame, largest: bool) -> pd.Series:
     return table.loc[positions].set_index(column)["method"]
 
 
-def test_bold_numbers_are_the_best_of_their_columns():
-    bold = best(reported("alr"), largest=True)
-    others = {
-        ("table1", "cifar100", "wrn28_10", "accuracy"): "ALR",
-        ("table2", "imagenet", "imagenet_resnet50", "top5_accuracy"): "SLR",
-        ("table2", "imagenet", "imagenet_resnet101", "top5_accuracy"): "SLR",
-    }
-    assert bold[bold != "ALR-S"].to_dict() == others
-    assert (best(reported("kr"), largest=False) == "KR-LS").all()
+@pytest.mark.parametrize("paper", METRICS)
+def test_every_paper_has_all_numbers_with_their_decimals(paper):
+    assert reported(paper)["metric"].value_counts().to_dict() == METRICS[paper]
+    exact = paper in ("alr", "kr")
+    value, deviation = (r"\d{1,2}\.\d\d", r"0\.\d\d") if exact else (r"\d{1,2}\.\d{1,2}", r"\d\.\d\d")
+    assert all(re.fullmatch(value, row["value"]) for row in as_text(paper))
+    assert all(re.fullmatch(deviation, row["std"]) for row in as_text(paper) if row["std"])
 
 
-def test_printed_differences_of_kr_recompute_but_for_one():
-    values = reported("kr").set_index(CELL)["value"]
-    found = []
-    for (item, network, metric, datasets), rows in PRINTED_DIFFERENCES.items():
-        for method, printed in rows.items():
-            for dataset, difference in zip(datasets, printed, strict=True):
-                baseline = values[item, dataset, network, "Baseline", metric]
-                computed = round(baseline - values[item, dataset, network, method, metric], 2)
-                found.append((dataset, network, difference, computed))
-    assert len(found) == 42
-    assert [each for each in found if each[2] != each[3]] == [("ag_news", "textrnn", 0.28, 0.72)]
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("paper", "printed"),
+        [
+            ("alr", "item == 'table1' or (item == 'table4' and method == 'ALR-S')"),
+            ("kr", "item == 'table1' or (item == 'table4' and method == 'KR-LS')"),
+            ("nar", "item in ('table2', 'table3') or method in ('AT+NaR', 'mixup+NaR')"),
+            ("cskd", "item == item"),
+            ("sba", "item != item"),
+        ],
+    )
+    def test_deviations_stand_where_printed(self, paper, printed):
+        table = reported(paper)
+        assert set(table.index[table["std"].notna()]) == set(table.query(printed).index)
+
+    @pytest.mark.parametrize(("paper", "item"), SUMS)
+    def test_sums(self, paper, item):
+        rows = [row for row in as_text(paper) if row["item"] == item]
+        sums = [sum(Decimal(row[column] or 0) for row in rows) for column in ("value", "std")]
+        assert sums == [Decimal(number) for number in SUMS[paper, item]]
+
+    @pytest.mark.parametrize("spot", SPOTS.strip().splitlines(), ids=lambda spot: " ".join(spot.split()[:5]))
+    def test_spots(self, spot):
+        paper, *cell, printed = re.split("  +", spot)
+        value, _, std = printed.partition("±")
+        cell = ["" if name == "-" else name for name in cell]
+        assert dict(zip([*CELL, "value", "std"], [*cell, value, std], strict=True)) in as_text(paper)
+
+    @pytest.mark.parametrize(
+        ("paper", "cell", "higher", "lower", "gain"),
+        [
+            ("alr", ("cifar100", "preact_resnet18"), "ALR-S", "Baseline", 1.54),
+            ("sba", ("imagenet", "imagenet_alexnet"), "Cutout + BA", "SBA", 3.33),
+            # the text calls these two the gains of the rivals
+            ("sba", ("cifar10", "vgg16"), "Cutout + BA", "SBA", 1.96),
+            ("sba", ("cifar10", "vgg16"), "Cutout", "SBA", 3.44),
+        ],
+    )
+    def test_gains_that_a_text_names_recompute(self, paper, cell, higher, lower, gain):
+        values = numbers(paper, "table1", "accuracy" if paper == "alr" else "error")[cell]
+        assert round(values[higher] - values[lower], 2) == gain
 
 
-@pytest.mark.parametrize(
-    ("cells", "count", "different"),
-    [
-        ("method == 'Baseline'", 24, [["imagenet", "imagenet_resnet50", "top1_error", 23.83, 23.87]]),
-        ("method in ('LS', 'KD', 'DML')", 13, [["cifar10", "wrn28_10", "error", 3.82, 3.72]]),
-        (
-            "item == 'table3' and method == 'KR-LS'",
-            12,
-            [["ag_news", "fasttext", "error", 10.72, 10.87], ["yelp_review_full", "textrnn", "error", 41.88, 41.99]],
-        ),
-    ],
-    ids=["baselines", "quoted rows and label smoothing", "text results of the two methods"],
-)
-def test_the_two_papers_print_the_same_but_for_a_few(cells, count, different):
-    both = errors().query(cells)
-    assert len(both) == count
-    found = both[both["value_alr"] != both["value_kr"]]
-    assert found[["dataset", "network", "metric", "value_alr", "value_kr"]].to_numpy().tolist() == different
+class TestAlrAndKr:
+    def test_bold_numbers_are_the_best_of_their_columns(self):
+        bold = best(reported("alr"), largest=True)
+        others = {
+            ("table1", "cifar100", "wrn28_10", "accuracy"): "ALR",
+            ("table2", "imagenet", "imagenet_resnet50", "top5_accuracy"): "SLR",
+            ("table2", "imagenet", "imagenet_resnet101", "top5_accuracy"): "SLR",
+        }
+        assert bold[bold != "ALR-S"].to_dict() == others
+        assert (best(reported("kr"), largest=False) == "KR-LS").all()
+
+    def test_printed_differences_of_kr_recompute_but_for_one(self):
+        values = reported("kr").set_index(CELL)["value"]
+        found = []
+        for (item, network, metric, datasets), rows in PRINTED_DIFFERENCES.items():
+            for method, printed in rows.items():
+                for dataset, difference in zip(datasets, printed, strict=True):
+                    baseline = values[item, dataset, network, "Baseline", metric]
+                    computed = round(baseline - values[item, dataset, network, method, metric], 2)
+                    found.append((dataset, network, difference, computed))
+        assert len(found) == 42
+        assert [each for each in found if each[2] != each[3]] == [("ag_news", "textrnn", 0.28, 0.72)]
+
+    @pytest.mark.parametrize(
+        ("cells", "count", "different"),
+        [
+            ("method == 'Baseline'", 24, [["imagenet", "imagenet_resnet50", "top1_error", 23.83, 23.87]]),
+            ("method in ('LS', 'KD', 'DML')", 13, [["cifar10", "wrn28_10", "error", 3.82, 3.72]]),
+            (
+                "item == 'table3' and method == 'KR-LS'",
+                12,
+                [
+                    ["ag_news", "fasttext", "error", 10.72, 10.87],
+                    ["yelp_review_full", "textrnn", "error", 41.88, 41.99],
+                ],
+            ),
+        ],
+        ids=["baselines", "quoted rows and label smoothing", "text results of the two methods"],
+    )
+    def test_the_two_papers_print_the_same_but_for_a_few(self, cells, count, different):
+        both = errors().query(cells)
+        assert len(both) == count
+        found = both[both["value_alr"] != both["value_kr"]]
+        assert found[["dataset", "network", "metric", "value_alr", "value_kr"]].to_numpy().tolist() == different
+
+    def test_deviations_of_the_baselines_are_the_same_in_both_papers(self):
+        baselines = errors().query("method == 'Baseline'")
+        assert baselines["std_alr"].equals(baselines["std_kr"])
+
+    def test_top5_errors_lie_above_the_baseline_in_alr_and_below_it_in_kr(self):
+        top5 = errors().query("metric == 'top5_error'").set_index(["network", "method"])
+        for paper, count in (("alr", 5), ("kr", 0)):
+            of = top5[f"value_{paper}"].unstack("method")
+            assert of[["KR", "KR-LS"]].gt(of["Baseline"], axis="index").sum().sum() == count
 
 
-def test_deviations_of_the_baselines_are_the_same_in_both_papers():
-    baselines = errors().query("method == 'Baseline'")
-    assert baselines["std_alr"].equals(baselines["std_kr"])
+class TestNar:
+    def test_parameters_that_nar_prints_are_those_of_the_networks(self):
+        for row in reported("nar").query("item == 'table1'").itertuples():
+            with torch.device("meta"):
+                network = build(row.network, num_classes=100)
+            assert round(count_parameters(network) / 1e6, 1) == row.value
+
+    @pytest.mark.parametrize("column", ["value", "std"])
+    def test_baselines_of_nar_are_those_of_its_table_3(self, column):
+        baseline = numbers("nar", "table2", "error", column).xs("Baseline", level="method")
+        single = numbers("nar", "table3", "error", column).xs("Single", level="method")
+        assert baseline.to_dict() == single.drop("preresnet110", level="network").to_dict()
+
+    def test_nar_with_its_own_architecture_is_the_same_in_tables_2_and_3_but_for_three_deviations(self):
+        columns = ["value", "std"]
+        table2, table3 = (reported("nar").query("item == @item").set_index(CELL[1:4]) for item in ("table2", "table3"))
+        deviations = {}
+        for (dataset, network), own in table2[columns].xs("NaR", level="method").iterrows():
+            other = table3.loc[(dataset, network, f"NaR ({network})"), columns]
+            assert own["value"] == other["value"]
+            if own["std"] != other["std"]:
+                deviations[dataset, network] = (own["std"], other["std"])
+        assert deviations == {
+            ("cifar10", "resnet32"): (0.10, 0.08),
+            ("cifar100", "plaincnn6"): (0.10, 0.08),
+            ("cifar100", "resnet32"): (0.07, 0.05),
+        }
+
+    def test_nar_is_ahead_of_its_rivals_but_for_one_tie(self):
+        errors = numbers("nar", "table2", "error").unstack("method")
+        margin = (errors.drop(columns="NaR").min(axis="columns") - errors["NaR"]).round(2)
+        assert margin[margin <= 0].to_dict() == {("cifar10", "plaincnn6"): 0.0}
+
+    def test_what_nar_says_of_auxiliary_networks_holds_but_for_some(self):
+        errors = numbers("nar", "table3", "error").unstack("method")
+        assert (errors["NaR (plaincnn6)"] > errors["NaR (resnet32)"]).all()
+
+        # that PreResNet-110 is the best auxiliary of residual targets
+        best = errors.drop("plaincnn6", level="network").idxmin(axis="columns")
+        assert best[best != "NaR (preresnet110)"].to_dict() == {("cifar100", "wrn28_10"): "NaR (wrn28_10)"}
+
+        # that WRN-28-10 is a worse auxiliary than ResNet-32 and PreResNet-110: in three settings of eight
+        worse = errors["NaR (wrn28_10)"] > errors[["NaR (resnet32)", "NaR (preresnet110)"]].max(axis="columns")
+        assert set(errors.index[worse]) == {
+            ("cifar10", "preresnet110"),
+            ("cifar10", "wrn28_10"),
+            ("cifar100", "plaincnn6"),
+        }
+
+    def test_perplexities_are_ordered_as_nar_says_but_for_one(self):
+        valid = numbers("nar", "table4", "valid_perplexity")["ptb", "lstm"]
+        test = numbers("nar", "table4", "test_perplexity")["ptb", "lstm"]
+        for perplexity in (valid, test):
+            assert perplexity.idxmin() == "NaR-small"
+            assert perplexity["CP"] < perplexity[["LSR", "Label noise"]].min()
+        # that BAN is slightly better than the confidence penalty
+        assert test["BAN-2"] < test["CP"]
+        assert valid["BAN-2"] > valid["CP"]
+
+    def test_nar_helps_adversarial_training_and_mixup_everywhere(self):
+        errors = numbers("nar", "table5", "error").unstack("method")
+        baseline = numbers("nar", "table2", "error").xs("Baseline", level="method")
+        assert (errors["AT+NaR"] < errors["AT"]).all()
+        assert (errors["mixup+NaR"] < errors["mixup"]).all()
+        assert (errors["mixup"] < baseline[errors.index]).all()
+        assert (errors["AT"] > baseline[errors.index]).all()
 
 
-def test_top5_errors_lie_above_the_baseline_in_alr_and_below_it_in_kr():
-    top5 = errors().query("metric == 'top5_error'").set_index(["network", "method"])
-    for paper, count in (("alr", 5), ("kr", 0)):
-        of = top5[f"value_{paper}"].unstack("method")
-        assert of[["KR", "KR-LS"]].gt(of["Baseline"], axis="index").sum().sum() == count
+class TestCskd:
+    def test_printed_reductions_of_cskd_recompute(self):
+        errors = numbers("cskd", "table1", "top1_error").unstack("method")
+        reductions = 100 * (1 - errors["CS-KD"] / errors["Cross-entropy"])
+        assert reductions.rename(lambda name: name.removeprefix("imagenet_")).round(1).to_dict() == {
+            (dataset, network): printed
+            for network, column in PRINTED_REDUCTIONS.items()
+            for dataset, printed in column.items()
+        }
+
+    @pytest.mark.parametrize("column", ["value", "std"])
+    def test_errors_that_cskd_prints_again_are_those_of_its_table_1(self, column):
+        first, second, fourth = (numbers("cskd", f"table{number}", "top1_error", column) for number in (1, 2, 4))
+        again = second[second.index.get_level_values("method").isin(["Cross-entropy", "CS-KD"])]
+        assert again.to_dict() == first[again.index].to_dict()
+        assert fourth.to_dict() == first[fourth.index].to_dict()
+
+    def test_numbers_that_cskd_names_in_its_text(self):
+        cub = ("cub200", "imagenet_resnet18")
+        first, second = (numbers("cskd", item, "top1_error")[cub] for item in ("table1", "table2"))
+        recall = numbers("cskd", "table4", "recall_at_1")[cub]
+        assert first[["Cross-entropy", "CS-KD"]].tolist() == [46.00, 33.50]
+        assert second[["Mixup", "Mixup + CS-KD"]].tolist() == [37.09, 31.95]
+        assert recall[["CS-KD", "Virtual-softmax", "AdaCos"]].tolist() == [59.22, 55.56, 54.86]
+        # the end of section 3.2 calls 39.32 the error of CS-KD, section 1 that of distillation
+        third = numbers("cskd", "table3", "top1_error")["cub200", "imagenet_resnet10"]
+        assert third[["CS-KD", "KD", "KD + CS-KD"]].tolist() == [39.12, 39.32, 35.36]
+
+    def test_cskd_is_the_best_of_its_tables_but_for_one(self):
+        def best(item, metric):
+            table = numbers("cskd", item, metric).unstack("method")
+            return table.idxmax(axis="columns") if metric == "recall_at_1" else table.idxmin(axis="columns")
+
+        for number, method in enumerate(("CS-KD", "Mixup + CS-KD", "KD + CS-KD"), start=1):
+            assert (best(f"table{number}", "top1_error") == method).all()
+        for metric in ("top5_error", "ece"):
+            assert (best("table4", metric) == "CS-KD").all()
+        recall = best("table4", "recall_at_1")
+        assert recall[recall != "CS-KD"].to_dict() == {("cifar100", "resnet18"): "Maximum-entropy"}
+
+    def test_rivals_of_cskd_that_are_worse_than_cross_entropy(self):
+        errors = numbers("cskd", "table1", "top1_error").unstack("method")
+        rivals = errors[list(RIVALS)].stack()
+        baseline = errors["Cross-entropy"].loc[rivals.index.droplevel("method")]
+        # the text names Maximum-entropy on TinyImageNet instead of Virtual-softmax
+        assert set(rivals.index[rivals.to_numpy() > baseline.to_numpy()]) == {
+            ("cifar100", "densenet121", "AdaCos"),
+            ("tinyimagenet", "densenet121", "Virtual-softmax"),
+            ("mit67", "imagenet_densenet121", "Virtual-softmax"),
+            ("mit67", "imagenet_densenet121", "Maximum-entropy"),
+        }
 
 
-# NaR -----------------------------------------------------------------------------------------------------------------
+class TestSba:
+    def test_printed_improvements_of_sba_recompute(self):
+        errors = numbers("sba", "table1", "error").unstack("method")
+        printed = numbers("sba", "table1", "relative_improvement").xs("SBA", level="method")
+        computed = (100 * (1 - errors["SBA"] / errors["Baseline"])).round(2)
+        assert computed.to_dict() == printed.to_dict()
+        # the two bounds that the text names
+        assert printed.min() == 4.26
+        assert printed["cifar10"].min() > 24
 
-
-def test_parameters_that_nar_prints_are_those_of_the_networks():
-    for row in reported("nar").query("item == 'table1'").itertuples():
-        with torch.device("meta"):
-            network = build(row.network, num_classes=100)
-        assert round(count_parameters(network) / 1e6, 1) == row.value
-
-
-@pytest.mark.parametrize("column", ["value", "std"])
-def test_baselines_of_nar_are_those_of_its_table_3(column):
-    baseline = numbers("nar", "table2", "error", column).xs("Baseline", level="method")
-    single = numbers("nar", "table3", "error", column).xs("Single", level="method")
-    assert baseline.to_dict() == single.drop("preresnet110", level="network").to_dict()
-
-
-def test_nar_with_its_own_architecture_is_the_same_in_tables_2_and_3_but_for_three_deviations():
-    columns = ["value", "std"]
-    table2, table3 = (reported("nar").query("item == @item").set_index(CELL[1:4]) for item in ("table2", "table3"))
-    deviations = {}
-    for (dataset, network), own in table2[columns].xs("NaR", level="method").iterrows():
-        other = table3.loc[(dataset, network, f"NaR ({network})"), columns]
-        assert own["value"] == other["value"]
-        if own["std"] != other["std"]:
-            deviations[dataset, network] = (own["std"], other["std"])
-    assert deviations == {
-        ("cifar10", "resnet32"): (0.10, 0.08),
-        ("cifar100", "plaincnn6"): (0.10, 0.08),
-        ("cifar100", "resnet32"): (0.07, 0.05),
-    }
-
-
-def test_nar_is_ahead_of_its_rivals_but_for_one_tie():
-    errors = numbers("nar", "table2", "error").unstack("method")
-    margin = (errors.drop(columns="NaR").min(axis="columns") - errors["NaR"]).round(2)
-    assert margin[margin <= 0].to_dict() == {("cifar10", "plaincnn6"): 0.0}
-
-
-def test_what_nar_says_of_auxiliary_networks_holds_but_for_some():
-    errors = numbers("nar", "table3", "error").unstack("method")
-    assert (errors["NaR (plaincnn6)"] > errors["NaR (resnet32)"]).all()
-
-    # that PreResNet-110 is the best auxiliary of residual targets
-    best = errors.drop("plaincnn6", level="network").idxmin(axis="columns")
-    assert best[best != "NaR (preresnet110)"].to_dict() == {("cifar100", "wrn28_10"): "NaR (wrn28_10)"}
-
-    # that WRN-28-10 is a worse auxiliary than ResNet-32 and PreResNet-110: in three settings of eight
-    worse = errors["NaR (wrn28_10)"] > errors[["NaR (resnet32)", "NaR (preresnet110)"]].max(axis="columns")
-    assert set(errors.index[worse]) == {("cifar10", "preresnet110"), ("cifar10", "wrn28_10"), ("cifar100", "plaincnn6")}
-
-
-def test_perplexities_are_ordered_as_nar_says_but_for_one():
-    valid = numbers("nar", "table4", "valid_perplexity")["ptb", "lstm"]
-    test = numbers("nar", "table4", "test_perplexity")["ptb", "lstm"]
-    for perplexity in (valid, test):
-        assert perplexity.idxmin() == "NaR-small"
-        assert perplexity["CP"] < perplexity[["LSR", "Label noise"]].min()
-    # that BAN is slightly better than the confidence penalty
-    assert test["BAN-2"] < test["CP"]
-    assert valid["BAN-2"] > valid["CP"]
-
-
-def test_nar_helps_adversarial_training_and_mixup_everywhere():
-    errors = numbers("nar", "table5", "error").unstack("method")
-    baseline = numbers("nar", "table2", "error").xs("Baseline", level="method")
-    assert (errors["AT+NaR"] < errors["AT"]).all()
-    assert (errors["mixup+NaR"] < errors["mixup"]).all()
-    assert (errors["mixup"] < baseline[errors.index]).all()
-    assert (errors["AT"] > baseline[errors.index]).all()
-
-
-# CS-KD ---------------------------------------------------------------------------------------------------------------
-
-# in parentheses beside CS-KD's errors in Table 1: by how much of cross-entropy's error they are lower, in percent
-PRINTED_REDUCTIONS = {
-    ("cifar100", "resnet18"): 11.9,
-    ("cifar100", "densenet121"): 3.7,
-    ("tinyimagenet", "resnet18"): 4.9,
-    ("tinyimagenet", "densenet121"): 2.9,
-    ("cub200", "imagenet_resnet18"): 27.2,
-    ("cub200", "imagenet_densenet121"): 27.2,
-    ("stanford_dogs", "imagenet_resnet18"): 14.4,
-    ("stanford_dogs", "imagenet_densenet121"): 17.2,
-    ("mit67", "imagenet_resnet18"): 8.9,
-    ("mit67", "imagenet_densenet121"): 4.9,
-}
-
-
-def test_printed_reductions_of_cskd_recompute():
-    errors = numbers("cskd", "table1", "top1_error").unstack("method")
-    reductions = 100 * (1 - errors["CS-KD"] / errors["Cross-entropy"])
-    assert reductions.round(1).to_dict() == PRINTED_REDUCTIONS
-
-
-@pytest.mark.parametrize("column", ["value", "std"])
-def test_errors_that_cskd_prints_again_are_those_of_its_table_1(column):
-    first = numbers("cskd", "table1", "top1_error", column)
-    second = numbers("cskd", "table2", "top1_error", column)
-    fourth = numbers("cskd", "table4", "top1_error", column)
-    again = second[second.index.get_level_values("method").isin(["Cross-entropy", "CS-KD"])]
-    assert again.to_dict() == first[again.index].to_dict()
-    assert fourth.to_dict() == first[fourth.index].to_dict()
-
-
-def test_numbers_that_cskd_names_in_its_text():
-    cub = ("cub200", "imagenet_resnet18")
-    first, second = (numbers("cskd", item, "top1_error")[cub] for item in ("table1", "table2"))
-    recall = numbers("cskd", "table4", "recall_at_1")[cub]
-    assert first[["Cross-entropy", "CS-KD"]].tolist() == [46.00, 33.50]
-    assert second[["Mixup", "Mixup + CS-KD"]].tolist() == [37.09, 31.95]
-    assert recall[["CS-KD", "Virtual-softmax", "AdaCos"]].tolist() == [59.22, 55.56, 54.86]
-    # the end of section 3.2 calls 39.32 the error of CS-KD, section 1 that of distillation
-    third = numbers("cskd", "table3", "top1_error")["cub200", "imagenet_resnet10"]
-    assert third[["CS-KD", "KD", "KD + CS-KD"]].tolist() == [39.12, 39.32, 35.36]
-
-
-def test_cskd_is_the_best_of_its_tables_but_for_one():
-    def best(item, metric):
-        table = numbers("cskd", item, metric).unstack("method")
-        return table.idxmax(axis="columns") if metric == "recall_at_1" else table.idxmin(axis="columns")
-
-    assert (best("table1", "top1_error") == "CS-KD").all()
-    assert (best("table2", "top1_error") == "Mixup + CS-KD").all()
-    assert (best("table3", "top1_error") == "KD + CS-KD").all()
-    assert (best("table4", "top5_error") == "CS-KD").all()
-    assert (best("table4", "ece") == "CS-KD").all()
-    recall = best("table4", "recall_at_1")
-    assert recall[recall != "CS-KD"].to_dict() == {("cifar100", "resnet18"): "Maximum-entropy"}
-
-
-def test_rivals_of_cskd_that_are_worse_than_cross_entropy():
-    errors = numbers("cskd", "table1", "top1_error").unstack("method")
-    rivals = errors[list(RIVALS)].stack()
-    baseline = errors["Cross-entropy"].loc[rivals.index.droplevel("method")]
-    # the text names Maximum-entropy on TinyImageNet instead of Virtual-softmax
-    assert set(rivals.index[rivals.to_numpy() > baseline.to_numpy()]) == {
-        ("cifar100", "densenet121", "AdaCos"),
-        ("tinyimagenet", "densenet121", "Virtual-softmax"),
-        ("mit67", "imagenet_densenet121", "Virtual-softmax"),
-        ("mit67", "imagenet_densenet121", "Maximum-entropy"),
-    }
-
-
-# SBA -----------------------------------------------------------------------------------------------------------------
-
-
-def test_printed_improvements_of_sba_recompute():
-    errors = numbers("sba", "table1", "error").unstack("method")
-    printed = numbers("sba", "table1", "relative_improvement").xs("SBA", level="method")
-    computed = (100 * (1 - errors["SBA"] / errors["Baseline"])).round(2)
-    assert computed.to_dict() == printed.to_dict()
-    # the two bounds that the text names
-    assert printed.min() == 4.26
-    assert printed["cifar10"].min() > 24
-
-
-def test_errors_of_sba_fall_from_column_to_column():
-    errors = numbers("sba", "table1", "error").unstack("method")
-    cifar = errors.dropna()
-    assert len(cifar) == 5
-    assert (cifar["Baseline"] > cifar["Cutout"]).all()
-    assert (cifar["Cutout"] > cifar["Cutout + BA"]).all()
-    assert (errors["Baseline"] > errors["Cutout + BA"]).all()
-    assert (errors["Cutout + BA"] > errors["SBA"]).all()
-
-
-def test_gains_that_sba_names_are_not_those_of_its_rivals():
-    errors = numbers("sba", "table1", "error").unstack("method")
-    named = {"Cutout + BA": 1.96, "Cutout": 3.44}
-    gains = {method: (errors["Baseline"] - errors[method]).round(2) for method in named}
-    assert not any((gains[method] == gain).any() for method, gain in named.items())
+    def test_errors_of_sba_fall_from_column_to_column_but_not_by_the_gains_that_it_names(self):
+        errors = numbers("sba", "table1", "error").unstack("method")
+        cifar = errors.dropna()
+        assert len(cifar) == 5
+        assert (cifar[["Baseline", "Cutout", "Cutout + BA"]].diff(axis="columns").iloc[:, 1:] < 0).all(axis=None)
+        assert (errors[["Baseline", "Cutout + BA", "SBA"]].diff(axis="columns").iloc[:, 1:] < 0).all(axis=None)
+        for method, named in {"Cutout + BA": 1.96, "Cutout": 3.44}.items():
+            assert not ((errors["Baseline"] - errors[method]).round(2) == named).any()

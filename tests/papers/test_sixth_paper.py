@@ -1,4 +1,4 @@
-"""A sixth paper is three new files, a method, a paper and its printed numbers, and no change of any other."""
+"""A sixth paper is three new files, a method, a paper and its printed numbers; a data set is one more file."""
 
 import json
 import os
@@ -44,6 +44,16 @@ PLAIN = Experiment(epochs=2, subset=100)
 ROWS = (Row("Baseline", PLAIN), Row("Toy", PLAIN.but(method="toy")))
 PAPER = Paper("toy", "A toy", ("Nobody",), "nowhere", seeds=1, tables={"table1": Item("Toys", ROWS)})
 ''',
+    "labelreg/data/parity.py": """
+import torch
+from labelreg.data.dataset import Dataset, Split
+from labelreg.data.registry import register
+
+@register("parity")
+def parity(root):
+    split = Split(torch.arange(8.0).view(8, 1), torch.arange(8) % 2)
+    return Dataset("parity", split, split, classes=("even", "odd"))
+""",
     "data/reported/toy.csv": """item,dataset,network,method,metric,value,std
 table1,digits,mlp,Baseline,error,50.0,
 table1,digits,mlp,Toy,error,40.0,0.5
@@ -53,6 +63,7 @@ PROGRAM = """
 import json
 from labelreg import run
 from labelreg.book.figures import method_map, method_name, method_style
+from labelreg.data import load, names
 from labelreg.papers import COLLECTIONS, papers
 from labelreg.reports import compare
 
@@ -62,6 +73,8 @@ shared = {name: [row.method for row in item.rows] for name, item in COLLECTIONS[
 facts = {
     "cells": json.loads(compare("toy", "table1").to_json(orient="records")),
     "shared": [name for name, labels in shared.items() if "Toy, hot" in labels],
+    "parity": load("parity", subset=3).train.targets.tolist(),
+    "data sets": names(),
     "name": method_name("toy"),
     "style": method_style(experiment),
     "on the map": [text.get_text() for text in method_map().axes[0].texts],
@@ -72,7 +85,7 @@ print(json.dumps(facts))
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """Run Python on a copy of the project that has the three files."""
+    """Run Python on a copy of the project that has the new files."""
     root = tmp_path_factory.mktemp("project")
     for name in ("labelreg", "data/reported"):
         shutil.copytree(project_root() / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -83,13 +96,8 @@ def python(tmp_path_factory):
 
     def call(*arguments):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LABELREG_R")}
-        ended = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=root,
-            env=environment | {"PYTHONPATH": str(root)},
-            capture_output=True,
-            text=True,
-        )
+        environment["PYTHONPATH"] = str(root)
+        ended = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
@@ -103,10 +111,8 @@ def facts(python):
 
 def test_its_runs_stand_beside_its_numbers(facts):
     plain, toy = facts["cells"]
-    assert [(each["method"], each["printed"], each["printed_std"]) for each in (plain, toy)] == [
-        ("Baseline", 50.0, None),
-        ("Toy", 40.0, 0.5),
-    ]
+    assert [plain[name] for name in ("method", "printed", "printed_std")] == ["Baseline", 50.0, None]
+    assert [toy[name] for name in ("method", "printed", "printed_std")] == ["Toy", 40.0, 0.5]
     for each in (plain, toy):
         assert (each["profile"], each["seeds"], each["runnable"]) == ("paper", 1, True)
         assert each["gap"] == pytest.approx(each["ours"] - each["printed"])
@@ -114,14 +120,15 @@ def test_its_runs_stand_beside_its_numbers(facts):
     assert toy["command"] == "labelreg run --profile=paper --seeds=1 epochs=2 method=toy subset=100"
 
 
-def test_is_in_the_benchmark_of_all_methods(facts):
+def test_is_in_the_benchmark_of_all_methods_and_in_the_figures(facts):
     assert facts["shared"] == ["resnet8", "resnet18", "resnet32", "plaincnn6"]
+    assert (facts["name"], facts["style"]) == ("Toy", {"color": "#123456", "linestyle": ":"})
+    assert {"Toy", "a toy's distribution", "other"} <= set(facts["on the map"])
 
 
-def test_is_in_the_figures(facts):
-    assert facts["name"] == "Toy"
-    assert facts["style"] == {"color": "#123456", "linestyle": ":"}
-    assert {"Toy", "a toy's distribution"} <= set(facts["on the map"])
+def test_the_data_set_is_loaded_by_name(facts):
+    assert facts["parity"] == [0, 1, 0]
+    assert facts["data sets"] == sorted({"parity", *facts["data sets"]})
 
 
 def test_is_in_the_status(python, facts):

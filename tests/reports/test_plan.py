@@ -65,10 +65,6 @@ class TestPlan:
         todo = plan("paper", collections=["one"], datasets=["digits"], seeds=1)
         assert [task.item for task in todo] == ["table2", "table1"]
 
-    def test_options_spelt_out_are_the_same_run(self, collections):
-        collections["one"] = paper("one", table1=(row("LS"), row("LS", options={"epsilon": 0.1})))
-        assert len(plan("paper", collections=["one"], datasets=["digits"])) == 2
-
     def test_takes_the_seeds_of_the_profile_or_the_paper_or_those_asked_for(self, collections):
         for arguments, expected in (({"profile": "fast"}, 3), ({"profile": "paper"}, 2), ({"seeds": 4}, 4)):
             todo = plan(**arguments, collections=["two"], datasets=["digits"])
@@ -83,9 +79,11 @@ class TestPlan:
         assert plan(collections=["two"], datasets=["toy"]) == []
         assert {task.collection for task in plan(datasets=["digits"])} == {"one", "two"}
 
-    def test_what_cannot_be_run_is_left_out(self, collections):
-        collections["one"] = paper("one", table1=(row("Baseline"), row("Baseline", "charcnn")))
-        assert {task.row.network for task in plan(collections=["one"], datasets=["digits"])} == {"mlp"}
+    def test_what_cannot_be_run_or_is_the_same_run_is_left_out(self, collections):
+        spelt_out = row("LS", options={"epsilon": 0.1})
+        collections["one"] = paper("one", table1=(row("LS"), spelt_out, row("LS", "charcnn")))
+        todo = plan("paper", collections=["one"], datasets=["digits"])
+        assert names(todo) == [("one", "mlp", "LS", seed) for seed in range(2)]
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
