@@ -55,7 +55,7 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def command(experiment: Experiment, seeds: int = 1) -> str:
-    """Return the shell command that runs an experiment with so many seeds, its own first."""
+    """Return the shell command that runs an experiment with ``seeds`` seeds, its own first."""
     return shlex.join(["labelreg", "run", "--profile=paper", f"--seeds={seeds}", *render(experiment.changes())])
 
 

@@ -1,6 +1,6 @@
 """The cost of training in counted floating-point operations, which, unlike time, do not depend on the machine.
 
-Counted are matrix products and convolutions, which make up nearly all of it.
+Only matrix products and convolutions are counted; they account for nearly all of it.
 """
 
 import functools
@@ -40,7 +40,7 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
     """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
 
-    The arguments are those of :func:`labelreg.networks.build`. Nothing is computed or drawn.
+    The arguments are those of :func:`labelreg.networks.build`. It runs on the meta device.
     """
     complete = Options(networks.complete_options(network_name, options))
     return _forward_operations(network_name, num_classes, complete)

@@ -30,12 +30,13 @@ class Experiment(Recipe):
             :func:`labelreg.methods.names`.
         options: of the method; those of a method inside it under dotted names, such as ``"method.lam"``. A network that
             the method trains beside the target (``peer``, ``auxiliary``) is named here too; empty for the same kind.
-        network_options, auxiliary_options: of the target, and of a network beside it; the same where the kind is.
+        network_options, auxiliary_options: of the target, and of a network trained beside it, by default the target's
+            if it is of the same kind.
         augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
         subset: number of training samples, class-balanced; all if None.
         holdout: fraction of the training samples held out for validation, in [0, 1).
         label_noise: fraction of the training labels redrawn uniformly over all classes, in [0, 1).
-        seed: of parameters, data order, augmentation, hold-out and label noise, in [0, 2^31).
+        seed: random seed of parameters, data order, augmentation, hold-out and label noise, in [0, 2^31).
         teacher: the experiment, or its settings, whose trained network the method learns from; it is run first.
         observe: keys of :data:`labelreg.observers.OBSERVERS`.
     """
@@ -183,8 +184,8 @@ class Experiment(Recipe):
     def at(self, profile: str, **overrides: Any) -> Self:
         """Return this experiment at a profile, with further settings overridden by name.
 
-        Its teacher goes along, with the overrides but for those that make it another experiment, and so does a teacher
-        that is given as a mapping of settings.
+        Profile and overrides apply to its teacher too, except network, method, their options and observers. A teacher
+        given as a mapping of settings is at the profile as well.
         """
         if profile not in PROFILES:
             raise unknown("profile", profile, PROFILES)
@@ -198,7 +199,7 @@ class Experiment(Recipe):
         return self.but(**changes)
 
     def with_seeds(self, count: int) -> list[Self]:
-        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed goes along."""
+        """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed is shifted alike."""
         if count:
             self.but(seed=self.seed + count - 1)  # refuses what is too large
         teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
@@ -215,7 +216,7 @@ _FOLLOWS = {
 
 
 def is_teacher(role: str) -> bool:
-    """Whether what a method takes a network for, such as ``"method.teacher"``, is to be taught by it."""
+    """Return whether a network role of a method, such as ``"method.teacher"``, is a teacher."""
     return role.rpartition(".")[2] == "teacher"
 
 
@@ -228,7 +229,7 @@ def _roles(method: str, options: Mapping[str, Any]) -> set[str]:
 def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
     from labelreg import networks
 
-    # of a network that a paper names and this package lacks nothing is known
+    # the options of networks that a paper names and this package lacks are unknown
     return Options(networks.complete_options(name, chosen) if name in networks.names() else chosen)
 
 
@@ -236,8 +237,8 @@ def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
 class Profile:
     """Preset of the size of a run: settings that replace an experiment's own, and the number of seeds.
 
-    With a ``peak``, the schedule becomes one cycle up to so many times the experiment's own learning rate, with Adam to
-    that itself. A ``"plateau"`` schedule, one that is a cycle already and one that is overridden stay as they are.
+    With a ``peak``, the schedule becomes one cycle up to ``peak`` times the experiment's own learning rate, with Adam
+    up to that rate itself. A ``"plateau"`` schedule, a cycle and an overridden schedule stay as they are.
     """
 
     settings: Mapping[str, Any]

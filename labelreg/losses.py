@@ -1,4 +1,4 @@
-"""What the equations of all papers share, as functions of tensors.
+"""Loss functions and helpers shared by all methods.
 
 Throughout, ``B`` is the batch size and ``K`` the number of classes.
 
@@ -89,7 +89,7 @@ def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Ten
     return sums / counts.clamp_min(1)[:, None]
 
 
-# ---- What equations are made of: in single precision at least. Arguments are not checked.
+# ---- Building blocks, computed in at least float32. Arguments are not checked.
 
 
 def compute_dtype(*tensors: Tensor) -> torch.dtype:

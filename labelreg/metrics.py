@@ -114,7 +114,7 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 2017).
 
-    Fit it on other samples than those reported on. T lies between 1e-3 and 1e3: near the lower bound if all predictions
+    Fit it on samples other than those evaluated. T lies between 1e-3 and 1e3: near the lower bound if all predictions
     are correct, near the upper one if the logits are worse than uniform.
     """
     from scipy.optimize import minimize_scalar  # slow to import
@@ -153,7 +153,7 @@ def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
 
 @torch.no_grad()
 def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return :func:`summarise` of batches, which are not all held in memory, with one wait for the device."""
+    """Return :func:`summarise` of batches, which are not all held in memory, with a single device synchronisation."""
     reduced = []
     for logits, targets in predictions:
         _check_scores("logits", logits, targets)

@@ -1,4 +1,4 @@
-"""What can be watched in training, beyond the metrics: small functions of a trainer, called after every epoch.
+"""Observers: functions called with the trainer after every epoch, to record more than the metrics.
 
 The costly ones are called after the last epoch only.
 """
@@ -121,7 +121,7 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
 
 @observer(at_end=True)
 def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
-    """What is left of miscalibration once all logits are divided by one fitted temperature (Guo et al., 2017).
+    """Calibration error after temperature scaling (Guo et al., 2017).
 
     The ``temperature`` is fitted on the validation split and judged on the test split; without a validation split, it
     is fitted on every second test sample and judged on the others, by ``unscaled_ece``, ``scaled_ece`` and

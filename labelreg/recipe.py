@@ -15,7 +15,7 @@ class Recipe(Settings):
         epochs: passes over the training data.
         batch_size: samples per step; for a language model, the number of parallel streams that the text is cut into.
         optimizer: ``"sgd"`` or ``"adam"``.
-        learning_rate: of the first step; for ``one_cycle``, the peak.
+        learning_rate: learning rate of the first step; for ``one_cycle``, the peak.
         momentum, nesterov: of SGD, in [0, 1), and whether it is Nesterov's.
         weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
         schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
@@ -24,7 +24,7 @@ class Recipe(Settings):
         milestones: epochs after which ``multi_step`` multiplies the learning rate by ``decay``, in increasing order.
         decay: factor of ``multi_step`` and ``plateau``; below 1 for ``plateau``.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
-        sequence_length: of truncated back-propagation through time, in tokens, for a language model.
+        sequence_length: length of truncated back-propagation through time, in tokens, for a language model.
         clip_norm: maximum norm of each network's gradient; 0 for no clipping.
     """
 

@@ -56,7 +56,7 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the best epoch on the test set, which, chosen on it, are no result by themselves."""
+        """The history's values at the best epoch on the test set. Selected on it, so not to be reported as a result."""
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
@@ -121,7 +121,7 @@ class Store:
         return Recorded(self._read(f"{experiment.name}-*.json")).find(experiment)
 
     def __iter__(self) -> Iterator[Result]:
-        """Read every result, in the order of the files; a file that is no result is named in a warning."""
+        """Read every result, in the order of the files; a file that is not a valid result is named in a warning."""
         return self._read("*.json")
 
     def _read(self, pattern: str) -> Iterator[Result]:
@@ -195,7 +195,7 @@ def paired_difference(
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
-    """Return :func:`paired_difference` of a metric by seed, on the seeds that both have; NaN twice without any."""
+    """Return :func:`paired_difference` of a metric by seed, on the seeds that both have, or (NaN, NaN)."""
     common = sorted(values.keys() & baseline.keys())
     pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
     return paired_difference(*pairs) if common else (math.nan, math.nan)
@@ -258,7 +258,7 @@ def _read(path: Path) -> Result | None:
         result.best  # noqa: B018 (a history without test errors is no result)
         return result
     except Exception as error:  # a damaged file may raise anything
-        warnings.warn(f"{path} is no result and is passed over: {type(error).__name__}: {error}", stacklevel=3)
+        warnings.warn(f"{path} is not a valid result and is skipped: {type(error).__name__}: {error}", stacklevel=3)
         return None
 
 

@@ -78,14 +78,14 @@ def run(
     Args:
         results: folder of the recorded runs, ``data/results`` by default.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
-        wait: whether to wait for another process that is at work on this experiment.
+        wait: whether to wait for another process that is running this experiment.
         progress: called with a line of text after every epoch, and before waiting; None for silence.
-        stop: asked after every step; where it returns true, training is saved and interrupted. It ends waiting too.
+        stop: asked after every step; training is saved and interrupted when it returns True. Also stops waiting.
 
     Raises:
         ValueError: the experiment does not fit its data set, or there is no such data set, network or device.
         FileNotFoundError: the data set is not on disk and cannot be fetched.
-        labelreg.results.Claimed: another process is at work on it, and this one does not wait.
+        labelreg.results.Claimed: another process is running it, and this one does not wait.
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
     """
     store = Store(results)
@@ -136,7 +136,7 @@ def trained(
         except Exception as error:
             what = f"{weights} cannot be read ({one_line(error)}); move it away to train {experiment.name} anew"
             raise ValueError(what) from error
-    # any teacher will do: what the method's own had learned is part of its state
+    # an untrained teacher suffices: its weights are part of the method's state
     parts = build(experiment, device, lambda: untrained(experiment.teacher))
     parts.network.load_state_dict(stored["network"])
     # not strictly: a method may have made in preparation what predictions have no use for
@@ -156,7 +156,7 @@ def _at_work(
         if not wait or (stop is not None and stop()):
             return False
         if not told:
-            progress(f"waiting for another process at work on {experiment.name}")
+            progress(f"waiting for another process that is running {experiment.name}")
         told = True
         return True
 
@@ -171,15 +171,15 @@ def _train_and_record(
 ) -> Result:
     """Train with a checkpoint; record the result, then store the weights, then delete the checkpoint."""
     teach = partial(trained, results=store.root, device=device, progress=progress, stop=stop)
-    checkpoints = folder / "checkpoint.pt", folder / "preparation.pt"
-    finished = _train(experiment, device, progress, stop, teach, *checkpoints)
+    checkpoint, preparation = folder / "checkpoint.pt", folder / "preparation.pt"
+    finished = _train(experiment, device, progress, stop, teach, checkpoint, preparation)
     store.save(finished.result)
     states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
     with paths.atomic_write(folder / "weights.pt") as unfinished:
         torch.save(states, unfinished)
-    for checkpoint in checkpoints:
-        checkpoint.unlink(missing_ok=True)
-    return store.find(experiment)
+    for file in (checkpoint, preparation):
+        file.unlink(missing_ok=True)
+    return store.find(experiment)  # read back, so that a new and a recorded result are rounded alike
 
 
 def _train(
@@ -192,7 +192,7 @@ def _train(
     preparation: Path | None = None,
     shared: dict | None = None,
 ) -> Trained:
-    """Train from a checkpoint, if there is one; another is of what a method trains beforehand."""
+    """Train, from a checkpoint if there is one; ``preparation`` is that of what a method trains beforehand."""
     parts = build(experiment, device, lambda: teach(experiment.teacher).network)
     tell = progress and (lambda row: progress(_progress_line(experiment, row)))
     tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
@@ -323,7 +323,7 @@ def run_all(
                         progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)
-            what = f"a process was killed, for want of memory perhaps, while these ran: {names}"
+            what = f"a process was killed, possibly out of memory, while these ran: {names}"
             raise RuntimeError(f"{what}. The same call resumes from their last finished epochs") from error
         if stop.flag.exists():
             raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
@@ -363,7 +363,7 @@ def _run_group(
                 done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
             else:
                 done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
-    except (Exception, KeyboardInterrupt) as error:  # whatever it is, the other runs are none the worse
+    except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
         if stop.orphaned:
             os._exit(1)  # nobody waits for the outcome, and what was done is saved
         if os.getpid() != stop.parent and not isinstance(error, Claimed | KeyboardInterrupt):
@@ -373,7 +373,7 @@ def _run_group(
 
 
 def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
-    """The first group that is not expected to take longer than so many seconds, or else the first."""
+    """The first group that is expected to end within that time, or else the first."""
     return next((group for group in waiting if not sum(map(runtimes.seconds, group)) > seconds), waiting[0])
 
 
@@ -399,7 +399,7 @@ def _described(outcome: _Outcome) -> str:
             shown = f"error {last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
             what = f"{shown}, {seconds:.0f} s"
         case Claimed():
-            what = "another process is at it"
+            what = "another process is running it"
         case KeyboardInterrupt():
             what = "stopped; the same call resumes there"
         case _:

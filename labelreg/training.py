@@ -44,7 +44,7 @@ class Trainer:
         dataset: its training split is trained on, its test split evaluated after every epoch.
         augmentation: a key of :data:`labelreg.data.augmentations`.
         validation: a held-out split to evaluate too; by default that of the data set, if it has one.
-        seed: of the order and augmentation of the data; whatever else is random comes from PyTorch's global generator.
+        seed: random seed of the order and augmentation of the data; all else is drawn from PyTorch's global generator.
         observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
             if they have one, is called before training.
 
@@ -99,7 +99,7 @@ class Trainer:
         Args:
             checkpoint: file to save to after every epoch and on interruption, and to resume from if it exists.
             progress: called with the history's new row after every epoch.
-            stop: asked after every step; training is interrupted where it returns true.
+            stop: called after every step; training is interrupted when it returns True.
 
         Raises:
             Interrupted: on SIGINT, SIGTERM or ``stop``, after the current step; a second signal acts at once.
@@ -128,7 +128,7 @@ class Trainer:
         raise Interrupted(f"interrupted {where}" + ("; saved, the same call resumes there" if checkpoint else ""))
 
     def _epoch(self) -> Iterator[None]:
-        """Train for an epoch, from wherever in it training stands, and evaluate; pause after each step."""
+        """Train for an epoch, from the current position, and evaluate; pause after each step."""
         started = time.perf_counter() - self.seconds
         self.network.train()
         self.method.train()
@@ -187,9 +187,9 @@ class Trainer:
         self.epoch, self.position, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Return the method's logits (N, K) in float32 and the targets (N,) of a split, as batches come.
+        """Return the method's logits (N, K) in float32 and the targets (N,) of a split.
 
-        This order is the split's, but for a text, see :class:`labelreg.data.SequenceLoader`.
+        They are in the split's order, except for a text, see :class:`labelreg.data.SequenceLoader`.
         """
         logits, targets = zip(*self._predictions(split), strict=True)
         return torch.cat(logits), torch.cat(targets)
@@ -320,7 +320,7 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
-    """Call a function at the first SIGINT or SIGTERM, so that no step is torn apart; a second signal acts at once."""
+    """Call a function at the first SIGINT or SIGTERM, so that the current step completes; a second acts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -52,7 +52,6 @@ class TestData:
                 "cpu",
                 r"pydoc comes with a validation split; holdout=0\.1 must be 0",
             ),
-            ({"observe": "vote"}, "cpu", "CrossEntropy takes no vote that could be observed"),
             ({"schedule": "plateau"}, "cpu", "schedule 'plateau' watches a validation split"),
         ],
     )

@@ -74,10 +74,7 @@ class TestRun:
         ("arguments", "message"),
         [
             (["epoch=3"], "no setting is called 'epoch'; did you mean epochs?"),
-            (["epochs"], "settings are given as NAME=VALUE, not 'epochs'"),
             (["epochs=two"], "epochs should be a valid integer, got 'two'"),
-            (["options.gamma=0.9"], "no option of cross_entropy is called 'gamma'; there is none"),
-            (["network=mpl"], "no network is called 'mpl'; did you mean mlp?"),
             (["observe=residual_labels"], "CrossEntropy learns no residual labels that could be observed"),
             (["--results=/dev/null"], "[Errno 20] Not a directory"),
             (["subset=5000"], "cannot take a subset of 5000 samples"),
@@ -91,8 +88,7 @@ class TestRun:
 
     def test_several_failures_are_one_line_each(self, labelreg):
         code, out, err = labelreg("run", "learning_rate=1e30", "--seeds=2", *QUICK)
-        assert (code, out) == (2, "")
-        assert sum(line.startswith("labelreg: the loss is nan") for line in err.splitlines()) == 2
+        assert (code, out, err.count("labelreg: the loss is nan")) == (2, "", 2)
 
     @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--jobs=-1"], ["--seed=3"]])
     def test_a_wrong_flag_is_shown_with_the_usage(self, arguments, labelreg):
@@ -191,10 +187,8 @@ class TestReproduce:
         [
             (["--papers=kk"], "no collection is called 'kk'; there is alr, cskd"),
             (["--dataset=digit"], "no data set is called 'digit'; did you mean digits?"),
-            (["--network=resnet9"], "no network is called 'resnet9'; did you mean resnet"),
             (["--methods=RK"], "no method in any table or figure is called 'RK'"),
             (["--profile=fats"], "no profile is called 'fats'; did you mean fast?"),
-            (["--device=gpu"], "device 'gpu' cannot be used here"),
         ],
     )
     def test_a_mistake_is_one_line(self, arguments, message, labelreg):

@@ -48,29 +48,27 @@ class TestStep:
         assert step_operations(Curious(), linear_layers(), batch()) == self.PLAIN
 
 
-class TestMethods:
-    """What a step costs beside plain cross-entropy: a forward pass is a third of a step, a teacher's is one more."""
+@pytest.mark.parametrize(
+    ("name", "ratio"),
+    [
+        *((name, 1) for name in ("label_smoothing", "confidence_penalty", "disturb_label", "ada_cos")),
+        *((name, 1) for name in ("adaptive_label_regularization", "knowledge_refinery", "virtual_softmax")),
+        *((name, 4 / 3) for name in ("knowledge_distillation", "class_wise_self_distillation")),
+        ("deep_mutual_learning", 2),
+    ],
+)
+def test_ratio_to_cross_entropy(name, ratio):
+    """A forward pass is a third of a step, a teacher's is one more."""
 
-    @staticmethod
-    def operations(name):
-        def resnet8(role="", chosen=None):
-            return networks.build("resnet8", 10)
+    def resnet8(role="", chosen=None):
+        return networks.build("resnet8", 10)
 
-        inputs, partner = torch.randn(2, 16, 3, 32, 32)
-        samples = Batch(inputs, torch.arange(16) % 10, torch.arange(16), partner)
-        return step_operations(methods.create(name, 10, {}, resnet8), resnet8(), samples)
-
-    @pytest.mark.parametrize(
-        ("name", "ratio"),
-        [
-            *((name, 1) for name in ("label_smoothing", "confidence_penalty", "disturb_label", "ada_cos")),
-            *((name, 1) for name in ("adaptive_label_regularization", "knowledge_refinery", "virtual_softmax")),
-            *((name, 4 / 3) for name in ("knowledge_distillation", "class_wise_self_distillation")),
-            ("deep_mutual_learning", 2),
-        ],
+    inputs, partner = torch.randn(2, 16, 3, 32, 32)
+    samples = Batch(inputs, torch.arange(16) % 10, torch.arange(16), partner)
+    operations, plain = (
+        step_operations(methods.create(each, 10, {}, resnet8), resnet8(), samples) for each in (name, "cross_entropy")
     )
-    def test_ratio_to_cross_entropy(self, name, ratio):
-        assert self.operations(name) / self.operations("cross_entropy") == pytest.approx(ratio, rel=0.01)
+    assert operations / plain == pytest.approx(ratio, rel=0.01)
 
 
 def test_share_behind_each_layer():
@@ -81,14 +79,11 @@ def test_share_behind_each_layer():
     assert share_behind(network, inputs, "classifier") == 0
 
 
-class TestForward:
-    def test_of_the_default_input_shape(self):
-        assert forward_operations("mlp") == MLP
-        assert forward_operations("mlp", 20, **SMALL) == 2 * 32 * (64 + 20)
-
-    def test_of_one_word(self):
-        """An LSTM, whose four gates see the word and the state, and the softmax over all words."""
-        assert forward_operations("lstm", 100, hidden=16, layers=1) == 2 * (2 * 4 * 16 * 16 + 16 * 100)
+def test_forward_of_the_default_input_shape_and_of_one_word():
+    """An LSTM's four gates see the word and the state; then comes the softmax over all words."""
+    assert forward_operations("mlp") == MLP
+    assert forward_operations("mlp", 20, **SMALL) == 2 * 32 * (64 + 20)
+    assert forward_operations("lstm", 100, hidden=16, layers=1) == 2 * (2 * 4 * 16 * 16 + 16 * 100)
 
 
 class TestTraining:

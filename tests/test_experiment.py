@@ -258,8 +258,6 @@ TEACHER = {"teacher": Experiment()}
     ("settings", "message"),
     [
         ({"epoch": 3}, "no setting is called 'epoch'; did you mean epochs"),
-        ({"dataset": None}, "dataset should be a valid string, got None"),
-        ({"subset": "200"}, "subset should be a valid integer, got '200'"),
         ({"seed": 2**31}, "seed should be less than 2147483648, got 2147483648"),
         ({"holdout": 1.0}, "holdout should be less than 1, got 1.0"),
         ({"label_noise": -0.1}, "label_noise should be greater than or equal to 0, got -0.1"),
@@ -271,7 +269,6 @@ TEACHER = {"teacher": Experiment()}
         ({"method": "knowledge_refinary"}, "no method is called 'knowledge_refinary'; did you mean knowledge_refin"),
         ({"options": {"gamma": 0.5}}, "no option of cross_entropy is called 'gamma'"),
         ({"method": "label_smoothing", "options": {"epsilon": "x"}}, "label_smoothing's option epsilon should be "),
-        ({"method": "mixup", "options": {"method": "mixpu"}}, "no method is called 'mixpu'"),
         ({"method": "mixup", "options": {"method.gamma": 1}}, "no option of cross_entropy is called 'gamma'"),
         ({"auxiliary_options": {"hidden": 3}}, "auxiliary_options must be empty: cross_entropy trains no network"),
         ({"method": "deep_mutual_learning", "auxiliary_options": {"hiden": 3}}, "no option of mlp is called 'hiden'"),
@@ -284,7 +281,6 @@ TEACHER = {"teacher": Experiment()}
         (TEACHER, "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as one"),
         (KD | {"teacher": Experiment(dataset="cifar10")}, "the teacher learns cifar10, the student digits"),
         (KD | {"teacher": "resnet18"}, "teacher should be a valid dictionary or instance of Experiment"),
-        (KD | {"teacher": {"epoch": 3}}, "no setting is called 'epoch'"),
         (KD | TEACHER | {"options": {"teacher": "mlp"}}, "the teacher is an experiment, not the name of a network"),
     ],
 )
@@ -375,17 +371,15 @@ class TestTeacher:
     def test_can_be_taught_itself(self):
         chain = Experiment(**KD, teacher=Experiment(**KD, teacher=Experiment(seed=5)))
         assert chain.at("quick").teacher.teacher == Experiment(seed=5).at("quick")
-        assert Experiment.from_recorded(chain.as_dict()) == chain
-        assert chain.changes() == KD | {"teacher": KD | {"teacher": {"seed": 5}}}
+        assert Experiment.from_recorded(chain.as_dict()) == chain == Experiment(**chain.changes())
 
     def test_seeds_are_consecutive_and_go_along(self):
         student = Experiment(seed=3, **KD, teacher=Experiment(seed=10))
         assert [(each.seed, each.teacher.seed) for each in student.with_seeds(3)] == [(3, 10), (4, 11), (5, 12)]
-        assert student.with_seeds(1) == [student]
         assert student.with_seeds(0) == []
-        assert student.with_seeds(2)[1] == student.but(seed=4, teacher=Experiment(seed=11))
+        assert student.with_seeds(2) == [student, student.but(seed=4, teacher=Experiment(seed=11))]
         last = Experiment(seed=2**31 - 2)
-        assert [each.seed for each in last.with_seeds(2)] == [2**31 - 2, 2**31 - 1]
+        assert last.with_seeds(2)[1].seed == 2**31 - 1
         for each in (last, Experiment(**KD, teacher=last)):
             with pytest.raises(ValueError, match="seed should be less than 2147483648"):
                 each.with_seeds(3)

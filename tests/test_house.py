@@ -2,7 +2,6 @@
 
 import ast
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -58,9 +57,3 @@ class TestNames:
             "def late():\n    from labelreg.papers import kr",
         ):
             assert "labelreg.papers.kr" in set(imported(line))
-
-
-def test_every_equation_is_marked_at_one_place():
-    marks = Counter(re.findall(r"(?<!`)# ([A-Z][\w-]* eq\. \w+)", "\n".join(FILES.values())))
-    assert len(marks) > 25
-    assert {mark for mark, count in marks.items() if count > 1} == set()

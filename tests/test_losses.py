@@ -14,7 +14,6 @@ from torch.nn.functional import cross_entropy, one_hot
 from labelreg.losses import class_means, js_divergence, smooth_cross_entropy, smooth_labels, soft_cross_entropy
 
 B, K = 6, 5
-HALVES = (torch.bfloat16, torch.float16)
 Y = torch.tensor([0, 4, 2, 2, 1, 3])
 
 
@@ -44,11 +43,6 @@ class TestSmoothing:
         ):
             torch.testing.assert_close(loss, expected, rtol=0, atol=1e-6)
 
-    def test_labels(self):
-        targets = torch.tensor([2])
-        assert smooth_labels(targets, 5, 0.5, "all")[0].tolist() == pytest.approx([0.1, 0.1, 0.6, 0.1, 0.1])
-        assert smooth_labels(targets, 5, 0.5, "others")[0].tolist() == [0.125, 0.125, 0.5, 0.125, 0.125]
-
     @settings(max_examples=25, deadline=None)
     @given(st.floats(0, 1), st.sampled_from(["all", "others"]))
     def test_labels_are_distributions_and_commute_with_mixing(self, epsilon, convention):
@@ -67,7 +61,7 @@ class TestJsDivergence:
         )
         torch.testing.assert_close(js_divergence(p, q), js_divergence(q, p), rtol=0, atol=1e-12)
 
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
     def test_of_zeros(self, dtype):
         p = torch.tensor([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0]], dtype=dtype, requires_grad=True)
         q = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0.5, 0.5]], dtype=dtype, requires_grad=True)
@@ -84,10 +78,3 @@ def test_class_means(logits):
     expected = [values[k == Y].mean(0).tolist() for k in range(K)]
     np.testing.assert_allclose(means[:K], expected, rtol=0, atol=1e-12)
     assert means[K].tolist() == [0, 0, 0]  # a class without samples
-
-
-@pytest.mark.parametrize("dtype", HALVES)
-def test_half_precision_is_computed_in_single(logits, dtype):
-    p = logits[0].softmax(1).to(dtype)
-    for result in (class_means(p, Y, K), smooth_labels(p, K, 0.1), js_divergence(p, p), soft_cross_entropy(p, Y)):
-        assert result.dtype == torch.float32

@@ -44,7 +44,7 @@ def test_labelreg_runs_as_printed(command, monkeypatch, capsys):
 @pytest.mark.parametrize("command", commands("papermill"))
 def test_papermill_runs_as_printed(command):
     (ROOT / "_build").mkdir(exist_ok=True)
-    program, *arguments = shlex.split(command)
+    program, *arguments = shlex.split(f"{command} -p jobs 1")  # no more processes than this test's one
     finished = subprocess.run(
         [Path(sys.executable).with_name(program), *arguments], cwd=ROOT, capture_output=True, text=True
     )

@@ -31,7 +31,6 @@ def test_the_defaults_are_the_cifar_protocol():
         ({"epoch": 3}, "no setting is called 'epoch'; did you mean epochs"),
         ({"epochs": 2.0}, "epochs should be a valid integer, got 2.0"),
         ({"epochs": 0}, "epochs should be greater than 0, got 0"),
-        ({"sequence_length": 0}, "sequence_length should be greater than 0, got 0"),
         ({"learning_rate": "0.1"}, "learning_rate should be a valid number, got '0.1'"),
         ({"learning_rate": 0.0}, "learning_rate should be greater than 0, got 0.0"),
         ({"learning_rate": math.inf}, "learning_rate should be a finite number, got inf"),

@@ -10,9 +10,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from interruption import assert_is_the_straight_run, assert_same_weights, folder, kept_weights
 
 import labelreg
-from labelreg import networks, paths, results, running
+from labelreg import networks, results, running
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
@@ -26,28 +27,6 @@ SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
 PLAIN = Experiment(**SHORT)
 STUDENT = Experiment(**SHORT, method="knowledge_distillation", teacher=PLAIN.but(seed=5))
 AHEAD = Experiment(**SHORT, method="snapshot_regularization", options={"direction": "pos", "interval": 1})
-
-
-def folder(experiment):
-    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
-
-
-def kept_weights(experiment):
-    return torch.load(folder(experiment) / "weights.pt", weights_only=True)["network"]
-
-
-def assert_same_weights(one, other):
-    torch.testing.assert_close(dict(one), dict(other), rtol=0, atol=0)
-
-
-def assert_is_the_straight_run(experiment, result):
-    """Bit by bit in its weights, and in its history but for the digits that a file leaves out."""
-    straight = train(experiment)
-    assert_same_weights(kept_weights(experiment), straight.network.state_dict())
-    assert result.history.keys() == straight.result.history.keys()
-    for name, values in straight.result.history.items():
-        if name != "seconds":
-            assert result.history[name] == pytest.approx(values, rel=5e-5)
 
 
 def files(root):
@@ -66,6 +45,11 @@ class TestRun:
         assert run(PLAIN, progress=lines.append) == first
         assert len(lines) == 3
         assert first.experiment == PLAIN
+        origin = first.provenance
+        assert origin["torch"] == torch.__version__
+        assert origin["date"].endswith("+00:00")
+        assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
+        assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
 
     def test_records_what_training_in_memory_gives(self):
         observed = ("residual_labels", "residual_divergence")
@@ -82,13 +66,6 @@ class TestRun:
         ours, theirs = (f"{each.name}-{each.key}" for each in (PLAIN, other))
         recorded = [f"elsewhere/shared/{theirs}.json", f"results/shared/{ours}.json"]
         assert files(tmp_path) == [*recorded, f"runs/{ours}/weights.pt", f"runs/{theirs}/weights.pt"]
-
-    def test_records_where_it_comes_from(self):
-        origin = run(PLAIN, progress=None).provenance
-        assert origin["torch"] == torch.__version__
-        assert origin["date"].endswith("+00:00")
-        assert origin["parameters"] == sum(each.numel() for each in networks.build("mlp", 10).parameters())
-        assert origin.keys() >= {"labelreg", "commit", "python", "device", "threads", "date", "seconds", "test_digest"}
 
     @pytest.mark.parametrize("moved", ["LABELREG_RUNS", "LABELREG_RESULTS", None])
     def test_what_another_process_makes_is_waited_for_only_as_long_as_asked(self, moved, monkeypatch, tmp_path):

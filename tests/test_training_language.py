@@ -3,13 +3,14 @@
 import copy
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
-from interruption import Signaller, assert_identical, outcome
+from interruption import assert_goes_on_bit_by_bit
 from torch.nn.functional import cross_entropy, one_hot
 
-from labelreg import methods, networks, observers
+from labelreg import methods, networks, observers, training
 from labelreg.data import SequenceLoader, registry
 from labelreg.data.language import make_dataset
 from labelreg.experiment import Experiment
@@ -18,7 +19,7 @@ from labelreg.methods.nar import nar_targets
 from labelreg.metrics import recall_at_1
 from labelreg.recipe import Recipe
 from labelreg.running import run, train
-from labelreg.training import Interrupted, Trainer
+from labelreg.training import Trainer
 
 WORDS = "abcdefgh"
 METHODS = ("cross_entropy", "label_smoothing", "confidence_penalty", "disturb_label", "deep_mutual_learning")
@@ -51,10 +52,15 @@ def make_trainer(method="cross_entropy", *, seed=0, dropout=0.3, trainer=None, *
     return Trainer(network, method, DATASET, Recipe(**settings | plain | recipe), **trainer or {})
 
 
-def read_at_once(network, split, columns=10):
-    """Error and mean loss over a text in columns, each read in one piece from its beginning."""
+def in_columns(split, columns=10):
+    """Words and those that follow them, each (rows, columns)."""
     rows = len(split) // columns
-    inputs, targets = (values[: rows * columns].view(columns, rows).t() for values in (split.inputs, split.targets))
+    return (values[: rows * columns].view(columns, rows).t() for values in (split.inputs, split.targets))
+
+
+def read_at_once(network, split):
+    """Error and mean loss over a text in ten columns, each read in one piece from its beginning."""
+    inputs, targets = in_columns(split)
     network = copy.deepcopy(network).eval()
     network.reset_state()
     with torch.no_grad():
@@ -69,7 +75,7 @@ class TestLoop:
         trainer = make_trainer(dropout=0.0, clip_norm=clip_norm, learning_rate=0.5, schedule="constant")
         network = copy.deepcopy(trainer.network)
         parameters = list(network.parameters())
-        columns = [values[:120].view(4, 30).t() for values in (DATASET.train.inputs, DATASET.train.targets)]
+        columns = [*in_columns(DATASET.train, 4)]
         norms = []
         for _ in range(3):
             network.reset_state()
@@ -152,11 +158,11 @@ class TestReport:
         assert max(rows) == 30
         assert sum(rows) == 90 + 60  # of 94 and 63, in ten columns
 
-    def test_leaves_training_as_it_was(self):
+    def test_leaves_training_as_it_was(self, monkeypatch):
         trainer = make_trainer(schedule="constant")
         trainer.fit()
         unwatched = make_trainer(schedule="constant")
-        unwatched._summarise = lambda split: {}
+        monkeypatch.setattr(training, "summarise_batches", lambda batches: {"nll": 0.0})  # reads none
         unwatched.fit()
         for one, other in zip(trainer.network.parameters(), unwatched.network.parameters(), strict=True):
             assert torch.equal(one, other)
@@ -167,15 +173,19 @@ class TestPlateau:
     # how often an epoch before was no better than the best before it
     FALLS = (0, 0, 0, 1, 2, 2, 3, 3)
 
+    @pytest.fixture(autouse=True)
+    def _as_they_are(self, monkeypatch):
+        monkeypatch.setattr(training, "summarise_batches", dict)
+
     def make(self, **settings):
         trainer = make_trainer(epochs=8, decay=0.25, **settings)
         losses = itertools.cycle(self.LOSSES[trainer.epoch :])
 
         def summarise(split):
             nll = self.LOSSES[trainer.epoch] if split is trainer.validation else next(losses)
-            return {"nll": nll, "error": 0.5, "perplexity": math.exp(nll)}
+            return {"nll": nll, "error": 0.5}
 
-        trainer._summarise = summarise
+        trainer._predictions = summarise
         rates = []
         trainer.optimizer.register_step_pre_hook(
             lambda optimizer, *_: rates.append([group["lr"] for group in optimizer.param_groups])
@@ -203,26 +213,12 @@ class TestPlateau:
 # an epoch is 5 passes of training, two of the test and one of validation
 @pytest.mark.parametrize("moment", [1, 3, 5, 6, 12, 16])
 def test_an_interrupted_run_goes_on_bit_by_bit(method, moment, tmp_path):
-    straight = make_trainer(method)
-    straight.fit()
-    expected = outcome(straight)
-    interrupted = make_trainer(method)
-    Signaller(interrupted.network, moment)
-    with pytest.raises(Interrupted):
-        interrupted.fit(tmp_path / "checkpoint.pt")
-    resumed = make_trainer(method, seed=99)  # nothing of it may survive
-    resumed.fit(tmp_path / "checkpoint.pt")
-    assert_identical(outcome(resumed), expected)
+    assert_goes_on_bit_by_bit(partial(make_trainer, method), moment, tmp_path / "checkpoint.pt")
 
 
 OPTIONS = {"hidden": 8, "layers": 1, "dropout": 0.1, "init_range": 0.1}
-SETTINGS = {"dataset": "chain", "network": "lstm", "network_options": OPTIONS, "epochs": 2, "batch_size": 10} | {
-    "schedule": "plateau",
-    "learning_rate": 10.0,
-    "momentum": 0.0,
-    "weight_decay": 0.0,
-    "clip_norm": 0.25,
-}
+SETTINGS = {"dataset": "chain", "network": "lstm", "network_options": OPTIONS, "epochs": 2, "batch_size": 10}
+SETTINGS |= {"schedule": "plateau", "learning_rate": 10.0, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 0.25}
 
 
 class TestExperiment:
@@ -255,11 +251,7 @@ class TestExperiment:
 def test_every_word_is_watched_beside_its_own_label():
     trainer = make_trainer("network_as_regularization")
     trainer.network.eval(), trainer.method.eval()
-    columns = 10
-    rows = len(DATASET.train) // columns
-    inputs, targets = (
-        values[: rows * columns].view(columns, rows).t() for values in (DATASET.train.inputs, DATASET.train.targets)
-    )
+    inputs, targets = in_columns(DATASET.train)
     for network in (trainer.network, trainer.method.auxiliary):
         network.reset_state()
     with torch.no_grad():

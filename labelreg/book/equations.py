@@ -1,7 +1,7 @@
 """Every equation of the five papers, and the line of the package that computes it.
 
-A line says so in a trailing comment, such as ``# KR eq. 6``. Formulas stand in ``data/equations``, one file per paper,
-together with the reason where an equation has no line.
+Lines are marked with a trailing comment, such as ``# KR eq. 6``. Formulas stand in ``data/equations``, one file per
+paper, together with the reason where an equation has no line.
 """
 
 import ast

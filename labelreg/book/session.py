@@ -1,4 +1,4 @@
-"""What every notebook of the book begins and ends with: its parameters, and where its numbers come from."""
+"""A notebook's parameters, runs and provenance, with which every notebook begins and ends."""
 
 import ast
 import inspect
@@ -26,7 +26,7 @@ COMMON = ("profile", "dataset", "network", "subset", "epochs", "seeds", "jobs", 
 
 
 class Session:
-    """One notebook at work: its parameters, its runs, its provenance.
+    """The parameters, runs and provenance of a notebook.
 
     Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
     and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
@@ -61,7 +61,7 @@ class Session:
         return experiment.at(self.parameters.profile, **chosen | settings)
 
     def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
-        """Run experiments with so many seeds, the notebook's number if 0, and return their results in that order."""
+        """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order."""
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
         finished = run_all(
             [each for group in wanted.values() for each in group],

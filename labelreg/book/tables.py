@@ -143,7 +143,7 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
             "best validation epoch": _written(table.chosen, ".2f"),
             "ECE, %": _written(table.ece, ".1f"),
             "NLL, nats": _written(table.nll, ".2f"),
-            "minutes a run": _written(table.minutes, ".1f"),
+            "minutes per run": _written(table.minutes, ".1f"),
             "seeds": table.seeds.astype(str),
         }
     )

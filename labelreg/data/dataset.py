@@ -77,7 +77,7 @@ class Split:
 
 
 def _has_room(device: torch.device, size: int) -> bool:
-    """Whether so many bytes leave half of a device's free memory to training."""
+    """Whether that many bytes leave half of a device's free memory to training."""
     return device.type != "cuda" or 2 * size <= torch.cuda.mem_get_info(device)[0]
 
 

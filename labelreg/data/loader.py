@@ -25,7 +25,7 @@ class Batch:
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
         partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
-        source: (B, ...) float32, the samples as a network is tested on them, not augmented; None unless asked for.
+        source: (B, ...) float32, the samples preprocessed as for evaluation, not augmented; None unless asked for.
     """
 
     inputs: Tensor
@@ -52,7 +52,7 @@ class Loader:
             class, including the sample itself, as in the published code of CS-KD.
         copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
             does not depend on the number of copies.
-        num_classes: to check the labels against, unless it is 0, as in regression.
+        num_classes: number of classes used to check the labels; 0, as in regression, skips the check.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Loader:
 
 
 class Normalisation:
-    """(inputs - mean) / std per channel, in float32, for inputs of the shape, memory format and device of these."""
+    """(inputs - mean) / std per channel, in float32, for the shape, memory format and device of ``inputs``."""
 
     def __init__(self, mean: Tensor, std: Tensor, inputs: Tensor):
         expected = tuple(inputs.shape[1:2])

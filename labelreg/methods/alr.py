@@ -111,7 +111,7 @@ def _check_reading(kind: str, direction: str) -> None:
 class ResidualCriterion(Criterion):
     """A criterion with a hard loss for the network, a residual loss for the network, and an update loss for the matrix.
 
-    Subclasses weight the three in :meth:`.Criterion.terms`, and have the options below, but for the matrix.
+    Subclasses weight the three in :meth:`.Criterion.terms`. All attributes below except ``matrix`` are their options.
 
     Attributes:
         matrix: (K, K) parameter, zeros at first, so that every residual label starts uniform; its diagonal is unused.
@@ -144,7 +144,8 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     """Adaptive Regularization of Labels (ALR; ALR-S with ``smoothing=0.1``).
 
     The loss is hard + (1 - training accuracy) * residual + update (ALR, section 3.2): the better the network fits, the
-    less it follows the residual labels, which go on learning at full weight.
+    less it follows the residual labels, which go on learning at full weight. In training mode every loss counts towards
+    the training accuracy: call ``eval()`` before computing a validation loss, and ``train()`` after it.
 
     Args:
         num_classes: K.

@@ -34,11 +34,11 @@ class Step:
 
 
 class Method(nn.Module, ABC):
-    """A way to train: whatever it learns besides the network are its own parameters.
+    """A way to train. What it learns apart from the network is stored in its own parameters.
 
     The parameters of its constructor are its options. Each has an annotation, by which it is checked before anything is
     trained; to find options that exclude each other, the method is also made once on the meta device, with 10 classes
-    and empty networks. See :func:`labelreg.options.takes_options`.
+    and empty networks. :func:`labelreg.options.takes_options` sets plain options as attributes before the constructor.
 
     Attributes:
         title: the printed name where there is little room.
@@ -90,16 +90,15 @@ class Method(nn.Module, ABC):
         """Share with other runs what does not depend on the target network: called once, after preparing.
 
         Args:
-            shared: empty for the first run, which leaves something there for the later ones: runs that differ from it
-                in nothing but the :attr:`shareable_options`; learning rates must not follow the target's progress
-                either. Its values have a method ``finish``, to be called when the run has ended: what is not finished
-                is not used.
+            shared: empty for the first run, which stores something there. Later runs, which differ from it in nothing
+                but the :attr:`shareable_options` and whose learning rates do not depend on the target, may use it.
+                Its values have a method ``finish``, called when the run has ended; what is not finished is not used.
         """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         """Prepare for an epoch, counted from 0: called once before its first batch.
 
-        What it draws or changes and cannot be had from the arguments belongs into buffers, which a checkpoint restores.
+        State that cannot be recomputed from the arguments must be kept in buffers, so that checkpoints restore it.
         The history is what was recorded of the finished epochs, oldest first.
         """
 

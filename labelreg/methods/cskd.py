@@ -50,9 +50,9 @@ class ClassWiseSelfDistillation(Wrapper):
     Args:
         method: what the terms are added to; :class:`.CrossEntropy` if None.
         temperature: T, positive; 4 in the paper.
-        class_weight: of the class-wise term; 1 in the paper, 3 for CUB-200-2011 in the published code.
-        sample_weight: of the sample-wise term; 1 in the paper for fine-grained classification and 0 for CIFAR-100 and
-            TinyImageNet. The published code does without the term.
+        class_weight: weight of the class-wise term; 1 in the paper, 3 for CUB-200-2011 in the published code.
+        sample_weight: weight of the sample-wise term; 1 in the paper for fine-grained classification and 0 for
+            CIFAR-100 and TinyImageNet. The published code does without the term.
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
         partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
             published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the

@@ -20,22 +20,23 @@ def decayed_weight(epoch: int, gamma: float, truncate: int = 0) -> float:
     Epochs count from 0. A gamma of 0 is the baseline in every epoch, the first included, as the paper has it;
     ``truncate=0`` means never.
     """
-    if gamma == 0 or 0 < truncate <= epoch:
-        return 0.0
-    return gamma**epoch  # KR eq. 15
+    truncated = 0 < truncate <= epoch  # KR eq. 15
+    return 0.0 if gamma == 0 or truncated else gamma**epoch
 
 
 class KnowledgeRefinery(ResidualCriterion):
     """Knowledge Refinery (KR; KR-LS with ``smoothing=0.1``).
 
-    The loss is hard + alpha * (residual + update), with alpha = gamma^epoch (KR, equations 8 to 11).
+    The loss is hard + alpha * (residual + update), with alpha = gamma^epoch (KR, equations 8 to 11). By default the
+    arguments of both divergences are swapped relative to the print, as in ALR; ``direction="literal"`` is the printed
+    order.
 
     Args:
         num_classes: K.
         gamma: decay of alpha per epoch, in [0, 1]; see :func:`decayed_weight`.
         smoothing: label smoothing of the hard loss; 0.1 gives KR-LS.
         truncate: epoch from which alpha is 0; 0 for never. The paper's "1*" is ``gamma=1, truncate=20``.
-        kind: ``"kl"`` as printed, or ``"cross_entropy"``.
+        kind: ``"kl"``, or ``"cross_entropy"``.
         direction, lr_mult: see :class:`.ResidualCriterion`.
 
     Attributes:

@@ -108,7 +108,7 @@ class NetworkAsRegularization(Method):
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
-        lam, alpha: see :func:`nar_targets`. The published code's ``lam`` is 1 - lam.
+        lam, alpha: see :func:`nar_targets`. The published code calls 1 - lam ``lam``.
         variant: ``"paper"`` or ``"official"``.
         warm_up: epochs in which the official variant does not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].

@@ -52,7 +52,7 @@ def gaussian_points(
 
 
 def dropout_points(activations: Tensor, count: int, rate: float, rescale: bool, draws: Generator) -> Tensor:
-    """Virtual points (count, B, ...) by dropping activations (SBA, equation 8): ``B * x`` with a binary B.
+    """Virtual points (count, B, ...) by dropping activations (SBA, equation 8): ``mask * x`` with a binary mask.
 
     Args:
         activations, draws: see the top of this module.

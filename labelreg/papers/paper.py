@@ -61,7 +61,7 @@ class Paper:
         key: short name, as in ``data/reported/<key>.csv``.
         title, authors, venue: as printed; authors by their last names.
         seeds: number of runs that the paper averages over.
-        last_epochs: a run's number is the median over so many last epochs.
+        last_epochs: a run's number is the median over that many last epochs.
         baseline: printed name of the method that the others are compared with.
         tables, figures: name, such as ``"table1"``, to the experiments behind it.
     """

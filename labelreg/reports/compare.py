@@ -29,7 +29,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         - ``best`` and ``chosen``, at the best epoch on the test set and on the validation split
         - ``gap``, ours minus printed
         - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row; a
-          relative improvement takes two, its own and the baseline's
+          relative improvement needs two, its own and the baseline's
     """
     if paper not in papers:
         raise unknown("paper", paper, papers)

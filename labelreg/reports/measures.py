@@ -30,7 +30,7 @@ def as_printed(result: Result, metric: str) -> np.ndarray:
 
 
 def at_the_end(result: Result, metric: str, last_epochs: int = 1) -> float:
-    """Return a number of a run, the median over so many last epochs."""
+    """Return a metric of a run: the median over the last ``last_epochs`` epochs."""
     return np.median(as_printed(result, metric)[-last_epochs:])
 
 

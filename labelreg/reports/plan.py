@@ -1,4 +1,4 @@
-"""Recording the tables and figures: what they need, in the most telling order, and how much of it is there."""
+"""Recording the tables and figures: the runs they need, the most informative first, and how many are recorded."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def plan(
     methods: Iterable[str] = (),
     seeds: int = 0,
 ) -> list[Task]:
-    """List the runs that tables and figures need, each once, in the order of how much they tell per minute.
+    """List the runs that tables and figures need, each once, the most informative per minute first.
 
     Rows that are compared with each other, on one data set and network, stay together; small networks come before large
     ones. Among such rows the baseline comes first, with all seeds, then one method after another.

@@ -17,7 +17,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -168,11 +168,9 @@ def record_runs() -> dict[str, dict]:
 
 def is_here(dataset: str) -> bool:
     """Whether a data set can be loaded."""
-    try:
-        load(dataset)
-    except FileNotFoundError:
-        return False
-    return True
+    with suppress(FileNotFoundError):
+        return bool(load(dataset))
+    return False
 
 
 def record_exactly() -> dict[str, dict]:
@@ -256,15 +254,11 @@ def _batches(on_text: bool) -> list[Batch]:
         targets = torch.arange(SAMPLES) % CLASSES
         indices = torch.randperm(SAMPLES, generator=draws) + position * SAMPLES
         if on_text:
-            inputs = torch.randint(CLASSES, (4, SAMPLES // 4), generator=draws)
-            made.append(Batch(inputs=inputs, targets=targets, indices=indices))
+            made.append(Batch(torch.randint(CLASSES, (4, SAMPLES // 4), generator=draws), targets, indices))
             continue
-        inputs, partner, source = (
-            torch.randn(SAMPLES, 3, 6, 6, generator=draws, dtype=torch.float64).to(torch.get_default_dtype())
-            for _ in range(3)
-        )
-        source = inputs + source / 4
-        made.append(Batch(inputs=inputs, targets=targets, indices=indices, partner=partner, source=source))
+        images = (torch.randn(SAMPLES, 3, 6, 6, generator=draws, dtype=torch.float64) for _ in range(3))
+        inputs, partner, change = (each.to(torch.get_default_dtype()) for each in images)
+        made.append(Batch(inputs, targets, indices, partner, inputs + change / 4))
     return made
 
 

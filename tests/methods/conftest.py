@@ -17,9 +17,9 @@ def batch():
 
 @pytest.fixture
 def assert_resumes(tmp_path):
-    """Interrupt training at its fourth forward pass, and check that what goes on from there is what never stopped."""
+    """Interrupt training in its second epoch, and check that what goes on from there is what never stopped."""
 
-    def check(make_method):
+    def check(make_method, epochs=2):
         data = load("digits", subset=60)
 
         def start(seed):
@@ -27,7 +27,7 @@ def assert_resumes(tmp_path):
             network = nn.Sequential(
                 nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 10)
             )
-            return Trainer(network, make_method(), data, Recipe(epochs=2, batch_size=20, schedule="one_cycle"))
+            return Trainer(network, make_method(), data, Recipe(epochs=epochs, batch_size=20, schedule="one_cycle"))
 
         straight = start(0)
         straight.fit()

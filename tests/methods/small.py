@@ -38,12 +38,6 @@ def divergence(logits, fixed_logits, temperature=1.0):
     return kl_div(log_p, q, reduction="batchmean") * temperature**2
 
 
-def disturbed(logits, auxiliary_logits, targets, lam, alpha):
-    """The loss of NaR's target network."""
-    xi = (alpha * logits.softmax(1) + (1 - alpha) * auxiliary_logits.softmax(1)).detach()
-    return (1 - lam) * cross_entropy(logits, targets) + lam * cross_entropy(logits, xi)
-
-
 def train_on_digits(method):
     """Train the method for a few epochs; it must have learnt the digits."""
     torch.manual_seed(0)

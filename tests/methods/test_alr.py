@@ -1,4 +1,4 @@
-"""Decoupled labels: the residual losses against scipy and in closed form, who learns what; and ALR's weight."""
+"""Decoupled labels: the residual losses against scipy and in closed form, who learns what; ALR's and KR's weights."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,11 @@ from labelreg.experiment import Experiment
 from labelreg.losses import class_means
 from labelreg.methods import AdaptiveLabelRegularization, KnowledgeRefinery
 from labelreg.methods.alr import residual_labels, residual_logits, residual_losses, residual_probabilities
+from labelreg.methods.kr import decayed_weight
 from labelreg.running import train
 
 B, K = 6, 5
+SHORT = {"subset": 200, "epochs": 3, "schedule": "one_cycle"}
 DIVERGENCES = [("kl", "target_first"), ("kl", "literal"), ("cross_entropy", "target_first")]
 DIRECTIONS = ("target_first", "literal")
 each_divergence = pytest.mark.parametrize(("kind", "direction"), DIVERGENCES)
@@ -156,37 +158,26 @@ class TestCriterion:
 
 
 class TestTracking:
-    """The training accuracies are 5/8 and 8/8 in two epochs of batches of 5 and 3."""
+    TARGETS = torch.tensor([0, 1, 2, 3, 4, 0, 0, 1])
+    PREDICTIONS = torch.tensor([0, 1, 2, 0, 0, 0, 1, 1])  # of which 5/8 are right
 
-    TARGETS = (torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 0, 1]))
-    EPOCHS = (
-        (torch.tensor([0, 1, 2, 0, 0]), torch.tensor([0, 1, 1])),
-        (torch.tensor([0, 1, 2, 3, 4]), torch.tensor([0, 0, 1])),
-    )
-
-    def run_epoch(self, criterion, predictions):
-        return [
-            values(criterion.terms(one_hot(predicted, K).float(), targets))
-            for predicted, targets in zip(predictions, self.TARGETS, strict=True)
-        ]
+    def run_epoch(self, criterion, predicted):
+        """In batches of 5 and 3."""
+        batches = zip(one_hot(predicted, K).float().split(5), self.TARGETS.split(5), strict=True)
+        return [values(criterion.terms(*batch)) for batch in batches]
 
     def test_the_residual_weight_is_one_minus_the_accuracy_of_the_epoch_before(self):
         criterion, accuracies, terms = AdaptiveLabelRegularization(K, smoothing=0.1), [], []
-        for epoch, predictions in enumerate((self.EPOCHS[0], self.EPOCHS[0], self.EPOCHS[1], self.EPOCHS[1])):
+        for epoch, predictions in enumerate((self.PREDICTIONS, self.PREDICTIONS, self.TARGETS, self.TARGETS)):
             criterion.start_epoch(epoch)
             accuracies.append(float(criterion.accuracy))
             terms.append(self.run_epoch(criterion, predictions)[0])
+            self.run_epoch(criterion.eval(), self.TARGETS)  # which is not tracked
+            criterion.train()
         assert accuracies == [0.0, 5 / 8, 5 / 8, 1.0]
         assert terms[1]["residual"] == pytest.approx((1 - 5 / 8) * terms[0]["residual"])
         assert terms[1] | {"residual": 0} == terms[0] | {"residual": 0}
         assert terms[3]["residual"] == 0
-
-    def test_does_not_track_in_evaluation_mode(self):
-        criterion = AdaptiveLabelRegularization(K)
-        self.run_epoch(criterion, self.EPOCHS[0])
-        self.run_epoch(criterion.eval(), self.EPOCHS[1])
-        criterion.train().start_epoch(1)
-        assert float(criterion.accuracy) == 5 / 8
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_counts_exactly_when_cast_to_half_precision(self, dtype):
@@ -209,8 +200,35 @@ class TestTracking:
         assert residuals == pytest.approx(residuals[:1] * 12)
 
     def test_uses_the_accuracy_that_training_records(self):
-        options = {"subset": 100, "epochs": 3, "schedule": "one_cycle", "batch_size": 30}
-        trained = train(Experiment(method="adaptive_label_regularization", **options))
+        trained = train(Experiment(method="adaptive_label_regularization", **SHORT))
         accuracies = trained.result.history["train_accuracy"]
         assert float(trained.method.accuracy) == pytest.approx(accuracies[1])  # the third epoch used the second's
         assert 0 < accuracies[1] < 1
+
+
+def test_alpha_is_gamma_to_the_epoch_until_it_is_truncated():
+    assert [decayed_weight(epoch, 0.9) for epoch in (0, 1, 2)] == pytest.approx([1.0, 0.9, 0.81], rel=1e-12)
+    assert decayed_weight(199, 0.999) == pytest.approx(0.999**199, rel=1e-12)
+    assert [decayed_weight(epoch, 1.0, 20) for epoch in range(30)] == [1.0] * 20 + [0.0] * 10
+    assert [decayed_weight(epoch, 0.0) for epoch in (0, 1, 50)] == [0.0] * 3, "off from the first epoch on"
+
+
+def test_alpha_weights_both_terms():
+    criterion = KnowledgeRefinery(K, gamma=0.9)
+    logits, targets = torch.randn(8, K), torch.arange(8) % K
+    first = criterion.terms(logits, targets)
+    criterion.start_epoch(3)
+    third = criterion.terms(logits, targets)
+    torch.testing.assert_close(third["hard"], first["hard"])
+    for name in ("residual", "update"):
+        torch.testing.assert_close(third[name], 0.9**3 * first[name])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_gamma_0_trains_the_baseline_bit_by_bit(smoothing):
+    options = {"epsilon": smoothing, "convention": "others"}
+    refined = train(Experiment(method="knowledge_refinery", options={"gamma": 0, "smoothing": smoothing}, **SHORT))
+    expected = train(Experiment(method="label_smoothing", options=options, **SHORT)).network.state_dict()
+    torch.testing.assert_close(refined.network.state_dict(), expected, rtol=0, atol=0)
+    # nothing but weight decay could have moved it
+    assert not refined.method.matrix.any()

@@ -1,13 +1,10 @@
 """The baselines against closed forms."""
 
-import math
-
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 from labelreg.methods import ConfidencePenalty, CrossEntropy, DisturbLabel, LabelSmoothing
-from labelreg.methods.baselines import confidence_penalty
 
 K = 10
 
@@ -18,34 +15,27 @@ def batch():
     return 2 * torch.randn(50, K, generator=generator, dtype=torch.float64), torch.arange(50) % K
 
 
-def test_cross_entropy_is_minus_the_log_probability(batch):
+def test_losses_in_closed_form(batch):
     logits, targets = batch
-    expected = -logits.softmax(1).log()[range(50), targets].mean()
-    torch.testing.assert_close(CrossEntropy()(logits, targets), expected)
+    plain = -logits.softmax(1).log()[range(50), targets].mean()
+    entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
+    for criterion, expected in (
+        (CrossEntropy(), plain),
+        (LabelSmoothing(0.2, "all"), cross_entropy(logits, targets, label_smoothing=0.2)),
+        (LabelSmoothing(0.2, "others"), cross_entropy(logits, targets, label_smoothing=0.2 * K / (K - 1))),
+        (ConfidencePenalty(0.3), plain - 0.3 * entropy),
+    ):
+        torch.testing.assert_close(criterion(logits, targets), expected)
 
 
-@pytest.mark.parametrize(("convention", "factor"), [("all", 1), ("others", K / (K - 1))])
-def test_label_smoothing_is_pytorchs(batch, convention, factor):
-    expected = cross_entropy(*batch, label_smoothing=0.2 * factor)
-    torch.testing.assert_close(LabelSmoothing(0.2, convention)(*batch), expected)
-
-
-class TestConfidencePenalty:
-    def test_is_cross_entropy_minus_the_weighted_entropy(self, batch):
-        logits, targets = batch
-        entropy = torch.distributions.Categorical(logits=logits).entropy().mean()
-        expected = cross_entropy(logits, targets) - 0.3 * entropy
-        torch.testing.assert_close(ConfidencePenalty(0.3)(logits, targets), expected)
-        assert confidence_penalty(torch.zeros(2, K)).item() == pytest.approx(-math.log(K))
-
-    def test_a_large_weight_makes_predictions_uniform(self):
-        logits = torch.tensor([[3.0, 0.0, -1.0]], requires_grad=True)
-        optimizer = torch.optim.SGD([logits], lr=0.01)
-        for _ in range(2000):
-            optimizer.zero_grad()
-            ConfidencePenalty(100.0)(logits, torch.tensor([0])).backward()
-            optimizer.step()
-        torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3), atol=0.01, rtol=0)
+def test_a_large_confidence_penalty_makes_predictions_uniform():
+    logits = torch.tensor([[3.0, 0.0, -1.0]], requires_grad=True)
+    optimizer = torch.optim.SGD([logits], lr=0.01)
+    for _ in range(2000):
+        optimizer.zero_grad()
+        ConfidencePenalty(100.0)(logits, torch.tensor([0])).backward()
+        optimizer.step()
+    torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3), atol=0.01, rtol=0)
 
 
 class TestDisturbLabel:
@@ -69,19 +59,13 @@ class TestDisturbLabel:
         expected = counts.sum() / (K - 1)
         assert ((counts - expected) ** 2 / expected).sum() < 26.1  # 8 degrees of freedom: one in a thousand
 
-    def test_leaves_the_batch_as_it_is(self):
-        targets = torch.arange(K)
-        self.labels_used(1.0, targets)
-        assert torch.equal(targets, torch.arange(K))
-
-    def test_draws_anew_in_every_step(self):
+    def test_draws_anew_in_every_step_and_leaves_the_batch_as_it_is(self):
         targets = torch.zeros(100, dtype=torch.int64)
         assert not torch.equal(self.labels_used(0.5, targets), self.labels_used(0.5, targets))
+        assert not targets.any()
 
-    def test_a_rate_of_0_is_cross_entropy(self, batch):
+    def test_at_a_rate_of_0_and_in_evaluation_is_cross_entropy(self, batch):
         torch.testing.assert_close(DisturbLabel(0.0)(*batch), cross_entropy(*batch))
-
-    def test_evaluates_with_the_labels_as_they_are_and_draws_nothing(self, batch):
         state = torch.get_rng_state()
         torch.testing.assert_close(DisturbLabel(1.0).eval()(*batch), cross_entropy(*batch))
         assert torch.equal(torch.get_rng_state(), state)

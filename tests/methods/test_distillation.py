@@ -1,20 +1,25 @@
 """Distillation and mutual learning: closed forms, what is frozen, and whose gradient goes where."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from methods.small import HALVES, K, divergence, gradients, make_network
+from methods.small import K, divergence, gradients, make_network
 from torch.nn.functional import cross_entropy
 
-from labelreg.data import Batch
-from labelreg.methods import BornAgain, DeepMutualLearning, KnowledgeDistillation, NetworkAsRegularization
+from labelreg.methods import BornAgain, DeepMutualLearning, KnowledgeDistillation
+
+
+@pytest.fixture
+def pair():
+    return make_network(0).eval(), make_network(1).eval()
 
 
 class TestKnowledgeDistillation:
     @pytest.mark.parametrize(("temperature", "alpha"), [(4.0, 0.9), (1.0, 0.5), (20.0, 0.3), (4.0, 0.0)])
-    def test_is_the_printed_sum(self, batch, temperature, alpha):
-        student, teacher = make_network(0).eval(), make_network(1).eval()
+    def test_is_the_printed_sum(self, batch, pair, temperature, alpha):
+        student, teacher = pair
         step = KnowledgeDistillation(teacher, temperature, alpha).step(student, batch)
         hard = cross_entropy(student(batch.inputs), batch.targets)
         soft = divergence(student(batch.inputs), teacher(batch.inputs), temperature)
@@ -26,10 +31,10 @@ class TestKnowledgeDistillation:
         assert abs(step.loss.item()) < 1e-6
         assert all(gradient.abs().max() < 1e-6 for gradient in gradients(step.loss, student))
 
-    def test_a_high_temperature_matches_centred_logits(self, batch):
+    def test_a_high_temperature_matches_centred_logits(self, batch, pair):
         """Hinton et al., section 2.1: the gradient tends to that of the squared distance of centred logits over 2 K."""
-        student, teacher = make_network(0).double().eval(), make_network(1).double().eval()
-        exact = Batch(batch.inputs.double(), batch.targets, batch.indices)
+        student, teacher = (network.double() for network in pair)
+        exact = replace(batch, inputs=batch.inputs.double())
         step = KnowledgeDistillation(teacher, temperature=1e4, alpha=1.0).step(student, exact)
         difference = student(exact.inputs) - teacher(exact.inputs)
         distance = (difference - difference.mean(1, keepdim=True)).square().sum(1).mean() / (2 * K)
@@ -52,33 +57,17 @@ class TestKnowledgeDistillation:
 
 class TestBornAgain:
     @pytest.mark.parametrize("beta", [1.0, 0.7, 0.0])
-    def test_is_equation_8_of_nar(self, batch, beta):
-        network, teacher = make_network(0).eval(), make_network(1).eval()
+    def test_is_equation_8_of_nar(self, batch, pair, beta):
+        network, teacher = pair
         step = BornAgain(teacher, beta).step(network, batch)
         logits, taught = network(batch.inputs), teacher(batch.inputs).softmax(1)
         torch.testing.assert_close(step.terms["hard"], (1 - beta) * cross_entropy(logits, batch.targets))
         torch.testing.assert_close(step.terms["soft"], beta * cross_entropy(logits, taught))
 
-    @pytest.mark.parametrize("beta", [0.0, 0.5, 0.99])
-    def test_is_nar_with_a_finished_auxiliary_alone(self, batch, beta):
-        network, teacher = make_network(0).eval(), make_network(1).requires_grad_(False).eval()
-        nar = NetworkAsRegularization(teacher, beta, alpha=0.0).step(network, batch).terms["disturbed"]
-        born_again = BornAgain(teacher, beta).step(network, batch).loss
-        torch.testing.assert_close(born_again, nar)
-        torch.testing.assert_close(gradients(born_again, network), gradients(nar, network))
-
-    @pytest.mark.parametrize("dtype", HALVES)
-    def test_takes_half_precision(self, batch, dtype):
-        half = Batch(batch.inputs.to(dtype), batch.targets, batch.indices)
-        network, teacher = make_network(0).to(dtype).eval(), make_network(1).to(dtype).eval()
-        logits, taught = (each(half.inputs).float() for each in (network, teacher))
-        step = BornAgain(teacher).step(network, half)
-        torch.testing.assert_close(step.loss, cross_entropy(logits, taught.softmax(1)))
-
 
 class TestDeepMutualLearning:
-    def test_is_the_sum_of_two_networks_losses(self, batch):
-        network, peer = make_network(0).eval(), make_network(1).eval()
+    def test_is_the_sum_of_two_networks_losses(self, batch, pair):
+        network, peer = pair
         step = DeepMutualLearning(peer, weight=0.7).step(network, batch)
         one, other = network(batch.inputs), peer(batch.inputs)
         torch.testing.assert_close(step.terms["hard"], cross_entropy(one, batch.targets))
@@ -86,15 +75,8 @@ class TestDeepMutualLearning:
         expected = cross_entropy(other, batch.targets) + 0.7 * divergence(other, one)
         torch.testing.assert_close(step.terms["peer"], expected)
 
-    def test_is_symmetric(self, batch):
-        one, other = make_network(0).eval(), make_network(1).eval()
-        there, back = (DeepMutualLearning(b).step(a, batch) for a, b in ((one, other), (other, one)))
-        torch.testing.assert_close(there.loss, back.loss)
-        for network in (one, other):
-            torch.testing.assert_close(gradients(there.loss, network), gradients(back.loss, network))
-
-    def test_each_network_learns_from_its_own_terms_only(self, batch):
-        network, peer = make_network(0).eval(), make_network(1).eval()
+    def test_each_network_learns_from_its_own_terms_only(self, batch, pair):
+        network, peer = pair
         step = DeepMutualLearning(peer).step(network, batch)
         own = step.terms["hard"] + step.terms["mutual"]
         torch.testing.assert_close(gradients(own, network), gradients(step.loss, network), rtol=0, atol=0)

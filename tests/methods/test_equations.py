@@ -13,7 +13,7 @@ from methods.small import HALVES
 from labelreg.losses import class_means, js_divergence, smooth_labels, soft_cross_entropy
 from labelreg.methods.alr import residual_labels, residual_logits, residual_losses, residual_probabilities
 from labelreg.methods.baselines import confidence_penalty
-from labelreg.methods.cskd import classwise_kl
+from labelreg.methods.cskd import _others_of_the_class, classwise_kl
 from labelreg.methods.margin import adacos_fixed_scale, adacos_scale, cosine_logits, virtual_softmax_logits
 from labelreg.methods.nar import nar_loss, nar_regression_targets, nar_targets
 from labelreg.methods.sba import vicinity_kl
@@ -87,12 +87,6 @@ def test_gradients_against_finite_differences(batch):
         assert torch.autograd.gradcheck(function, inputs), name
 
 
-def test_fixed_sides_get_no_gradient(batch):
-    logits, other, _, _ = (x.requires_grad_() if x.is_floating_point() else x for x in batch)
-    for loss in (classwise_kl(logits, other), vicinity_kl(other, logits[None])):
-        assert torch.autograd.grad(loss, other, allow_unused=True) == (None,)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
 def test_huge_logits_give_finite_losses_and_gradients(dtype):
     values = torch.tensor([-1e4, 0.0, 1e4])
@@ -117,7 +111,9 @@ def test_half_precision_is_computed_in_single(batch, dtype):
         assert loss.dtype == torch.float32, name
         if name not in ("soft_cross_entropy of probabilities", "js_divergence"):  # their softmax is in half here
             assert loss.item() == single[name].item(), name
-    assert nar_targets(logits, other, targets).dtype == residual_labels(matrix).dtype == torch.float32
+    for labels in (nar_targets(logits, other, targets), residual_labels(matrix), class_means(logits, targets, K)):
+        assert labels.dtype == torch.float32
+    assert smooth_labels(logits.softmax(1), K, 0.1).dtype == torch.float32
     assert residual_logits(logits, targets).dtype == dtype
 
 
@@ -128,6 +124,7 @@ def test_nothing_waits_for_the_device():
     for loss in losses(logits, other, targets, matrix).values():
         assert loss.shape == ()
     assert smooth_labels(targets, K, 0.1).shape == (B, K)
+    assert _others_of_the_class(targets).shape == (B,)
     assert residual_labels(matrix).shape == class_means(logits, targets, K).shape == (K, K)
     assert adacos_scale(cosine_logits(logits, matrix), targets, torch.empty((), device="meta")).shape == ()
     assert virtual_softmax_logits(logits, matrix, targets).shape == (B, K + 1)
@@ -203,20 +200,16 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: smooth_labels(Y, K, 0.1, "both"), ValueError, "convention must be one of 'all', 'others'"),
         (lambda: smooth_labels(Y, 1, 0.1, "others"), ValueError, "'others' needs at least 2 classes .* got 1"),
         (lambda: smooth_labels(Y[0], K, 0.1), ValueError, r"targets must have shape \(B,\), got \(\)"),
-        (lambda: class_means(Z, Y + 3, 3), ValueError, r"targets must lie in \[0, 2\]"),
         (lambda: js_divergence(Z, Z[1:]), ValueError, r"q must have shape \(6, 5\), got \(5, 5\)"),
         (lambda: nar_targets(Z, Z[:, 1:], Y), ValueError, r"auxiliary_logits must have shape \(6, 5\)"),
         (lambda: nar_loss(Z, Z, Y, lam=1.0), ValueError, r"lam must lie in \[0, 1\), got 1.0"),
         (lambda: nar_loss(Z, Z, Y, alpha=-0.1), ValueError, r"alpha must lie in \[0, 1\), got -0.1"),
         (lambda: nar_regression_targets(Z, Z, Z[0]), ValueError, r"targets must have shape \(6, 5\), got \(5,\)"),
-        (lambda: nar_regression_targets(Z, Z, Z.long()), TypeError, "targets must be a floating-point tensor"),
-        (lambda: residual_logits(Z, Y - 1), ValueError, r"targets must lie in \[0, 4\], got -1 to -1"),
         (lambda: residual_losses(Z[:, :1], Y, S[:1, :1]), ValueError, "at least 2 classes .* got 1"),
         (lambda: residual_losses(Z, Y, S[:, 1:]), ValueError, r"matrix must have shape \(5, 5\), got \(5, 4\)"),
         (lambda: residual_losses(Z, Y, S, "cross_entropy", "literal"), ValueError, "'literal' needs kind 'kl'"),
         (lambda: residual_losses(Z, Y, S, kind="mse"), ValueError, "kind must be one of 'kl', 'cross_entropy'"),
         (lambda: residual_losses(Z, Y, S, direction="both"), ValueError, "direction must be one of"),
-        (lambda: residual_losses(Z, Z, S), TypeError, "targets must be class indices"),
         (lambda: residual_labels(S[:, 1:]), ValueError, r"matrix must have shape \(K, K\), got \(5, 4\)"),
         (lambda: classwise_kl(Z, Z[1:]), ValueError, r"partner_logits must have shape \(6, 5\)"),
         (lambda: classwise_kl(Z, Z, temperature=math.nan), ValueError, "temperature must be positive, got nan"),
@@ -224,9 +217,7 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: cosine_logits(Z, S[:, 1:]), ValueError, r"weight must have shape \(K, 5\), got \(5, 4\)"),
         (lambda: adacos_fixed_scale(2), ValueError, "needs at least 3 classes .* got 2"),
         (lambda: adacos_scale(Z[:, :2], Y, 1.0), ValueError, r"at least 3 classes \(K\), got 2"),
-        (lambda: adacos_scale(Z, Z, 1.0), TypeError, "targets must be class indices"),
         (lambda: virtual_softmax_logits(Z, S[:, 1:], Y), ValueError, r"weight must have shape \(K, 5\)"),
-        (lambda: virtual_softmax_logits(Z, S[:3], Y + 3), ValueError, r"targets must lie in \[0, 2\]"),
     ],
 )
 def test_a_wrong_argument_is_named(call, error, message):

@@ -1,4 +1,4 @@
-"""Network as Regularization in training: what runs share, and snapshots of the auxiliary network."""
+"""Network as Regularization in training: what runs share, snapshots of the auxiliary network, and forests."""
 
 import copy
 from functools import partial
@@ -7,21 +7,30 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from methods.small import disturbed, gradients, make_batch, make_network
+from interruption import outcome
+from methods.small import gradients, make_batch, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg import networks
-from labelreg.data import load
-from labelreg.methods import CrossEntropy, Mixup, NetworkAsRegularization, SnapshotRegularization
-from labelreg.methods.nar import Trajectory
+from labelreg.data import Loader, load
+from labelreg.experiment import Experiment
+from labelreg.methods import (
+    CrossEntropy,
+    ForestAsRegularization,
+    Mixup,
+    NetworkAsRegularization,
+    SnapshotRegularization,
+)
+from labelreg.methods.nar import Trajectory, nar_loss
 from labelreg.recipe import Recipe
+from labelreg.running import train
 from labelreg.training import Trainer
 
 
 def equal(one: nn.Module, other: nn.Module) -> bool:
-    states = one.state_dict(), other.state_dict()
-    return all(torch.equal(states[0][name], value) for name, value in states[1].items())
+    mine = one.state_dict()
+    return all(torch.equal(mine[name], value) for name, value in other.state_dict().items())
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +38,10 @@ def digits():
     return load("digits", subset=100)
 
 
-def make_trainer(method, digits, network=None, **recipe):
+def make_trainer(method, digits, network=None, epochs=2):
     network = network or build(0)
     torch.manual_seed(2)
-    recipe = {"epochs": 2, "batch_size": 32, "schedule": "one_cycle"} | recipe
-    return Trainer(network, method, digits, Recipe(**recipe))
+    return Trainer(network, method, digits, Recipe(epochs=epochs, batch_size=32, schedule="one_cycle"))
 
 
 def fit(method, digits, network=None, **recipe):
@@ -45,10 +53,6 @@ def fit(method, digits, network=None, **recipe):
 def build(seed):
     torch.manual_seed(seed)
     return networks.build("mlp", 10, hidden=(16,))
-
-
-def history(trainer):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in trainer.history]
 
 
 def interrupt(trainer, checkpoint):
@@ -70,13 +74,6 @@ def test_the_auxiliary_is_trained_as_if_it_were_alone(digits, make):
     assert equal(method.auxiliary, alone.network)
 
 
-def test_the_official_variant_has_the_same_terms_in_every_epoch(digits):
-    method = NetworkAsRegularization(build(1), variant="official", warm_up=1)
-    rows = fit(method, digits).history
-    assert rows[0].keys() == rows[1].keys()
-    assert rows[0]["loss_disturbance"] == 0 < rows[1]["loss_disturbance"]
-
-
 class TestSharing:
     def run(self, digits, shared, lam=0.5, alpha=0.1, wrap=lambda method: method, auxiliary=None, **recipe):
         method = NetworkAsRegularization(auxiliary or build(1), lam, alpha)
@@ -87,6 +84,11 @@ class TestSharing:
             part.finish()
         return trainer, method
 
+    def sharing(self, shared, **options):
+        method = NetworkAsRegularization(build(1), **options)
+        method.share(shared)
+        return method
+
     @pytest.mark.parametrize("wrap", [lambda method: method, lambda method: Mixup(method, 10)], ids=["NaR", "mixup"])
     def test_a_replayed_run_is_bit_by_bit_the_one_that_trains_its_own(self, digits, wrap):
         shared, asked = {}, []
@@ -96,16 +98,14 @@ class TestSharing:
         replayed, method = self.run(digits, shared, 0.7, 0.6, wrap, auxiliary)
         own, _ = self.run(digits, {}, 0.7, 0.6, wrap)
         assert equal(replayed.network, own.network)
-        assert history(replayed) == history(own)
+        assert outcome(replayed)["history"] == outcome(own)["history"]
         assert not asked
         assert equal(method.auxiliary, build(1))
         assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
 
     def test_an_unfinished_run_is_not_replayed(self, digits):
         shared = {}
-        unfinished = NetworkAsRegularization(build(1))
-        unfinished.share(shared)
-        fit(unfinished, digits, epochs=1)
+        fit(self.sharing(shared), digits, epochs=1)
         _, later = self.run(digits, shared)
         assert not later.replays
         assert len(shared["auxiliary"].logits) == later.steps == 8
@@ -113,8 +113,8 @@ class TestSharing:
     def test_a_resumed_run_does_not_record(self, digits, tmp_path):
         checkpoint = tmp_path / "checkpoint.pt"
         interrupt(make_trainer(NetworkAsRegularization(build(1)), digits), checkpoint)
-        shared, resumed = {}, NetworkAsRegularization(build(1))
-        resumed.share(shared)
+        shared = {}
+        resumed = self.sharing(shared)
         make_trainer(resumed, digits).fit(checkpoint)
         shared["auxiliary"].finish()
         assert resumed.steps == 8
@@ -124,14 +124,10 @@ class TestSharing:
     def test_a_resumed_run_goes_on_replaying_where_it_was(self, digits, tmp_path):
         shared, checkpoint = {}, tmp_path / "checkpoint.pt"
         self.run(digits, shared)
-        trainers = []
-        for _ in range(2):
-            method = NetworkAsRegularization(build(1))
-            method.share(shared)
-            trainers.append(make_trainer(method, digits))
-        interrupt(trainers[0], checkpoint)
-        trainers[1].fit(checkpoint)
-        assert equal(trainers[1].network, self.run(digits, shared)[0].network)
+        interrupt(make_trainer(self.sharing(shared), digits), checkpoint)
+        resumed = make_trainer(self.sharing(shared), digits)
+        resumed.fit(checkpoint)
+        assert equal(resumed.network, self.run(digits, shared)[0].network)
 
     def test_an_auxiliary_that_draws_is_not_shared_since_the_targets_draws_would_change(self, digits):
         shared = {}
@@ -142,23 +138,18 @@ class TestSharing:
             assert not shared["auxiliary"].complete
 
     def test_the_official_variant_shares_nothing_as_its_auxiliarys_loss_depends_on_lam(self):
-        shared, method = {}, NetworkAsRegularization(make_network(1), variant="official")
-        method.share(shared)
-        assert shared == {}
-        assert not method.replays
-
-    def test_a_longer_run_is_refused(self, digits):
         shared = {}
-        self.run(digits, shared, epochs=1)
-        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
-            self.run(digits, shared, epochs=2)
+        assert not self.sharing(shared, variant="official").replays
+        assert shared == {}
 
-    def test_a_replayed_run_has_no_labels_to_show(self, digits):
+    def test_a_replayed_run_is_no_longer_than_the_recorded_and_has_no_labels_to_show(self, digits):
         shared = {}
         self.run(digits, shared, epochs=1)
         trainer, method = self.run(digits, shared, epochs=1)
         with pytest.raises(ValueError, match="shares its auxiliary network"):
             method.labels(trainer.network, digits.test.inputs, digits.test.targets)
+        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
+            self.run(digits, shared, epochs=2)
 
     @given(st.integers(0, 3), st.integers(0, 5))
     def test_a_trajectory_has_all_steps_or_none(self, start, count):
@@ -172,33 +163,24 @@ class TestSharing:
 
 
 class TestSnapshots:
-    def states(self, digits, count):
-        """An auxiliary trained alone: its states after 0, 1, ... epochs."""
-        network = build(1)
-        states = [copy.deepcopy(network.state_dict())]
-        trainer = make_trainer(CrossEntropy(), digits, network, epochs=count)
-        trainer.fit(progress=lambda row: states.append(copy.deepcopy(network.state_dict())))
-        return states
-
-    def used(self, method, digits, epochs):
-        """By epoch the state of the snapshot that disturbed its labels."""
-        states = []
-
-        class Watched(Trainer):
-            def step(self, batch):
-                states.append((self.epoch, copy.deepcopy(method.snapshots[method.current].state_dict())))
-                return super().step(batch)
-
-        Watched(build(0), method, digits, Recipe(epochs=epochs, batch_size=32, schedule="one_cycle")).fit()
-        return states
-
     @pytest.mark.parametrize(("direction", "expected"), [("pre", [0, 0, 2, 2, 4]), ("pos", [2, 2, 4, 4, 5])])
     def test_labels_are_disturbed_by_the_snapshot_of_the_direction(self, digits, direction, expected):
         method = SnapshotRegularization(build(1), interval=2, direction=direction)
         method.prepare(lambda network, inner: fit(inner, digits, network, epochs=5))
-        alone = self.states(digits, 5)
-        for epoch, state in self.used(method, digits, 5):
-            assert all(torch.equal(alone[expected[epoch]][name], value) for name, value in state.items())
+        alone = build(1)
+        states = [copy.deepcopy(alone)]  # of an auxiliary trained alone, after 0, 1, ... epochs
+        trainer = make_trainer(CrossEntropy(), digits, alone, epochs=5)
+        trainer.fit(progress=lambda row: states.append(copy.deepcopy(alone)))
+
+        class Watched(Trainer):
+            def step(self, batch):
+                epochs.append(self.epoch)
+                assert equal(method.snapshots[method.current], states[expected[self.epoch]])
+                return super().step(batch)
+
+        epochs = []
+        Watched(build(0), method, digits, Recipe(epochs=5, batch_size=32, schedule="one_cycle")).fit()
+        assert set(epochs) == set(range(5))
 
     @pytest.mark.parametrize("direction", ["pre", "pos"])
     def test_is_equations_3_to_5_with_the_snapshot_in_evaluation_mode(self, direction):
@@ -209,8 +191,9 @@ class TestSnapshots:
         logits, auxiliary_logits, snapshot_logits = (
             each(batch.inputs) for each in (make_network(0), make_network(1), make_network(1).eval())
         )
-        expected = disturbed(logits, snapshot_logits, batch.targets, 0.6, 0.2)
+        expected = nar_loss(logits, snapshot_logits, batch.targets, 0.6, 0.2)
         torch.testing.assert_close(step.terms["disturbed"], expected)
+        assert ("auxiliary" in step.terms) == (direction == "pre")
         if direction == "pre":
             assert all(gradient is None for gradient in gradients(step.terms["disturbed"], auxiliary))
             torch.testing.assert_close(step.terms["auxiliary"], cross_entropy(auxiliary_logits, batch.targets))
@@ -236,17 +219,8 @@ class TestSnapshots:
             method.step(make_network(0), make_batch())
 
     @pytest.mark.parametrize("interval", [1, 2])
-    def test_a_resumed_run_is_the_uninterrupted_one(self, digits, tmp_path, interval):
-        outcomes = []
-        for resumed in (False, True):
-            method = SnapshotRegularization(build(1), interval=interval)
-            if resumed:
-                interrupt(make_trainer(method, digits, epochs=4), tmp_path / "checkpoint.pt")
-                method = SnapshotRegularization(build(1), interval=interval)
-            trainer = make_trainer(method, digits, epochs=4)
-            trainer.fit(tmp_path / ("checkpoint.pt" if resumed else "other.pt"))
-            outcomes.append((trainer.network, method))
-        assert all(equal(one, other) for one, other in zip(*outcomes, strict=True))
+    def test_a_resumed_run_is_the_uninterrupted_one(self, assert_resumes, interval):
+        assert_resumes(lambda: SnapshotRegularization(build(1), interval=interval), epochs=4)
 
     def test_an_interrupted_preparation_is_resumed(self, digits, tmp_path):
         checkpoint = tmp_path / "auxiliary.pt"
@@ -265,3 +239,56 @@ class TestSnapshots:
         other.prepare(lambda network, inner: fit(inner, digits, network, epochs=3))
         assert len(one.snapshots) == 3
         assert equal(one, other)
+
+
+@pytest.fixture
+def collected(digits):
+    """A network, the method after a first epoch, its losses, and the batches of that epoch."""
+    torch.manual_seed(0)
+    network, method = networks.build("mlp", 10), ForestAsRegularization(10)
+    batches = list(Loader(digits.train, 32, mean=digits.mean, std=digits.std).epoch(0))
+    method.start_epoch(0)
+    return network, method, [method.step(network, batch).loss for batch in batches], batches
+
+
+class TestForest:
+    def test_the_first_epoch_has_plain_labels_and_collects_every_sample(self, collected):
+        network, method, losses, batches = collected
+        for loss, batch in zip(losses, batches, strict=True):
+            torch.testing.assert_close(loss, cross_entropy(network(batch.inputs), batch.targets))
+            assert torch.equal(method.inputs[batch.indices], batch.inputs)
+            assert torch.equal(method.targets[batch.indices], batch.targets)
+
+    def test_predictions_are_distributions_that_do_not_know_the_samples_own_label(self, collected):
+        method = collected[1]
+        method.start_epoch(60)
+        shares = method.predictions
+        torch.testing.assert_close(shares.sum(1), torch.ones(100))
+        right = (shares.argmax(1) == method.targets).nonzero()[0, 0]  # a sample that the forest knows
+        wrong = (method.targets[right] + 1) % 10
+        method.targets[right] = wrong
+        method.start_epoch(60)  # the same forest but for one wrong label
+        assert method.predictions[right].argmax() != wrong
+
+    def test_a_sample_seen_by_every_tree_gets_a_uniform_prediction(self, collected):
+        method = collected[1]
+        method.start_epoch(1)  # one tree has seen about two thirds of the samples
+        uniform = (method.predictions == 0.1).all(1)
+        assert 40 < uniform.sum() < 85
+
+    def test_loss_is_that_of_the_disturbed_labels(self, collected):
+        network, method, _, (batch, *_) = collected
+        method.start_epoch(20)
+        step = method.step(network, batch)
+        probabilities = step.logits.softmax(1).detach()
+        disturbance = 0.1 * probabilities + 0.9 * method.predictions[batch.indices]
+        labels = 0.5 * torch.eye(10)[batch.targets] + 0.5 * disturbance
+        torch.testing.assert_close(step.loss, cross_entropy(step.logits, labels))
+
+    def test_it_resists_wrong_labels_better_than_the_baseline(self):
+        settings = {"subset": 200, "epochs": 20, "label_noise": 0.3}
+        plain, forest = (
+            train(Experiment(method=method).at("quick", **settings)).result.last["test_error"]
+            for method in ("cross_entropy", "forest_as_regularization")
+        )
+        assert forest < plain - 0.03

@@ -1,17 +1,24 @@
-"""A step of Stochastic Batch Augmentation: against brute force, and its cost; the scheduler and the vote."""
+"""Stochastic Batch Augmentation: steps, virtual points, cost, scheduler, vote, training; and copies."""
 
 import copy
 import math
+import warnings
+from functools import partial
 
 import pytest
 import torch
+from methods.small import train_on_digits
+from scipy.special import rel_entr
 from torch import nn
 from torch.nn.functional import cross_entropy, softmax
 from torch.utils.flop_counter import FlopCounterMode
 
-from labelreg.data import Batch
-from labelreg.methods import CrossEntropy, StochasticBatchAugmentation
+from labelreg.data import Batch, Dataset, Split
+from labelreg.methods import BatchAugmentation, CrossEntropy, LabelSmoothing, Mixup, StochasticBatchAugmentation
+from labelreg.methods.sba import dropout_points, gaussian_points, random_basis, vicinity_kl
 from labelreg.networks import build
+from labelreg.recipe import Recipe
+from labelreg.training import Trainer
 
 K, B = 10, 6
 
@@ -126,21 +133,110 @@ class TestStep:
         assert torch.equal(torch.get_rng_state(), before)
 
     def test_stays_finite_in_half_precision(self):
-        network = make_network("alexnet", hidden=(16,))
+        network, batch = make_network("alexnet", hidden=(16,)), make_batch("alexnet", torch.float32)
         method = always(5, layers=",features.stage2,head.1")
         for _ in range(4):
             with torch.autocast("cpu", torch.bfloat16):
-                step = method.step(network, make_batch("alexnet", torch.float32))
+                step = method.step(network, batch)
+                votes = method.vote_logits(network, batch.inputs)
             step.loss.backward()
+            assert votes.isfinite().all()
             assert step.logits.dtype == torch.bfloat16
             assert step.loss.dtype == torch.float32
             assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
-    def test_augments_a_language_model(self):
-        network, words = make_network("lstm", hidden=4), torch.randint(K, (5, 3))
-        step, _ = gradients(always(4, eta=5.0), network, Batch(words, words.flatten(), words.flatten()))
-        assert step.logits.shape == (15, K)
-        assert step.terms["vicinity"] > 0
+
+def draws(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class TestVirtualPoints:
+    def test_noise_is_clipped_along_every_basis_vector(self):
+        x, basis = torch.randn(50, 12, dtype=torch.float64), random_basis(12, torch.float64, draws())
+        points = gaussian_points(x, 20, 0.3, 1.5, basis, draws())
+        noise = (points - x) @ basis / (0.3 * x.std(correction=0))
+        assert noise.abs().max() == pytest.approx(1.5)
+        share = math.erfc(1.5 / math.sqrt(2))
+        assert (noise.abs() > 1.5 - 1e-9).double().mean().item() == pytest.approx(share, rel=0.1)
+        inside = noise[noise.abs() < 1.4]
+        assert inside.mean().abs() < 0.03
+        assert not torch.allclose((points - x).abs().max(), noise.abs().max() * 0.3 * x.std(correction=0))
+
+    def test_without_a_basis_noise_is_clipped_along_the_axes(self):
+        x = 3 * torch.randn(8, 4, 5, 5)
+        noise = gaussian_points(x, 30, 0.1, 2.0, None, draws()) - x
+        scale = 0.1 * x.std(correction=0)
+        assert noise.abs().max().item() == pytest.approx(2 * scale.item(), rel=1e-4)
+        inside = math.erf(2 / math.sqrt(2)) - 4 * math.exp(-2) / math.sqrt(2 * math.pi)
+        clipped = math.sqrt(inside + 4 * math.erfc(2 / math.sqrt(2)))  # the root of E[min(z^2, 4)]
+        assert noise.std().item() == pytest.approx(clipped * scale.item(), rel=0.02)
+
+    def test_a_basis_is_orthonormal_and_anew_each_time(self):
+        generator = draws()
+        one, other = (random_basis(64, torch.float64, generator) for _ in range(2))
+        for basis in (one, other):
+            torch.testing.assert_close(basis @ basis.T, torch.eye(64, dtype=torch.float64))
+        assert (one - other).abs().max() > 0.1
+        assert (one - torch.eye(64)).abs().max() > 0.1
+
+    @pytest.mark.parametrize(("rescale", "value"), [(False, 1.0), (True, 4.0)])
+    def test_dropped_activations_are_zero_and_the_others_kept(self, rescale, value):
+        x = torch.rand(10, 7, 3) + 1
+        points = dropout_points(x, 40, 0.75, rescale, draws())
+        kept = points != 0
+        torch.testing.assert_close(points, torch.where(kept, value * x, 0.0))
+        assert kept.double().mean().item() == pytest.approx(0.25, abs=0.02)
+        assert kept[0].ne(kept[1]).any()
+
+    def test_that_are_first_do_not_depend_on_their_count(self):
+        x = torch.randn(4, 9)
+        for draw in (
+            lambda count: gaussian_points(x, count, 0.5, 2.0, None, draws()),
+            lambda count: dropout_points(x, count, 0.5, False, draws()),
+        ):
+            torch.testing.assert_close(draw(2), draw(5)[:2], rtol=0, atol=0)
+
+    @pytest.mark.parametrize("basis", ["orthonormal", "identity"])
+    def test_noise_is_turned_if_asked(self, basis):
+        x = torch.randn(20, 9)
+        points = always(2, basis=basis, tau=0.1).virtual_points(x, draws())
+        largest = (points[0] - x).abs().max() / (0.1 * 0.5 * x.std(correction=0))
+        assert largest.item() == pytest.approx(1.0, rel=1e-4) if basis == "identity" else largest > 1.2
+
+    def test_have_noise_of_full_precision_under_autocast(self):
+        x, basis = torch.randn(20, 9), random_basis(9, torch.float32, draws())
+        expected = gaussian_points(x, 2, 0.1, 2.0, basis, draws())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(gaussian_points(x, 2, 0.1, 2.0, basis, draws()), expected)
+            half = gaussian_points(x.bfloat16(), 2, 0.1, 2.0, basis, draws())
+        assert half.dtype == torch.bfloat16
+        torch.testing.assert_close(half.float(), expected, rtol=0.02, atol=0.02)
+
+    def test_of_many_activations_have_no_basis_and_say_so_once(self):
+        method = always(2, sigma=1.0)
+        with pytest.warns(UserWarning, match="too large for 4097 activations, more than 4096"):
+            method.virtual_points(torch.randn(2, 4097), draws())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            method.virtual_points(torch.randn(2, 4097), draws())
+
+    def test_of_integers_are_refused(self):
+        with pytest.raises(TypeError, match=r"must be floating-point, got torch\.int64"):
+            always(2).virtual_points(torch.ones(2, 3, dtype=torch.int64), draws())
+
+
+class TestVicinityKl:
+    def test_is_the_mean_divergence_of_the_points(self):
+        reference, *virtual = torch.randn(4, 6, 5, dtype=torch.float64)
+        p, points = reference.softmax(1).numpy(), torch.stack(virtual)
+        expected = rel_entr(p, points.softmax(2).numpy()).sum(2).mean(0)
+        torch.testing.assert_close(vicinity_kl(reference, points, "none"), torch.from_numpy(expected))
+        assert vicinity_kl(reference, points).item() == pytest.approx(expected.mean())
+
+    def test_without_points_is_zero(self):
+        reference, empty = torch.randn(3, 4, requires_grad=True), torch.empty(0, 3, 4)
+        assert vicinity_kl(reference, empty, "none").tolist() == [0, 0, 0]
+        assert not vicinity_kl(reference, empty, detach_reference=False).requires_grad
 
 
 class TestCost:
@@ -202,12 +298,6 @@ class Prescribed(StochasticBatchAugmentation):
         return self.points
 
 
-def identity():
-    network = nn.Linear(4, 4, bias=False)
-    nn.init.eye_(network.weight)
-    return network
-
-
 class TestVote:
     @pytest.mark.parametrize(
         ("reference", "classes", "winner"),
@@ -222,7 +312,9 @@ class TestVote:
         ],
     )
     def test_goes_to_the_majority_and_in_a_tie_to_the_reference(self, reference, classes, winner):
-        logits = Prescribed(classes, vote=True).eval().predict(identity(), torch.tensor([reference]))
+        network = nn.Linear(4, 4, bias=False)
+        nn.init.eye_(network.weight)
+        logits = Prescribed(classes, vote=True).eval().predict(network, torch.tensor([reference]))
         assert logits.argmax(1).item() == winner
         assert logits.isfinite().all()
         voices = torch.bincount(torch.tensor([*classes, torch.tensor(reference).argmax()]), minlength=4)
@@ -238,9 +330,8 @@ class TestVote:
         torch.testing.assert_close(votes.exp().sum(1), torch.ones(40))
         assert torch.equal(method.vote_logits(network, inputs), votes)
         assert (votes.argmax(1) != network(inputs).argmax(1)).any()
-        torch.testing.assert_close(
-            always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs).argmax(1), network(inputs).argmax(1)
-        )
+        unmoved = always(7, sigma=0.0, drop_rate=0.0).vote_logits(network, inputs)
+        assert torch.equal(unmoved.argmax(1), network(inputs).argmax(1))
 
     def test_is_not_the_default(self):
         network, inputs = make_network().double().eval(), make_batch().inputs
@@ -250,15 +341,71 @@ class TestVote:
         assert torch.equal(method.eval().predict(network, inputs), method.vote_logits(network, inputs))
         assert torch.equal(method.train().predict(network, inputs), network(inputs)), "like the logits of a step"
 
-    def test_in_half_precision_is_finite(self):
-        network = make_network("resnet8").eval()
-        with torch.autocast("cpu", torch.bfloat16):
-            votes = always(8).vote_logits(network, make_batch("resnet8", torch.float32).inputs)
-        assert votes.isfinite().all()
-
 
 @pytest.mark.parametrize("layer", ["features.stage9", "features.stage1.0.conv1"])
 def test_layers_that_are_possible_are_named_at_the_first_step(layer):
     method = StochasticBatchAugmentation(omega=math.pi / 2, layers=f"features.stage1,{layer}")
     with pytest.raises(ValueError, match=rf"'{layer}'.* features\.stage1"):
         method.step(make_network("resnet8"), make_batch("resnet8", torch.float32))
+
+
+def noise_images(count=20):
+    draws = torch.Generator().manual_seed(0)
+    split = Split(torch.rand(count, 3, 32, 32, generator=draws), torch.randint(K, (count,), generator=draws))
+    return Dataset("noise", split, split, classes=tuple("abcdefghij"))
+
+
+def fitted(method, epochs=2, network=None, **options):
+    torch.manual_seed(0)
+    network = network or build("alexnet", K, hidden=(8,))
+    recipe = Recipe(epochs=epochs, batch_size=8, schedule="constant", learning_rate=0.05)
+    trainer = Trainer(network, method(), noise_images(), recipe)
+    trainer.fit(**options)
+    return trainer
+
+
+def same_weights(one, other):
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+class TestTraining:
+    def test_without_augmentation_is_that_with_cross_entropy_bit_by_bit(self):
+        """Dropout draws the same, too."""
+        plain = fitted(CrossEntropy).network
+        for options in ({"omega": math.pi / 2}, {"eta": 0.0, "vote": True}, {"virtual": 0}, {"omega": 0.0}):
+            augmented = fitted(partial(StochasticBatchAugmentation, **options)).network
+            assert same_weights(plain, augmented) == (options != {"omega": 0.0})
+
+    @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
+    def test_resumes_exactly(self, granularity, tmp_path):
+        def make(seed=0):
+            torch.manual_seed(seed)
+            return StochasticBatchAugmentation(4, eta=5.0, granularity=granularity, layers=",features.stage3")
+
+        whole = fitted(make, 6)
+        fitted(make, 3, checkpoint=tmp_path / "checkpoint")
+        resumed = fitted(partial(make, 17), 6, checkpoint=tmp_path / "checkpoint")
+        assert same_weights(whole.network, resumed.network)
+        decisions = [row["loss_vicinity"] > 0 for row in whole.history]
+        assert any(decisions[3:])
+        assert granularity == "iteration" or not all(decisions)
+
+    def test_digits_are_learnt(self):
+        train_on_digits(StochasticBatchAugmentation(8, eta=1.0, vote=True))
+
+
+class TestBatchAugmentation:
+    def test_asks_for_copies_and_leaves_the_rest_to_the_method_inside(self):
+        inner = LabelSmoothing(0.2)
+        method, network = BatchAugmentation(inner, 4), nn.Linear(3, K)
+        batch = Batch(torch.randn(8, 3), torch.arange(8), torch.arange(2).repeat(4))
+        assert method.copies == 4
+        assert BatchAugmentation(method, 3).copies == 12
+        assert Mixup(method, K).copies == 4
+        assert torch.equal(method.step(network, batch).loss, inner.step(network, batch).loss)
+
+    def test_trains_on_that_many_times_the_samples(self):
+        network, rows = nn.Sequential(nn.Flatten(), nn.Linear(3072, K)), []
+        network.register_forward_pre_hook(lambda _, x: rows.append(len(x[0])) if network.training else None)
+        fitted(lambda: BatchAugmentation(CrossEntropy(), 3), 1, network)
+        assert rows == [24, 24, 12]

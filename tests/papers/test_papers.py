@@ -15,7 +15,7 @@ every_item = pytest.mark.parametrize("item", ITEMS.values(), ids=map("-".join, I
 
 
 def test_are_found_by_their_modules():
-    assert papers.keys() == {"alr", "kr", "nar", "cskd", "sba"}
+    assert papers.keys() >= {"alr", "kr", "nar", "cskd", "sba"}
     assert list(COLLECTIONS) == ["shared", *papers]
 
 

@@ -19,9 +19,9 @@ Styles = Mapping[str, Mapping[str, str]]
 
 
 def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequence[float] | None = None) -> None:
-    """Draw the mean over runs in a band of one standard deviation.
+    """Draw the mean over runs with a band of ±1 standard deviation.
 
-    ``runs`` are values (runs, points) by label; they stand at ``x`` (points,), by default the epochs 1, 2, ...
+    ``runs`` are values (runs, points) by label; plotted at ``x`` (points,), by default the epochs 1, 2, ...
     """
     band = {"errorbar": "sd", "err_kws": {"alpha": 0.15, "linewidth": 0}}
     for label, values in runs.items():

@@ -102,7 +102,7 @@ def label_histories(
 ) -> Figure:
     """Draw how the labels of samples change over training: the largest classes as lines, the rest in grey.
 
-    ``histories`` are probabilities (epochs, K), one per sample; so many classes of each are ``shown`` in colour.
+    ``histories`` are probabilities (epochs, K), one per sample; ``shown`` is the number of classes drawn in colour.
     """
     figure, grid = subplots(2, len(images), 1.9 * len(images), 2.9, height_ratios=[1, 2.2], sharey="row")
     for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):
@@ -123,7 +123,7 @@ def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Se
     """Draw the disturbed targets of a regression at recorded epochs: mean and three standard deviations over runs.
 
     Above as they are, with the test split as the curve without noise, below as distances from the observations, each
-    panel to its own scale. ``panels`` are positions of the recorded epochs.
+    panel on its own scale. ``panels`` are positions of the recorded epochs.
     """
     figure, grid = subplots(2, len(panels), 1.75 * len(panels), 4.2, sharex=True)
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))

@@ -30,7 +30,7 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: An
 
 
 def panels(count: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels of a size in inches, at most so many columns side by side; see :func:`subplots`."""
+    """Make a figure with panels of a size in inches, with at most ``columns`` side by side; see :func:`subplots`."""
     rows = -(-count // columns)
     columns = -(-count // rows)
     figure, grid = subplots(rows, columns, width * columns, height * rows, **options)

@@ -1,16 +1,25 @@
 """Methods around methods: mixup and adversarial training, and what passes through them."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
-from methods.small import B, K, Spy, disturbed, make_network, train_on_digits
+from methods.small import B, K, Spy, make_network, train_on_digits
 from scipy import stats
+from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
 from labelreg.data import Batch
-from labelreg.methods import AdversarialTraining, CrossEntropy, KnowledgeRefinery, Mixup, NetworkAsRegularization
+from labelreg.methods import (
+    AdversarialTraining,
+    CrossEntropy,
+    KnowledgeRefinery,
+    LabelSmoothing,
+    Mixup,
+    NetworkAsRegularization,
+)
 
 WRAPPERS = [lambda method: Mixup(method, K), AdversarialTraining]
 both = pytest.mark.parametrize("wrap", WRAPPERS, ids=["mixup", "adversarial"])
@@ -19,11 +28,14 @@ both = pytest.mark.parametrize("wrap", WRAPPERS, ids=["mixup", "adversarial"])
 class TestWrapper:
     @both
     def test_leaves_the_rest_to_the_method_inside(self, wrap, batch):
-        spy, network, history = Spy({"partner"}), make_network(), [{"epoch": 1}]
+        spy, network, history, shared = Spy({"partner"}), make_network(), [{"epoch": 1}], {}
         method = wrap(spy)
         method.start_epoch(3, history)
         method.prepare(print)
-        assert spy.calls == [("start_epoch", 3, history), ("prepare", print)]
+        method.share(shared)
+        # an attack depends on the target network
+        passed_on = [] if isinstance(method, AdversarialTraining) else [("share", shared)]
+        assert spy.calls == [("start_epoch", 3, history), ("prepare", print), *passed_on]
         assert method.views == {"partner"}
         network.eval()
         torch.testing.assert_close(method.predict(network, batch.inputs), 2 * network(batch.inputs))
@@ -72,11 +84,7 @@ class TestMixup:
         labels = one_hot(batch.targets, K).float()
         torch.testing.assert_close(mixed.targets, weight * labels + (1 - weight) * labels[partners])
         assert torch.equal(mixed.indices, batch.indices)
-
-    def test_leaves_views_that_nobody_reads(self, batch):
-        mixed = self.mixed(batch)
-        assert mixed.partner is batch.partner
-        assert mixed.source is batch.source
+        assert self.mixed(batch).source is batch.source, "nobody reads it"
 
     def test_of_cross_entropy_is_the_mean_of_two_cross_entropies(self, batch):
         network = make_network()
@@ -107,27 +115,60 @@ class TestMixup:
         assert stats.chisquare(counts).pvalue > 1e-3
 
     def test_takes_labels_that_are_soft_already(self, batch):
-        soft = Batch(batch.inputs, torch.rand(B, K).softmax(1), batch.indices)
-        torch.testing.assert_close(self.mixed(soft).targets.sum(1), torch.ones(B))
+        soft = replace(batch, targets=one_hot(batch.targets, K).float())
+        assert torch.equal(self.mixed(soft).targets, self.mixed(batch).targets)
 
-    def test_disturbs_mixed_labels_by_predictions_for_mixed_inputs(self, batch):
-        network, auxiliary = make_network(), make_network(1)
-        references = copy.deepcopy((network, auxiliary))
-        mixed = self.mixed(batch, seed=4)
-        torch.manual_seed(4)
-        step = Mixup(NetworkAsRegularization(auxiliary, 0.6, 0.2), K).step(network, batch)
-        logits, other = (reference(mixed.inputs) for reference in references)
-        torch.testing.assert_close(step.terms["disturbed"], disturbed(logits, other, mixed.targets, 0.6, 0.2))
-        torch.testing.assert_close(step.terms["auxiliary"], cross_entropy(other, mixed.targets))
 
-    def test_passes_sharing_on(self):
-        spy, shared = Spy(), {}
-        Mixup(spy, K).share(shared)
-        assert spy.calls == [("share", shared)]
+class TestAdversarialTraining:
+    @pytest.mark.parametrize("inner", [CrossEntropy(), LabelSmoothing(0.3)])
+    def test_of_a_linear_network_moves_along_the_signs_of_its_gradient(self, inner, batch):
+        """The gradient with respect to an input is W^T (p - y) / B."""
+        seen = []
+        torch.manual_seed(0)
+        network = nn.Linear(3, K)
+        network.register_forward_hook(lambda module, arguments, output: seen.append(arguments[0].detach()))
+        std = torch.tensor([0.5, 1.0, 4.0])
+        AdversarialTraining(inner, std, epsilon=0.2).step(network, batch)
+        labels = one_hot(batch.targets, K).float()
+        if isinstance(inner, LabelSmoothing):
+            labels = 0.7 * labels + 0.3 / K
+        error = (batch.inputs @ network.weight.T + network.bias).softmax(1) - labels
+        moved = batch.inputs + 0.2 / std * (error @ network.weight).sign()
+        torch.testing.assert_close(torch.stack(seen), torch.stack([batch.inputs, moved]))
 
-    def test_of_methods_that_need_a_class_says_so(self, batch):
-        with pytest.raises(TypeError, match="targets must be class indices"):
-            Mixup(KnowledgeRefinery(K), K).step(make_network(), batch)
+    def test_is_the_mean_of_two_losses_and_leaves_the_parameters_alone_until_then(self, batch):
+        network, spy = make_network(), Spy()
+        step = AdversarialTraining(spy).step(network, batch)
+        assert all(parameter.grad is None for parameter in network.parameters())
+        clean, adversarial = spy.batches
+        reference = make_network()
+        losses = [cross_entropy(reference(each.inputs.detach()), batch.targets) for each in (clean, adversarial)]
+        torch.testing.assert_close(step.loss, (losses[0] + losses[1]) / 2)
+        torch.testing.assert_close(step.logits, make_network()(batch.inputs))
+        step.loss.backward()
+        sum(losses).div(2).backward()
+        torch.testing.assert_close(*([each.grad for each in both.parameters()] for both in (network, reference)))
+        # both enter the running statistics of batch normalisation
+        torch.testing.assert_close(network.state_dict(), reference.state_dict())
+
+    @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+    def test_moves_every_pixel_by_epsilon_in_its_own_units(self, shape):
+        torch.manual_seed(0)
+        channels = shape[0]
+        std = torch.tensor([0.25, 0.5, 0.2])[:channels]
+        spy = Spy()
+        inputs = torch.randn(4, *shape)
+        network = networks.build("resnet8" if channels == 3 else "mlp", K, input_shape=shape)
+        AdversarialTraining(spy, std).step(network, Batch(inputs, torch.arange(4), torch.arange(4)))
+        moved = (spy.batches[1].inputs - inputs).abs() * std[:, None, None]
+        torch.testing.assert_close(moved, torch.full_like(moved, 8 / 255), atol=1e-6, rtol=0)
+
+    def test_refuses_what_is_no_deviation_of_each_channel(self, batch):
+        for std in (torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)):
+            with pytest.raises(ValueError, match="pixel_std must be one positive number per channel"):
+                AdversarialTraining(CrossEntropy(), std)
+        with pytest.raises(ValueError, match="pixel_std has 2 channels, the inputs have 3"):
+            AdversarialTraining(CrossEntropy(), torch.ones(2)).step(make_network(), batch)
 
 
 @pytest.mark.parametrize("wrap", [lambda method: Mixup(method, 10), AdversarialTraining], ids=["mixup", "adversarial"])
