@@ -17,7 +17,18 @@ from labelreg.recipe import Recipe
 
 # Methods and networks are imported where they are needed: a mistyped setting is answered without loading PyTorch.
 
-_OptionsByName = Annotated[Options, BeforeValidator(Options), PlainSerializer(dict)]
+
+def _options(chosen: Any) -> Options:
+    try:
+        options = Options(chosen)
+    except (TypeError, ValueError):
+        options = None
+    if options is None or not all(isinstance(name, str) for name in options):
+        raise ValueError(f"options must be a mapping from their names to values, got {chosen!r}")
+    return options
+
+
+_OptionsByName = Annotated[Options, BeforeValidator(_options), PlainSerializer(dict)]
 
 
 class Experiment(Recipe):
@@ -65,6 +76,8 @@ class Experiment(Recipe):
     def _complete_options(cls, chosen: Options, info: ValidationInfo) -> Options:
         from labelreg import methods
 
+        if not info.data.keys() >= {"method", "network"}:  # which is the error to report
+            return chosen
         method, network = info.data["method"], info.data["network"]
         options = methods.complete_options(method, chosen)
         # the target's own kind has one name only, so that equal runs are equal
@@ -74,7 +87,7 @@ class Experiment(Recipe):
     @field_validator("auxiliary_options")
     @classmethod
     def _complete_auxiliary_options(cls, chosen: Options, info: ValidationInfo) -> Options:
-        if "options" not in info.data:  # which is the error to report
+        if not info.data.keys() >= {"method", "options", "network_options"}:
             return chosen
         method, options = info.data["method"], info.data["options"]
         kinds = {options[role] for role in _roles(method, options) if role in options}

@@ -90,7 +90,7 @@ def _unobserved(experiment: Experiment) -> Experiment:
 
 
 class Claimed(RuntimeError):
-    """Another process is at work on the same experiment."""
+    """Another process is running the same experiment."""
 
 
 @contextmanager

@@ -133,7 +133,7 @@ class TestStatus:
         code, out, err = labelreg("status")
         assert code == 0
         assert "0 recorded runs" in out
-        assert err.startswith(f"warning: {Store().root / 'notes.json'} is no result and is passed over")
+        assert err.startswith(f"warning: {Store().root / 'notes.json'} is not a valid result and is skipped")
         assert err.count("\n") == 1
 
 

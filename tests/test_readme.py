@@ -21,7 +21,7 @@ def commands(program):
 
 def test_there_are_two_commands_of_make_and_no_unknown_ones():
     assert commands("make") == ["make book", "make test"]
-    assert len(COMMANDS) == sum(len(commands(program)) for program in ("make", "labelreg", "papermill"))
+    assert len(COMMANDS) == sum(len(commands(program)) for program in ("make", "labelreg", "papermill", "mkdir"))
 
 
 @pytest.mark.parametrize("block", [block for language, block in BLOCKS if language == "python"])

@@ -241,7 +241,7 @@ class TestForeignFiles:
         foreign.write_bytes(before)
 
         def warned(action):
-            with pytest.warns(UserWarning, match=f"{foreign.name} is no result and is passed over: ") as said:
+            with pytest.warns(UserWarning, match=f"{foreign.name} is not a valid result and is skipped: ") as said:
                 outcome = action()
             assert len(said) == 1
             return outcome
@@ -257,7 +257,7 @@ class TestForeignFiles:
         path = store.save(replace(make_result(), observations={"labels": np.ones(3)}))
         whole = path.with_suffix(".npz").read_bytes()
         path.with_suffix(".npz").write_bytes(b"PK\x03\x04 cut short")
-        with pytest.warns(UserWarning, match="is passed over"):
+        with pytest.warns(UserWarning, match="is skipped"):
             assert list(store) == []
         for place in range(len(whole)):  # whatever a single wrong byte makes of it
             damaged = bytearray(whole)
@@ -265,7 +265,7 @@ class TestForeignFiles:
             path.with_suffix(".npz").write_bytes(damaged)
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                assert len(list(store)) == 1 - sum("is passed over" in str(each.message) for each in said)
+                assert len(list(store)) == 1 - sum("is skipped" in str(each.message) for each in said)
 
     def test_only_files_that_could_be_it_are_opened(self, store):
         store.save(make_result())

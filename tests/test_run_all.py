@@ -206,7 +206,7 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
     assert len(notes) == 2
     assert all("Traceback" in note and "running.py" in note for note in notes), "where it failed is told"
     assert {type(each) for each in caught.value.exceptions} == {ValueError}
-    assert sum(f"{claimed.name}: another process is at it" in line for line in lines) == 1
+    assert sum(f"{claimed.name}: another process is running it" in line for line in lines) == 1
     assert lines[-1].startswith("5 of 8: ")
 
     finished = run_all([*students, *SEEDS], jobs=2, progress=pytest.fail)
@@ -313,7 +313,7 @@ def test_a_signal_saves_all_a_kill_loses_at_most_the_epoch_under_way_and_no_proc
     os.kill(trains[-1], signal.SIGKILL)
     said = process.communicate(timeout=240)[0]
     assert process.returncode == 1
-    assert "RuntimeError: a process was killed, for want of memory perhaps, while these ran: " in said
+    assert "RuntimeError: a process was killed, possibly out of memory, while these ran: " in said
     assert all(each.name in said for each in LONG)
     assert "The same call resumes from their last finished epochs" in said
     wait_for(lambda: not any(map(runs, children)))

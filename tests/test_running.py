@@ -81,7 +81,7 @@ class TestRun:
                 with pytest.raises(Claimed):
                     work(PLAIN, progress=lines.append, stop=lambda: asked.append(1) or len(asked) % 3 == 0)
         assert len(asked) == 6
-        assert lines == [f"waiting for another process at work on {PLAIN.name}"] * 2
+        assert lines == [f"waiting for another process that is running {PLAIN.name}"] * 2
         assert run(PLAIN, wait=False, progress=None).experiment == PLAIN
 
     @pytest.mark.parametrize("broken", ["result", "weights"])
