@@ -13,7 +13,7 @@ class SequenceLoader:
 
     The text, of inputs and targets (N,) int64, is cut into B columns of equal length, and a batch is their next T rows,
     so that a network can carry its state from batch to batch. Up to B - 1 words at the end of the text are left out,
-    of :attr:`split` too; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
+    of ``split`` too; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
     """
 
     def __init__(self, split: Split, batch_size: int, length: int):
