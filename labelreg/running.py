@@ -306,8 +306,9 @@ def run_all(
                 under_way.extend(group)
                 yield joblib.delayed(_run_group)(group, record, str(target), results, tell, stop)
 
-        # joblib divides the cores' threads among its processes
-        pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
+        # joblib divides the cores' threads among its processes; recorded runs are chosen by the time that is left
+        ahead = "n_jobs" if record else "2*n_jobs"
+        pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
         try:
             with stop_on_signals(stop.flag.touch):
                 for outcome in pool(calls()):
