@@ -181,7 +181,7 @@ def paired_difference(
 
     ``values`` and ``baseline`` (n,) are in the same order of seeds. The half-width is NaN for a single seed.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     if len(values) != len(baseline) or not len(values):
         raise ValueError(f"a paired difference needs the same seeds: got {len(values)} values and {len(baseline)}")
@@ -191,7 +191,7 @@ def paired_difference(
         return mean, math.nan
     # scipy's paired test warns of nearly equal differences; taken from the first, equal ones have no spread at all
     spread = np.std(differences - differences[0], ddof=1) / math.sqrt(count)
-    return mean, float(spread * t.ppf((1 + confidence) / 2, count - 1))
+    return mean, float(spread * stdtrit(count - 1, (1 + confidence) / 2))
 
 
 def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
