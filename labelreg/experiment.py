@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, PositiveInt, ValidationInfo, field_validator
-from pydantic import model_validator as _model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PositiveInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, Options, as_tuple
@@ -124,7 +131,7 @@ class Experiment(Recipe):
             raise ValueError(f"observe names an observer twice: {', '.join(names)}")
         return names
 
-    @_model_validator(mode="after")
+    @model_validator(mode="after")
     def _taught_if_it_learns_from_a_teacher(self) -> Self:
         learns = any(is_teacher(role) for role in _roles(self.method, self.options))
         if learns and self.teacher is None:

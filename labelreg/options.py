@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError, create_model
-from pydantic import validate_call as _validate_call
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError, create_model, validate_call
 
 from labelreg.names import unknown
 
@@ -72,7 +71,7 @@ def takes_options(constructor: Callable) -> Callable:
     """
     signature = inspect.signature(constructor)
 
-    @_validate_call(config=STRICT)
+    @validate_call(config=STRICT)
     @functools.wraps(constructor)
     def construct(self: Any, *arguments: Any, **named: Any) -> None:
         given = signature.bind(self, *arguments, **named)
