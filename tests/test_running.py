@@ -13,7 +13,7 @@ import torch
 from interruption import assert_is_the_straight_run, assert_same_weights, folder, kept_weights
 
 import labelreg
-from labelreg import networks, results, running
+from labelreg import checkpoints, networks, results, running
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
@@ -87,16 +87,16 @@ class TestRun:
     @pytest.mark.parametrize("broken", ["result", "weights"])
     def test_is_recorded_by_the_next_call_where_recording_failed(self, broken, monkeypatch):
         """The checkpoint stays until result and weights are there: nothing is trained twice, nothing stays behind."""
-        save = torch.save
+        write = checkpoints.write
 
         def full(*arguments):
-            if broken == "result" or "weights" in str(arguments[1]):
+            if broken == "result" or "weights" in str(arguments[0]):
                 raise OSError("no space left on device")
-            save(*arguments)
+            write(*arguments)
 
         lines = []
         with monkeypatch.context() as patched:
-            patched.setattr(*(Store, "save") if broken == "result" else (torch, "save"), full)
+            patched.setattr(*(Store, "save") if broken == "result" else (checkpoints, "write"), full)
             with pytest.raises(OSError, match="no space"):
                 run(PLAIN, progress=lines.append)
         assert (Store().find(PLAIN) is None) == (broken == "result")
