@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
@@ -29,6 +31,7 @@ app = typer.Typer(
 _SETTINGS = (
     "Settings of the experiment, such as dataset=cifar100 method=knowledge_refinery options.smoothing=0.1 epochs=30."
 )
+_LONGEST = 1000  # line of an error, which may quote what was given
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
@@ -168,7 +171,7 @@ def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experime
         raise typer.Exit(130) from None
     except ExceptionGroup as group:
         for error in group.exceptions:
-            _say(f"labelreg: {error}")
+            _say(_told(error))
         raise typer.Exit(2) from None
 
 
@@ -201,11 +204,27 @@ def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
     typer.echo(f"{title}\n\n{table}\n")
 
 
+def _told(error: Exception) -> str:
+    """One line: what this package or the operating system refused; of any other error, where its traceback lies too."""
+    if isinstance(error, ValueError | OSError) or type(error).__module__.startswith("labelreg."):
+        return f"labelreg: {_one_short_line(str(error))}"
+    with tempfile.NamedTemporaryFile("w", prefix="labelreg-", suffix=".txt", delete=False) as file:
+        file.writelines(traceback.format_exception(error))
+    said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())[:1]]  # the second is a traceback
+    where = f"if this should work, it is a mistake in labelreg, and its traceback is in {file.name}"
+    return f"labelreg: {'; '.join(map(_one_short_line, [*said, where]))}"
+
+
+def _one_short_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+
+
 def main() -> None:
     """Run the command line; an error is one line, with exit code 2."""
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app(prog_name="labelreg")
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        _say(f"labelreg: {error}")
+    except Exception as error:
+        _say(_told(error))
         sys.exit(2)

@@ -26,8 +26,9 @@ from labelreg.build import build, own_generators, prepare_data, resolve_device, 
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
+from labelreg.names import one_line
 from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance
-from labelreg.training import Interrupted, Stop, Trainer, one_line, stop_on_signals
+from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
 
 __all__ = ["Runtimes", "Trained", "prepare_data", "resolve_device", "run", "run_all", "train", "trained"]
 

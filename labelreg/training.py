@@ -17,6 +17,7 @@ from labelreg import checkpoints
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
 from labelreg.metrics import perplexity_from_nll, summarise_batches
+from labelreg.names import one_line
 from labelreg.networks import features, reset_state
 from labelreg.recipe import Recipe
 
@@ -336,11 +337,6 @@ def _make_scheduler(
             return schedulers.ReduceLROnPlateau(optimizer, factor=recipe.decay, patience=0, threshold=0.0, eps=0.0)
         case _:
             return schedulers.ConstantLR(optimizer, factor=1.0)
-
-
-def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 @contextlib.contextmanager

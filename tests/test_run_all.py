@@ -202,9 +202,9 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
     lines = []
     with Store().claim(claimed), pytest.raises(ExceptionGroup, match="2 of 8 runs failed") as caught:
         run_all([*students, BROKEN, *SEEDS, LOST, claimed], jobs=2, device="cpu", minutes=60, progress=lines.append)
-    notes = [note for each in caught.value.exceptions for note in each.__notes__]
-    assert len(notes) == 2
-    assert all("Traceback" in note and "running.py" in note for note in notes), "where it failed is told"
+    broken, lost = (each.__notes__ for each in caught.value.exceptions)
+    assert broken[0] == "in the run epochs=2 batch_size=32 schedule=one_cycle subset=100 observe=residual_labels"
+    assert all("Traceback" in notes[1] and "running.py" in notes[1] for notes in (broken, lost)), "where it failed"
     assert {type(each) for each in caught.value.exceptions} == {ValueError}
     assert sum(f"{claimed.name}: another process is running it" in line for line in lines) == 1
     assert lines[-1].startswith("5 of 8: ")
