@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labelreg import checkpoints
+from labelreg.capture import CudaGraphs, Recorder, ReplayedStep
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
 from labelreg.metrics import perplexity_from_nll, summarise_batches
@@ -48,6 +49,8 @@ class Trainer:
         seed: random seed of the order and augmentation of the data; all else is drawn from PyTorch's global generator.
         observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
             if they have one, is called before training.
+        graph: whether steps on a GPU are replayed as CUDA graphs, where the method allows it; samples must be of one
+            shape.
 
     Attributes:
         epoch: number of finished epochs.
@@ -72,6 +75,7 @@ class Trainer:
         seed: int = 0,
         observers: tuple[Observer, ...] = (),
         device: torch.device | str = "cpu",
+        graph: bool = True,
     ):
         self.device = torch.device(device)
         self.dataset = dataset.to(self.device)
@@ -92,6 +96,9 @@ class Trainer:
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
         self.position, self.seconds = 0, 0.0
         self.totals: dict[str, Tensor] = {}
+        self._replayed: ReplayedStep | None = None
+        if graph and self.device.type == "cuda" and method.capturable and dataset.task == "classification":
+            self.replay_steps(CudaGraphs(self.device))
         self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
         self._journal: checkpoints.Journal | None = None
 
@@ -150,8 +157,10 @@ class Trainer:
         if self.position == 0:
             reset_state(self.network, self.method)
             self.method.start_epoch(self.epoch, self.history)
+        if self._replayed:
+            self._replayed.start_epoch()
         for batch in self.loader.epoch(self.epoch, start=self.position):
-            self._count(self.step(batch), batch)
+            self.step(batch)
             self.position += 1
             self.seconds = time.perf_counter() - started
             yield
@@ -159,6 +168,20 @@ class Trainer:
 
     def step(self, batch: Batch) -> Step:
         """Update network and method on a batch."""
+        kind = self.method.start_step()
+        step = self._replayed(batch, kind) if self._replayed else self._compute(batch)
+        self.optimizer.step()
+        if self.recipe.schedule != "plateau":
+            self.scheduler.step()
+        return step
+
+    def replay_steps(self, recorder: Recorder) -> None:
+        """Replay steps where they can be, see :class:`labelreg.capture.ReplayedStep`."""
+        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
+        self._replayed = ReplayedStep(self._compute, parameters, self.method.generators, recorder)
+
+    def _compute(self, batch: Batch) -> Step:
+        """Compute the step of a batch and its gradients, and add it to the epoch's totals."""
         with self.autocast():
             step = self.method.step(self.network, batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -166,9 +189,7 @@ class Trainer:
         if self.recipe.clip_norm:
             for group in self.optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], self.recipe.clip_norm)
-        self.optimizer.step()
-        if self.recipe.schedule != "plateau":
-            self.scheduler.step()
+        self._count(step, batch)
         return step
 
     @torch.no_grad()
@@ -178,7 +199,10 @@ class Trainer:
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
         counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
         for name, value in counted.items():
-            self.totals[name] = self.totals.get(name, 0) + value.detach().double()
+            if name in self.totals:
+                self.totals[name] += value.double()  # in place, so that it can be replayed
+            else:
+                self.totals[name] = value.double()
 
     def _finish_epoch(self, started: float) -> None:
         samples = self.method.copies * len(self.loader.split)
@@ -309,7 +333,8 @@ def _make_loader(
 
 def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch.optim.Optimizer:
     groups = [{"params": list(network.parameters())}, *method.parameter_groups(recipe.learning_rate)]
-    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    fused = all(each.is_cuda for each in network.parameters())  # one kernel; on a CPU it is no faster
+    common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": fused or None}
     if recipe.optimizer == "adam":
         return torch.optim.Adam(groups, **common)
     nesterov = recipe.nesterov and recipe.momentum > 0

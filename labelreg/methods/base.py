@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from labelreg.data import Batch
 from labelreg.options import PLAIN, options_of
@@ -47,7 +47,8 @@ class Method(nn.Module, ABC):
         colour, linestyle: of its curves.
         place: on the map of methods: whose distribution softens the label, and when that is known; empty for "when"
             where the label stays one-hot, and for both where the method is not on the map.
-        capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it.
+        capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it, but for what is
+            decided by :meth:`start_epoch` and :meth:`start_step`.
         benchmark: its rows in the benchmark of all methods: printed name to options.
         on_text: whether it is in the benchmark of language models too.
         added: options added since runs were recorded, each with the value that reproduces what was run before.
@@ -56,6 +57,7 @@ class Method(nn.Module, ABC):
         copies: how often a batch holds each of its samples, every copy augmented on its own.
         lr_mult: factor on the learning rate of the method's own parameters.
         shareable_options: options in which runs may differ and still :meth:`share`.
+        generators: what :meth:`step` draws from, apart from PyTorch's own generators; :meth:`start_step` seeds them.
     """
 
     title: ClassVar[str]
@@ -64,7 +66,7 @@ class Method(nn.Module, ABC):
     colour: ClassVar[str]
     linestyle: ClassVar[str] = "-"
     place: ClassVar[tuple[str, str]] = ("", "")
-    capturable: ClassVar[bool] = True
+    capturable: bool = True
     benchmark: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     on_text: ClassVar[bool] = False
     added: ClassVar[Mapping[str, Any]] = {}
@@ -73,6 +75,7 @@ class Method(nn.Module, ABC):
     copies: int = 1
     lr_mult: float = 1.0
     shareable_options: frozenset[str] = frozenset()
+    generators: Sequence[Generator] = ()
 
     @abstractmethod
     def step(self, network: nn.Module, batch: Batch) -> Step:
@@ -101,6 +104,13 @@ class Method(nn.Module, ABC):
         State that cannot be recomputed from the arguments must be kept in buffers, so that checkpoints restore it.
         The history is what was recorded of the finished epochs, oldest first.
         """
+
+    def start_step(self) -> Hashable:
+        """Decide in Python what a step needs decided, before each; steps for which this is equal are of one kind.
+
+        Within an epoch, steps of one kind and shape are the same function of tensors, so that one may be replayed.
+        """
+        return None
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Logits (B, K) by which the network is evaluated."""
@@ -133,11 +143,22 @@ class Wrapper(Method):
         self.views = method.views
         self.copies = method.copies
 
+    @property
+    def capturable(self) -> bool:
+        return self.method.capturable
+
+    @property
+    def generators(self) -> Sequence[Generator]:
+        return self.method.generators
+
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.method.start_epoch(epoch, history)
+
+    def start_step(self) -> Hashable:
+        return self.method.start_step()
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         return self.method.predict(network, inputs)

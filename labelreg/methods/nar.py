@@ -146,6 +146,7 @@ class NetworkAsRegularization(Method):
         if self.replays:
             self.auxiliary.requires_grad_(False)
         self.trajectory = shared["auxiliary"] = found if found.complete else Trajectory()
+        self.capturable = False  # what is recorded and replayed is a list of tensors
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.warming_up = self.variant == "official" and epoch < self.warm_up
@@ -179,11 +180,11 @@ class NetworkAsRegularization(Method):
         return nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
 
     def _auxiliary_logits(self, inputs: Tensor) -> Tensor:
+        if self.trajectory is None:
+            return self.auxiliary(inputs)
         step, self.steps = self.steps, self.steps + 1
         if self.replays:
             return self.trajectory.replay(step)
-        if self.trajectory is None:
-            return self.auxiliary(inputs)
         before = _random_state(inputs.device) if step == 0 else None
         logits = self.auxiliary(inputs)
         if step == 0 and not torch.equal(before, _random_state(inputs.device)):
