@@ -71,8 +71,12 @@ class TestOneProcess:
 
     def test_nothing_to_run_is_nothing_and_no_process_can_be_less(self):
         assert run_all([], progress=None) == {}
-        with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there are cores, not -1"):
-            run_all([SHORT], jobs=-1)
+        for jobs in (-1, "2", 1.5):
+            with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there are cores, no"):
+                run_all([SHORT], jobs=jobs)
+        for minutes in (-1, "2", math.nan):
+            with pytest.raises(ValueError, match="minutes is a budget of time, at least 0, not"):
+                run_all([SHORT], minutes=minutes)
 
     @pytest.mark.parametrize("record", [True, False])
     def test_a_run_that_fails_does_not_stop_the_others(self, record):
@@ -186,6 +190,16 @@ class TestStopping:
         finished = run_all(SEEDS, jobs=1, progress=None)
         assert metrics(finished.values()) == metrics(train(each).result for each in SEEDS)
 
+    def test_a_second_signal_acts_at_once_and_does_not_say_that_all_is_saved(self):
+        def tell(line):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            run_all(SEEDS, jobs=1, progress=tell)
+        assert type(caught.value) is KeyboardInterrupt
+        assert epochs_saved(SEEDS[0]) == 0  # which was about to be
+
     @pytest.mark.parametrize(("seconds", "expected"), [(200, 0), (10, 1), (2, 2), (0.5, 0)])
     def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
         known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])
@@ -219,6 +233,16 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
     for result in finished.values():
         straight = train(result.experiment).result
         assert result.history["loss"] == pytest.approx(straight.history["loss"], rel=1e-3)
+
+
+def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and_then(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(running.time, "monotonic", lambda: now[0])
+    tell = running._SlowLines()
+    for line in ("waiting for another process", "epoch 1", "epoch 2", "epoch 3"):
+        tell(line)
+        now[0] += 4
+    assert capsys.readouterr().err.splitlines() == ["waiting for another process", "epoch 3"]
 
 
 # no run ends before the other is on its way: in their second epoch they wait until they are to stop
