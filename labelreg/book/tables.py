@@ -87,11 +87,11 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     shown["ours"] = _written(cells.ours, ".2f", cells.ours_std, done, how_to_run)
     for heading, column, form, deviations in (
         ("against the baseline", cells.difference, "+.2f", cells.half_width),
+        ("last epoch", cells["last"], ".2f", None),
         ("best epoch", cells.best, ".2f", None),
-        ("best validation epoch", cells.chosen, ".2f", None),
         ("gap", cells.gap, "+.2f", None),
     ):
-        if column.notna().any():
+        if column.notna().any() and not column.equals(cells.ours):
             shown[heading] = _written(column, form, deviations, column.notna())
     if done.any():
         shown["runs"] = (cells.profile + ", " + cells.seeds.astype(str) + " seeds").where(done, "")
@@ -109,7 +109,7 @@ def recorded_against_baseline(
         metric: ``"error"``, in percent, or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs, with ``ours, ours_std, best, chosen, difference, half_width`` as in
+        One row per method that has runs, with ``ours, ours_std, best, difference, half_width`` as in
         :func:`labelreg.reports.compare`, ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the
         ``minutes`` per run; NaN where there are none.
     """
@@ -124,7 +124,7 @@ def recorded_against_baseline(
             "seeds": len(group),
             "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
         }
-    columns = ["ours", "ours_std", "best", "chosen", "difference", "half_width", "ece", "nll", "seeds", "minutes"]
+    columns = ["ours", "ours_std", "best", "difference", "half_width", "ece", "nll", "seeds", "minutes"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
 
 
@@ -140,15 +140,12 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
             heading: _written(table.ours, ".2f", table.ours_std),
             "against the baseline": _written(table.difference, "+.2f", table.half_width, compared),
             "best epoch": _written(table.best, ".2f"),
-            "best validation epoch": _written(table.chosen, ".2f"),
             "ECE, %": _written(table.ece, ".1f"),
             "NLL, nats": _written(table.nll, ".2f"),
             "minutes per run": _written(table.minutes, ".1f"),
             "seeds": table.seeds.astype(str),
         }
     )
-    if table.chosen.isna().all():
-        shown = shown.drop(columns="best validation epoch")
     if metric == "test_perplexity":  # e to the NLL
         shown = shown.drop(columns="NLL, nats")
     for row in item.rows:

@@ -57,6 +57,11 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
     )
 
 
+def experiments(dataset: str, network: str) -> dict[str, Experiment]:
+    """Return all of :data:`METHODS` on a data set and network of the tables, by printed names."""
+    return {label: experiment(dataset, network.removeprefix("imagenet_"), label) for label in METHODS}
+
+
 def _item(title: str, architectures: Sequence[str], labels: Sequence[str], datasets: Sequence[str] = DATASETS) -> Item:
     rows = (
         Row(label, experiment(dataset, architecture, label))
@@ -64,7 +69,7 @@ def _item(title: str, architectures: Sequence[str], labels: Sequence[str], datas
         for architecture in architectures
         for label in labels
     )
-    return Item(title, tuple(rows))
+    return Item(title, tuple(rows), seeds=3)
 
 
 PAPER = Paper(
@@ -72,7 +77,7 @@ PAPER = Paper(
     title="Regularizing Predictions via Class-wise Self-knowledge Distillation",
     authors=("Anonymous",),
     venue="submitted to ICLR, 2020",
-    seeds=3,
+    last_epochs=0,
     baseline="Cross-entropy",
     tables={
         "table1": _item("Against other regularisers of predictions", ("resnet18", "densenet121"), RIVALS),
@@ -84,4 +89,5 @@ PAPER = Paper(
         "figure2": _item("Penultimate features", ("resnet18",), (*RIVALS, "Mixup"), ("cifar100",)),
         "figure3": _item("Reliability", ("resnet18",), RIVALS, ("cifar100",)),
     },
+    experiments=experiments,
 )

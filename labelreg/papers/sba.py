@@ -97,11 +97,11 @@ PAPER = Paper(
     title="Stochastic Batch Augmentation with An Effective Distilled Dynamic Soft Label Regularizer",
     authors=("Li", "Hu", "Qi", "Qi", "Ma", "Zhang"),
     venue="IJCAI, 2020",
-    seeds=1,
     last_epochs=5,
     tables={"table1": Item("CIFAR-10, CIFAR-100 and ImageNet", tuple(_table()))},
     figures={
         "figure2": Item("The weight of the divergence", tuple(_etas())),
         "figure3": Item("Where the virtual points are", tuple(_layers())),
     },
+    experiments=experiments,
 )

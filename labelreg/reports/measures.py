@@ -29,36 +29,34 @@ def as_printed(result: Result, metric: str) -> np.ndarray:
     return 100 * (1 - recorded if metric.endswith("accuracy") else recorded)
 
 
-def at_the_end(result: Result, metric: str, last_epochs: int = 1) -> float:
-    """Return a metric of a run: the median over the last ``last_epochs`` epochs."""
-    return np.median(as_printed(result, metric)[-last_epochs:])
+def number(result: Result, metric: str, last_epochs: int = 1) -> float:
+    """Return a metric of a run in the unit of print, at the epochs that :attr:`.Paper.last_epochs` names."""
+    values = as_printed(result, metric)
+    if last_epochs:
+        return np.median(values[-last_epochs:])
+    validated = any(name.startswith("validation_") for name in result.history)
+    return values[result.best_epoch("validation" if validated else "test")]
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the means over runs: ``ours`` at the end, with the standard deviation ``ours_std``, and those at the epoch
-    ``best`` on the test set and ``chosen`` on the validation split; NaN where there is nothing to compute them from.
+    """Return the means over runs: ``ours``, by :func:`number`, and its standard deviation ``ours_std``; at the ``last``
+    epoch; and at the ``best`` epoch on the test set. All are NaN where there are no runs.
     """
     if not results:
-        return dict.fromkeys(("ours", "ours_std", "best", "chosen"), np.nan)
-    ours = [at_the_end(result, metric, last_epochs) for result in results]
-
-    def at_best(split: str) -> float:
-        return np.mean([as_printed(result, metric)[result.best_epoch(split)] for result in results])
-
-    validated = any(name.startswith("validation_") for name in results[0].history)
+        return dict.fromkeys(("ours", "ours_std", "last", "best"), np.nan)
+    ours = [number(result, metric, last_epochs) for result in results]
     return {
         "ours": np.mean(ours),
         "ours_std": np.std(ours, ddof=1) if len(ours) > 1 else np.nan,
-        "best": at_best("test"),
-        "chosen": at_best("validation") if validated else np.nan,
+        "last": np.mean([number(result, metric) for result in results]),
+        "best": np.mean([as_printed(result, metric)[result.best_epoch("test")] for result in results]),
     }
 
 
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
     """Return the ``difference`` to other runs on the seeds that both have, and ``half_width`` of its 95 % interval."""
     ours, theirs = (
-        {result.experiment.seed: at_the_end(result, metric, last_epochs) for result in group}
-        for group in (results, others)
+        {result.experiment.seed: number(result, metric, last_epochs) for result in group} for group in (results, others)
     )
     difference, half_width = difference_on_common_seeds(ours, theirs)
     return {"difference": difference, "half_width": half_width}

@@ -44,7 +44,7 @@ class TestTable:
         np.testing.assert_array_equal(cells.printed, printed.value)
         np.testing.assert_array_equal(cells.printed_std, printed["std"])
         assert ((cells.profile == "") & (cells.seeds == 0)).all()
-        numbers = ["ours", "ours_std", "difference", "half_width", "best", "chosen", "gap"]
+        numbers = ["ours", "ours_std", "difference", "half_width", "last", "best", "gap"]
         assert cells[numbers].isna().all(axis=None)
         for each in cells.itertuples():
             assert each.runnable == (each.dataset in data.names() and each.network in networks.names())
