@@ -64,8 +64,8 @@ class TestPlan:
         todo = plan("paper", collections=["one"], datasets=["digits"], seeds=1)
         assert [task.item for task in todo] == ["table2", "table1"]
 
-    def test_takes_the_seeds_of_the_profile_or_the_paper_or_those_asked_for(self, collections):
-        for arguments, expected in (({"profile": "fast"}, 3), ({"profile": "paper"}, 2), ({"seeds": 4}, 4)):
+    def test_takes_the_seeds_of_the_table_or_those_asked_for(self, collections):
+        for arguments, expected in (({"profile": "fast"}, 2), ({"profile": "paper"}, 2), ({"seeds": 4}, 4)):
             todo = plan(**arguments, collections=["two"], datasets=["digits"])
             assert [task.experiment.seed for task in todo] == [*range(expected)] * 2
         first = plan("fast", collections=["two"], datasets=["digits"])[0]
