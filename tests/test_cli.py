@@ -120,7 +120,7 @@ class TestStatus:
         code, out, err = labelreg("status")
         assert (code, err) == (0, "")
         assert f"0 recorded runs in {paths.results_root()}" in out
-        # at fast, at paper, mean gap, largest gap
+        # at fast, own protocol, mean gap, largest gap
         rows = [line.split() for line in out.splitlines() if line.endswith("-")]
         assert all(row[-4:] == ["0", "0", "-", "-"] for row in rows)
         names = [[key, name] for key, collection in COLLECTIONS.items() for name in collection.items]

@@ -1,8 +1,9 @@
 """What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 
 from labelreg.results import Result, difference_on_common_seeds
 
@@ -54,9 +55,30 @@ def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> di
 
 
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the ``difference`` to other runs on the seeds that both have, and ``half_width`` of its 95 % interval."""
+    """Return the ``difference`` to other runs on the seeds that both have, ``half_width`` of its 95 % interval, and
+    their number, ``common``.
+    """
     ours, theirs = (
         {result.experiment.seed: number(result, metric, last_epochs) for result in group} for group in (results, others)
     )
     difference, half_width = difference_on_common_seeds(ours, theirs)
-    return {"difference": difference, "half_width": half_width}
+    return {"difference": difference, "half_width": half_width, "common": len(ours.keys() & theirs.keys())}
+
+
+def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:
+    """Return the p-values of the differences in tables with columns ``difference, half_width, common``.
+
+    They are those of a two-sided paired t-test, after Holm's correction (1979) for the number of differences in all
+    tables; a difference of 0 without an interval, as that of a baseline to itself, is none.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    tables = list(tables)
+    frame = pd.concat(dict(enumerate(tables)))[["difference", "half_width", "common"]].astype(float)
+    tested = frame[frame.half_width.notna() & ((frame.difference != 0) | (frame.half_width > 0))]
+    freedom = tested.common - 1
+    with np.errstate(divide="ignore"):
+        statistic = tested.difference.abs() / tested.half_width * stdtrit(freedom, 0.975)
+    ordered = pd.Series(2 * stdtr(freedom, -statistic), tested.index).sort_values()
+    corrected = (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1).reindex(frame.index)
+    return [corrected[number] if len(table) else corrected for number, table in enumerate(tables)]

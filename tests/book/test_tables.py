@@ -7,6 +7,7 @@ from scipy import stats
 from labelreg.book import tables
 from labelreg.experiment import Experiment
 from labelreg.papers import BENCHMARK, Item, papers
+from labelreg.reports.measures import p_values
 from labelreg.results import Result, Store
 
 
@@ -47,6 +48,29 @@ class TestAgainstBaseline:
         html = tables.show_against_baseline({"clean": table}).to_html()
         assert shown in html
         assert html.count("±") == intervals
+
+
+def test_a_star_is_for_what_holm_leaves_significant():
+    """Four seeds, differences of the same spread: p-values of .0003, .014 and .027 against .05/3, .05/2 and .05."""
+    spread = np.array([-0.01, 0.01, -0.01, 0.01])
+    groups = {"base": results([0.3] * 4)}
+    groups |= {f"{shift}": results(0.3 + shift + spread) for shift in (-0.1, 0.03, 0.024, 0.001)}
+    table = tables.against_baseline(groups, "base")
+    raw = [stats.ttest_1samp(shift + spread, 0).pvalue for shift in (-0.1, 0.03, 0.024, 0.001)]
+    (corrected,) = p_values([table])
+    first, second, third, last = raw
+    expected = [4 * first, 3 * second, max(3 * second, 2 * third), max(3 * second, 2 * third, last)]
+    np.testing.assert_allclose(corrected, [np.nan, *expected])
+    assert [corrected.lt(0.05).sum() for corrected in p_values([table, table])] == [1, 1]
+    html = tables.show_against_baseline({"clean": table}).data["clean", "against the baseline"]
+    assert [each.endswith("*") for each in html] == [False, True, *(each < 0.05 for each in expected[1:])]
+
+
+def test_of_equal_runs_and_single_ones_nothing_is_significant():
+    table = tables.against_baseline({"base": results([0.1, 0.2]), "same": results([0.1, 0.2])}, "base")
+    assert p_values([table])[0].isna().all()
+    shifted = tables.against_baseline({"base": results([0.1]), "one": results([0.3])}, "base")
+    assert p_values([shifted])[0].isna().all()
 
 
 def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
@@ -122,7 +146,7 @@ class TestRecordedAgainstBaseline:
         )
         assert [*shown.data.index] == [*self.LABELS]
         assert shown.data["error, %"][:2].tolist() == ["30.00 ± 7.07", "30.00"]
-        assert shown.data["against the baseline"].tolist() == ["", "+5.00", ""]
+        assert shown.data["against the baseline"].tolist() == ["", "+5.00, common seeds: 1", ""]
         command = shown.data["error, %"]["Confidence penalty"]
         assert "not yet run" in command
         assert "--seeds=3 epochs=30 learning_rate=0.2 schedule=one_cycle precision=bfloat16" in command

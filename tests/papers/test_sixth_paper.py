@@ -133,7 +133,7 @@ def test_the_data_set_is_loaded_by_name(facts):
 
 def test_is_in_the_status(python, facts):
     rows = [line.split() for line in python("-m", "labelreg", "status").splitlines()]
-    # cells, runnable, at fast, at paper
+    # cells, runnable, at fast, own protocol
     (row,) = (row for row in rows if row[:2] == ["toy", "table1"])
     assert row[2:7] == ["Toys", "2", "2", "0", "2"]
     assert rows[-1][:3] == ["2", "recorded", "runs"]

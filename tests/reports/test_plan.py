@@ -132,16 +132,16 @@ class TestCoverage:
         shared = COLLECTIONS["shared"].tables["resnet18"][4]
         store = [result(each) for each in (*table.with_seeds(2), curve.at("fast"), shared.at("fast"), shared)]
         rows = coverage(store).set_index(["collection", "item"])
-        assert [*rows] == ["shows", "cells", "runnable", "at fast", "at paper", "mean gap", "largest gap"]
+        assert [*rows] == ["shows", "cells", "runnable", "at fast", "own protocol", "mean gap", "largest gap"]
         assert list(rows.index) == [(key, name) for key, each in COLLECTIONS.items() for name in each.items]
-        assert rows.loc[("kr", "table1"), ["cells", "at fast", "at paper"]].tolist() == [16, 0, 1]
+        assert rows.loc[("kr", "table1"), ["cells", "at fast", "own protocol"]].tolist() == [16, 0, 1]
         assert rows.loc[("kr", "table1"), "mean gap"] == pytest.approx(20 - 4.72)
-        assert rows.loc[("kr", "figure5"), ["cells", "at fast", "at paper"]].tolist() == [6, 1, 0]
+        assert rows.loc[("kr", "figure5"), ["cells", "at fast", "own protocol"]].tolist() == [6, 1, 0]
         assert pd.isna(rows.loc[("kr", "figure5"), "mean gap"])
         methods = len(COLLECTIONS["shared"].tables["resnet18"])
-        counts = rows.loc[("shared", "resnet18"), ["cells", "runnable", "at fast", "at paper"]].tolist()
+        counts = rows.loc[("shared", "resnet18"), ["cells", "runnable", "at fast", "own protocol"]].tolist()
         assert counts == [methods, methods, 0, 1]
-        assert rows[["at fast", "at paper"]].sum().sum() == 3
+        assert rows[["at fast", "own protocol"]].sum().sum() == 3
         assert (rows.runnable <= rows.cells).all()
 
     def test_the_largest_gap_is_signed(self):
