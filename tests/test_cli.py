@@ -163,7 +163,7 @@ class TestReproduce:
         code, out, err = labelreg("reproduce", "--papers=kr", "--dataset=cifar10,cifar100,imagenet", "--profile=paper")
         assert (code, err) == (0, "")
         rows = [line.split() for line in out.splitlines()]
-        assert ["kr", "table2", "imagenet", "imagenet_resnet50", "20", "0", "20", "-"] in rows
+        assert ["kr", "table2", "imagenet", "imagenet_resnet50", "4", "0", "4", "-"] in rows
         assert not (tmp_path / "nothing").exists()
 
     def test_runs_what_is_left(self, labelreg, tmp_path):

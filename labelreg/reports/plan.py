@@ -101,7 +101,8 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
 
     The columns are ``collection, item, shows``; the number of ``cells``, printed numbers of a paper's table, or else
     rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and recorded
-    ``at fast`` and at the collection's ``own protocol``; ``mean gap`` and ``largest gap`` between ours and the printed number, in its unit.
+    ``at fast`` and at the collection's ``own protocol``; ``mean gap`` and ``largest gap`` between ours and the printed
+    number, in its unit.
     """
     results = list(Store() if store is None else store)
     recorded = Recorded(results)
