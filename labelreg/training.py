@@ -143,18 +143,27 @@ class Trainer:
         self._finish_epoch(started)
 
     def step(self, batch: Batch) -> Step:
-        """Update network and method on a batch."""
+        """Update network and method on a batch, and return its loss, of several updates the sum."""
+        updates, made = self.method.updates(self.network, batch), []
+        while step := self._next(updates):
+            made.append(step)
+            self._update(step.loss)
+        if self.recipe.schedule != "plateau":
+            self.scheduler.step()
+        terms = {name: term for each in made for name, term in each.terms.items()}
+        return Step(sum(each.loss for each in made), made[0].logits, terms)
+
+    def _next(self, updates: Iterator[Step]) -> Step | None:
         with self.autocast():
-            step = self.method.step(self.network, batch)
+            return next(updates, None)
+
+    def _update(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()
+        loss.backward()
         if self.recipe.clip_norm:
             for group in self.optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], self.recipe.clip_norm)
         self.optimizer.step()
-        if self.recipe.schedule != "plateau":
-            self.scheduler.step()
-        return step
 
     @torch.no_grad()
     def _count(self, step: Step, batch: Batch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -55,6 +55,7 @@ class Method(nn.Module, ABC):
             same class), ``"source"`` (the sample before augmentation).
         copies: how often a batch holds each of its samples, every copy augmented on its own.
         lr_mult: factor on the learning rate of the method's own parameters.
+        one_update: whether a batch is one update; a method around this one makes only one.
         shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
@@ -72,11 +73,19 @@ class Method(nn.Module, ABC):
     views: frozenset[str] = frozenset()
     copies: int = 1
     lr_mult: float = 1.0
+    one_update: bool = True
     shareable_options: frozenset[str] = frozenset()
 
     @abstractmethod
     def step(self, network: nn.Module, batch: Batch) -> Step:
         """Compute the loss of one batch; the caller runs ``backward``."""
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Step]:
+        """Yield the loss of each update of a batch, which the caller makes before it asks for the next one.
+
+        There is one update, by the loss of :meth:`step`, unless a method makes more.
+        """
+        yield self.step(network, batch)
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
@@ -129,6 +138,8 @@ class Wrapper(Method):
 
     def __init__(self, method: Method):
         super().__init__()
+        if not method.one_update:
+            raise ValueError(f"{method.title} makes several updates of a batch, which no method can be put around")
         self.method = method
         self.views = method.views
         self.copies = method.copies

@@ -6,7 +6,7 @@ drawn one after another, so that the first ones do not depend on their count, by
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -94,6 +94,20 @@ def vicinity_kl(
     return reduce(divergences.mean(0), reduction)
 
 
+def vicinity_cross_entropy(virtual_logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """``H(label, virtual)``, the mean over the virtual points of each sample, which have its label (SBA, equation 9).
+
+    Args:
+        virtual_logits: (M, B, K), see :func:`vicinity_kl`.
+        targets: of the samples; class indices, (B,), or probabilities, (B, K).
+    """
+    check_floating("virtual_logits", virtual_logits, "M", len(targets), "K")
+    virtual = len(virtual_logits)
+    repeated = targets.repeat(virtual, *[1] * (targets.ndim - 1))
+    losses = soft_cross_entropy(virtual_logits.flatten(0, 1), repeated, "none")  # SBA eq. 9
+    return reduce(losses.view(virtual, len(targets)).sum(0) / max(virtual, 1), reduction)
+
+
 class StochasticBatchAugmentation(Method):
     """Stochastic Batch Augmentation (SBA): predictions for virtual points held to those for the samples around them.
 
@@ -105,7 +119,9 @@ class StochasticBatchAugmentation(Method):
     - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
       that one run once. Batch normalisation behind the layer normalises them by common statistics.
     - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
-      single one to first order in the learning rate, and would need a second pass through the network.
+      single one to first order in the learning rate, and need a second pass through the network: ``two_step``.
+    - With hard labels, at every step (omega = 0) and with eta = 1, it is Batch Augmentation at a layer, with which the
+      paper compares: samples and virtual points weigh the same, and all have the label of the sample.
 
     Random numbers come from a stream of their own, by PyTorch's initial seed when the method is made and the number of
     the step: with eta = 0 or omega = pi / 2 training is that with cross-entropy, bit by bit. "Ours" marks what the
@@ -113,7 +129,7 @@ class StochasticBatchAugmentation(Method):
 
     Args:
         virtual: M, virtual points per sample.
-        eta: weight of the KL divergence, not negative.
+        eta: weight of the loss of the virtual points, not negative.
         omega: angle whose cosine is the probability that a step is augmented, in [0, pi / 2]. Not stated for the
             paper's experiments; pi / 3 is the one it calls fair.
         granularity: ``"iteration"`` decides step by step, ``"epoch"`` before every epoch; the paper says both.
@@ -126,6 +142,11 @@ class StochasticBatchAugmentation(Method):
         basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step;
             ``"identity"`` does not, and stands in where a sample has more than 4096 activations.
         detach_reference: whether the soft label is fixed; else it gets a gradient too, as in equation 12.
+        label: of the virtual points: ``"soft"``, the prediction for the sample; ``"hard"``, its label (equation 9),
+            which the paper sets the soft one against.
+        two_step: whether an augmented step is two updates, as in algorithm 1: one by the cross-entropy of the samples,
+            and from there one by the loss of the virtual points. Momentum and weight decay act in both. For training by
+            :meth:`updates`; not inside another method.
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
@@ -152,9 +173,12 @@ class StochasticBatchAugmentation(Method):
         rescale: bool = False,
         basis: Literal["orthonormal", "identity"] = "orthonormal",
         detach_reference: bool = True,
+        label: Literal["soft", "hard"] = "soft",
+        two_step: bool = False,
         vote: bool = False,
     ):
         super().__init__()
+        self.one_update = not two_step
         self.layers = tuple(name.strip() for name in layers.split(","))
         self.seed = torch.initial_seed()
         self.steps = self.epoch = 0
@@ -165,17 +189,36 @@ class StochasticBatchAugmentation(Method):
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         self._check_layers(network, batch.inputs)
+        step = self._step(network, batch, self.augmented_layer(self.steps))
+        self.steps += 1
+        return step
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Step]:
+        if not self.two_step:
+            yield self.step(network, batch)
+            return
+        self._check_layers(network, batch.inputs)
+        yield self._step(network, batch, None)
         layer = self.augmented_layer(self.steps)
+        if layer is not None:
+            step = self._step(network, batch, layer)
+            yield Step.of(step.logits, {"vicinity": step.terms["vicinity"]})
+        self.steps += 1
+
+    def _step(self, network: nn.Module, batch: Batch, layer: str | None) -> Step:
+        """The loss of equation 11, the second part of it at a layer, or 0 if that is None."""
         if layer is None:
             logits = network(batch.inputs)
-            divergence = torch.zeros((), device=logits.device)
+            vicinity = torch.zeros((), device=logits.device)
         else:
             draws = generator(self.seed, Stream.VIRTUAL_POINTS, position=self.steps, device=batch.inputs.device)
             logits, virtual_logits = self._forward(network, batch.inputs, layer, draws)
-            divergence = vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
-        self.steps += 1
+            if self.label == "soft":
+                vicinity = vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
+            else:
+                vicinity = vicinity_cross_entropy(virtual_logits, batch.targets)
         hard = soft_cross_entropy(logits, batch.targets)
-        return Step.of(logits, {"hard": hard, "vicinity": self.eta * divergence})  # SBA eq. 11
+        return Step.of(logits, {"hard": hard, "vicinity": self.eta * vicinity})  # SBA eq. 11
 
     def augmented_layer(self, step: int) -> str | None:
         """The scheduler (section 3.2): the layer where a step, counted from 0, is augmented, or None."""
