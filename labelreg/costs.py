@@ -4,6 +4,7 @@ Only matrix products and convolutions are counted; they account for nearly all o
 """
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,16 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
             inject(network, inputs, layer, lambda activations, copies=copies: torch.cat([activations] * copies))
         counts.append(counter.get_total_flops())
     return counts[1] / counts[0] - 1
+
+
+def augmented_step_cost(experiment: Experiment) -> float:
+    """Return the operations of a mean step of SBA over those of a plain one: 1 + cos(omega) M rho, see above."""
+    options, shape = experiment.options, networks.input_shape(experiment.network)
+    with torch.device("meta"):
+        network = networks.build(experiment.network, 10, **experiment.network_options).eval()
+        inputs = torch.empty(1, *shape)
+    shares = [share_behind(network, inputs, layer.strip()) for layer in options["layers"].split(",")]
+    return 1 + math.cos(options["omega"]) * options["virtual"] * sum(shares) / len(shares)
 
 
 def training_operations(experiment: Experiment) -> float:

@@ -398,10 +398,11 @@ class TestTraining:
 
     def test_in_two_steps_is_algorithm_1(self):
         """The second update is by the virtual points' loss where the first has led; the schedule goes on once."""
-        network, batch = make_network(dropout=0.0).double(), make_batch()
+        network, batch = make_network().double(), make_batch()
         twin, method = copy.deepcopy(network), always(two_step=True)
         other = copy.deepcopy(method)
-        dataset = Dataset("noise", Split(batch.inputs, batch.targets), Split(batch.inputs, batch.targets))
+        split = Split(batch.inputs, batch.targets)
+        dataset = Dataset("noise", split, split, classes=tuple("abcdefghij"))
         recipe = Recipe(epochs=2, batch_size=B, schedule="cosine", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
         trainer = Trainer(network, method, dataset, recipe)
         step = trainer.step(batch)

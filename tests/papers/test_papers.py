@@ -26,7 +26,7 @@ def test_are_found_by_their_modules():
         ("kr", 1, {"figure2": 1, "figure4": 4, "figure5": 6}),
         ("nar", 1, {"figure4": 36, "figure5": 10}),
         ("cskd", 0, {"figure2": 6, "figure3": 5}),
-        ("sba", 5, {"figure2": 35, "figure3": 16}),
+        ("sba", 5, {"figure2": 35, "figure3": 28}),
         ("shared", 1, {}),
     ],
 )
