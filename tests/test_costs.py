@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from labelreg import methods, networks
-from labelreg.costs import forward_operations, share_behind, step_operations, training_operations
+from labelreg.costs import augmented_step_cost, forward_operations, share_behind, step_operations, training_operations
 from labelreg.data import Batch, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, Method
@@ -123,6 +123,7 @@ class TestTraining:
         network, inputs = networks.build("mlp", 10, (1, 8, 8)), torch.randn(2, 1, 8, 8)
         rho = (share_behind(network, inputs, "features") + share_behind(network, inputs, "head")) / 2
         assert augmented / plain == pytest.approx(1 + 0.5 * 4 * rho, rel=0.02)
+        assert augmented_step_cost(experiment) == pytest.approx(1 + 0.5 * 4 * rho)
 
     def test_a_text(self):
         text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)

@@ -1,6 +1,7 @@
 """Figures: what is drawn, read back from the axes, equals what was given."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.papers import Row
+from labelreg.papers.sba import at_layers
 from labelreg.results import Result
 
 
@@ -111,6 +113,48 @@ class TestCurves:
         assert texts(left.texts) == ["26.0", "36.0", "30.0", "40.0"]
         np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.1, 26], [0.5, 30]])
         assert texts(right.get_legend().get_texts()) == ["0.2", "0.3", "baseline"]
+
+
+class TestAugmentation:
+    def test_recorded_weights_are_curves_per_network_in_a_panel_per_data_set(self):
+        errors = {
+            "mlp": {"eta = 10": 0.4, "eta = 0": 0.3, "eta = 0.1": 0.2},
+            "resnet8": {"eta = 0.1": 0.3},  # its baseline is not recorded
+        }
+        runs = {
+            Row(label, Experiment(network=network)): [
+                replace(result([error + 0.02 * seed]), experiment=Experiment(seed=seed), provenance={"seconds": 60.0})
+                for seed in (0, 1)
+            ]
+            for network, found in errors.items()
+            for label, error in found.items()
+        }
+        (axes,) = figures.recorded_weights(runs).axes
+        assert axes.get_title() == "digits"
+        assert texts(axes.get_legend().get_texts()) == ["mlp", "resnet8"]
+        assert texts(axes.get_xticklabels()) == ["10", "0.1"]
+        curves = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
+        np.testing.assert_allclose(curves, [[41, 21], [np.nan, 31]])
+        dotted = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+        np.testing.assert_allclose(dotted, [31, np.nan])
+
+    def test_layers_are_compared_by_operations_until_both_are_as_good(self):
+        adopted = Experiment(method="stochastic_batch_augmentation", options={"virtual": 8})
+        rows = at_layers(adopted, {"image": "features", "end": "head"})
+        errors = {
+            "BA image": [[0.5, 0.4, 0.2, 0.1]] * 2,
+            "SBA image": [[0.5, 0.2, 0.2, 0.2]] * 2,  # as good as in the end after two epochs, BA after three
+            "SBA end": [[0.3] * 4, [0.4] * 4],
+        }
+        runs = {row: [result(each) for each in errors[row.method]] for row in rows if row.method in errors}
+        left, right = figures.layer_trade_off(runs).axes
+        image, end = (bar.get_height() for bar in left.patches)
+        assert image == pytest.approx(3 * (1 + 8) / (2 * (1 + 8 / 2)))
+        assert np.isnan(end)  # without BA there
+        assert texts(right.get_xticklabels()) == texts(left.get_xticklabels()) == ["image", "end"]
+        assert texts(right.get_legend().get_texts()) == ["BA", "SBA"]
+        points = [line.get_ydata() for line in right.lines if line.get_marker() == "o"]
+        np.testing.assert_allclose(points, [[70, np.nan], [80, 65]])
 
 
 class TestComparisons:
