@@ -153,7 +153,7 @@ class TestAugmentation:
         assert np.isnan(end)  # without BA there
         assert texts(right.get_xticklabels()) == texts(left.get_xticklabels()) == ["image", "end"]
         assert texts(right.get_legend().get_texts()) == ["BA", "SBA"]
-        points = [line.get_ydata() for line in right.lines if line.get_marker() == "o"]
+        points = [list(line.get_ydata()) for line in right.lines if line.get_marker() == "o"]
         np.testing.assert_allclose(points, [[70, np.nan], [80, 65]])
 
 
