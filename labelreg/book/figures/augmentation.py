@@ -80,7 +80,7 @@ def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
         right.set(ylabel="test accuracy, %", title=title)
         right.legend()
         for axes in (left, right):
-            axes.set_xticks(range(len(places)), places, rotation=30 if len(places) > 4 else 0)
+            axes.set_xticks(range(len(places)), places, rotation=30, ha="right", rotation_mode="anchor")
     return figure
 
 
