@@ -66,13 +66,13 @@ def decays(runs: Runs) -> Figure:
     """
     named = _by_name(runs)
     baseline = next(iter(named.values()))
-    shades = matplotlib.colormaps["cividis"](np.linspace(0, 0.9, len(named)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(named)))
     figure, (left, right) = panels(2, 2, 3.7, 3.0)
     for (label, group), shade in zip(named.items(), shades, strict=True):
         settings = group[0].experiment
         gamma, truncate = (settings.options[name] for name in ("gamma", "truncate"))
         weights = [decayed_weight(epoch, gamma, truncate) for epoch in range(settings.epochs)]
-        left.plot(range(1, settings.epochs + 1), weights, color=shade, label=label)
+        left.plot(range(1, settings.epochs + 1), weights, color=shade, label=label.replace("gamma", r"$\gamma$"))
         half_width = None if group is baseline else paired(group, baseline, "error")["half_width"]
         right.bar(label.removeprefix("gamma = "), measured(group, "error")["ours"], yerr=half_width, color=shade)
     left.set(xlabel="epoch", ylabel=r"weight $\alpha$ of the residual losses")
