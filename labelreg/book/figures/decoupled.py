@@ -60,7 +60,7 @@ def divergence_and_accuracy(runs: Runs, lowest: float | None = None) -> Figure:
 
 
 def decays(runs: Runs) -> Figure:
-    """Draw the weight alpha of runs of KR over the epochs, and their errors (KR figure 5).
+    """Draw the weight alpha of runs of KR over the epochs, and their errors, each in one colour (KR figure 5).
 
     Bars are means, whiskers the 95 % interval of the difference to the first of ``runs`` on the seeds that both have.
     """
@@ -72,11 +72,10 @@ def decays(runs: Runs) -> Figure:
         settings = group[0].experiment
         gamma, truncate = (settings.options[name] for name in ("gamma", "truncate"))
         weights = [decayed_weight(epoch, gamma, truncate) for epoch in range(settings.epochs)]
-        left.plot(range(1, settings.epochs + 1), weights, color=shade, label=label.replace("gamma", r"$\gamma$"))
+        left.plot(range(1, settings.epochs + 1), weights, color=shade)
         half_width = None if group is baseline else paired(group, baseline, "error")["half_width"]
         right.bar(label.removeprefix("gamma = "), measured(group, "error")["ours"], yerr=half_width, color=shade)
     left.set(xlabel="epoch", ylabel=r"weight $\alpha$ of the residual losses")
-    left.legend()
     right.set(xlabel=r"$\gamma$", ylabel="test error, %")
     return figure
 
