@@ -11,7 +11,7 @@ from labelreg.data import Batch
 from labelreg.losses import soft_cross_entropy
 from labelreg.methods.base import Method, Step
 from labelreg.methods.nar import nar_targets
-from labelreg.options import FractionBelowOne, takes_options
+from labelreg.options import Count, FractionBelowOne, takes_options
 
 
 class ForestAsRegularization(Method):
@@ -38,7 +38,7 @@ class ForestAsRegularization(Method):
         num_classes: PositiveInt,
         lam: FractionBelowOne = 0.5,
         alpha: FractionBelowOne = 0.1,
-        trees: PositiveInt = 1,
+        trees: Count = 1,
     ):
         super().__init__()
         # indexed by the sample's place in the training split, (N, ...); empty until the first epoch has collected them

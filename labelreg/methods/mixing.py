@@ -11,7 +11,7 @@ from torch.distributions import Beta
 from labelreg.data import Batch
 from labelreg.losses import smooth_labels
 from labelreg.methods.base import Method, Step, Wrapper
-from labelreg.options import takes_options
+from labelreg.options import Count, takes_options
 
 
 class Mixup(Wrapper):
@@ -81,7 +81,7 @@ class BatchAugmentation(Wrapper):
     place = ("nobody's: the label stays one-hot", "")
 
     @takes_options
-    def __init__(self, method: Method, copies: PositiveInt = 10):
+    def __init__(self, method: Method, copies: Count = 10):
         super().__init__(method)
         self.copies = copies * method.copies
 
