@@ -184,10 +184,10 @@ class StochasticBatchAugmentation(Method):
         decision = self.epoch if self.granularity == "epoch" else step
         draws = generator(self.seed, Stream.VIRTUAL_SCHEDULE, position=decision)
         probability = math.cos(self.omega) if self.omega < math.pi / 2 else 0.0  # the cosine is rounded to 6e-17
-        if torch.rand((), generator=draws) >= probability:
+        if torch.rand((), generator=draws, device=draws.device) >= probability:
             return None
         draws = generator(self.seed, Stream.VIRTUAL_LAYER, position=step)
-        return self.layers[torch.randint(len(self.layers), (), generator=draws)]
+        return self.layers[torch.randint(len(self.layers), (), generator=draws, device=draws.device)]
 
     def virtual_points(self, activations: Tensor, draws: Generator) -> Tensor:
         """Draw the M virtual points (M, B, ...) around activations (B, ...), by equations 5, 7 and 8."""
