@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,7 +26,7 @@ PLAIN = (bool, int, float, str, tuple)  # types of an option that is neither a n
 Fraction = Annotated[float, Ge(0), Le(1)]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
 MOST = 10_000  # of what is held in memory: a larger number is a slip
-Count = Annotated[int, Ge(1), Le(MOST)]
+Count = Annotated[int, Gt(0), Le(MOST)]
 CountOrZero = Annotated[int, Ge(0), Le(MOST)]
 LARGEST_FLOAT = 3.4e38  # in single precision, in which networks compute
 

@@ -101,6 +101,11 @@ class Dataset:
     validation: Split | None = None
     superclasses: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        for split in ("train", "test", "validation"):
+            if (samples := getattr(self, split)) is not None and len(samples) == 0:
+                raise ValueError(f"the {split} split of {self.name} has no samples; it must have at least one")
+
     @property
     def num_classes(self) -> int:
         """The number of classes; 0 for regression."""

@@ -186,7 +186,7 @@ def check_samples(method: Method, batch: Batch) -> None:
     """Check that a batch has one target per sample, for a method that could not learn a text."""
     if len(batch.inputs) != len(batch.targets):
         got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
-        raise ValueError(f"{type(method).__name__} needs one target per sample, not one per word: got {got}")
+        raise ValueError(f"{type(method).__name__} needs one class per sample, not one per word: got {got}")
 
 
 def frozen_copy(network: nn.Module) -> nn.Module:

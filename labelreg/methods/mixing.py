@@ -24,8 +24,8 @@ class Mixup(Wrapper):
     place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
-        method: what is trained on the mixed samples. One that needs class indices raises ``ValueError``; inputs that are
-            not floating-point raise ``TypeError``.
+        method: what is trained on the mixed samples. One that needs class indices raises ``ValueError``, and inputs
+            that are not floating-point raise ``TypeError``.
         num_classes: K.
         alpha: l is drawn from Beta(alpha, alpha); NaR does not state it. 0 turns mixup off.
     """
@@ -43,7 +43,8 @@ class Mixup(Wrapper):
     def __init__(self, method: Method, num_classes: PositiveInt, alpha: NonNegativeFloat = 1.0):
         super().__init__(method)
         if not method.takes_probabilities:
-            raise ValueError(f"mixed labels are probabilities, and {type(method).__name__} needs class indices")
+            name = type(method).__name__
+            raise ValueError(f"mixed labels are probabilities, and {name} with its options needs class indices")
 
     def share(self, shared: dict) -> None:
         self.method.share(shared)

@@ -42,9 +42,10 @@ class TestKnowledgeDistillation:
 
     @pytest.mark.parametrize("kind", [KnowledgeDistillation, BornAgain])
     def test_the_teacher_stays_as_it_is(self, batch, kind):
-        student, teacher = make_network(0), make_network(1)
+        student = make_network(0)
+        method = kind(make_network(1))
+        teacher = method.teacher
         before = copy.deepcopy(teacher.state_dict())
-        method = kind(teacher)
         for mode in (True, False, True):
             assert method.train(mode) is method
             assert method.training is mode
