@@ -179,7 +179,7 @@ def _train_and_record(
         torch.save(states, unfinished)
     for file in (checkpoint, preparation):
         file.unlink(missing_ok=True)
-    return store.find(experiment)  # read back, so that a new and a recorded result are alike
+    return store.find(experiment)  # read back, so that a new and a recorded result are rounded alike
 
 
 def _train(
