@@ -196,6 +196,8 @@ class TestComparisons:
         assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
         assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        of_few = figures.embeddings({"a": features[:4]}, [0, 0, 1, 1], "xy", {"a": ""})
+        assert len(of_few.axes[0].collections[0].get_offsets()) == 4
         with pytest.raises(ValueError, match="at most 20 groups"):
             figures.embeddings({"a": features}, range(80), [str(k) for k in range(21)], {"a": ""})
 
