@@ -1,12 +1,14 @@
-"""The cost of training in counted floating-point operations, which, unlike time, do not depend on the machine.
+"""The cost of training: in counted floating-point operations, which do not depend on the machine, and in time.
 
-Only matrix products and convolutions are counted; they account for nearly all of it.
+Only matrix products and convolutions are counted; they account for nearly all operations.
 """
 
 import functools
 import math
+import statistics
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -36,6 +38,20 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     with _counting() as counter:
         method.step(network, batch).loss.backward()
     return counter.get_total_flops()
+
+
+def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
+    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations.
+
+    The methods take turns, so that what else the machine does slows all of them alike. A first round is not timed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(1 + rounds):
+        for name, method in methods.items():
+            started = time.perf_counter()
+            method.step(network, batch).loss.backward()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
 
 
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:

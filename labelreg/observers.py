@@ -3,7 +3,7 @@
 The costly ones are called after the last epoch only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -111,10 +111,10 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
     """Mean confidence and accuracy, NaN in empty bins, and share of samples, (20,) by confidence on the test split."""
     logits, targets = trainer.predict(trainer.dataset.test)
     diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
-    counts = torch.tensor(diagram.count)
+    counts = _on_cpu(diagram.count)
     return {
-        "bin_confidence": torch.tensor(diagram.confidence),
-        "bin_accuracy": torch.tensor(diagram.accuracy),
+        "bin_confidence": _on_cpu(diagram.confidence),
+        "bin_accuracy": _on_cpu(diagram.accuracy),
         "bin_share": counts / counts.sum(),
     }
 
@@ -140,7 +140,7 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
         "scaled_ece": metrics.expected_calibration_error(softmax(scaled, 1), targets),
         "scaled_nll": metrics.negative_log_likelihood(scaled, targets),
     }
-    return {name: torch.tensor(value) for name, value in seen.items()}
+    return {name: _on_cpu(value) for name, value in seen.items()}
 
 
 @observer(_can_be_attacked, at_end=True)
@@ -178,8 +178,8 @@ def embedding(trainer: Trainer) -> dict[str, Tensor]:
     features = trainer.features(test)
     targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
     return {
-        "recall_at_1": torch.tensor(metrics.recall_at_1(features, targets)),
-        "variance_ratio": torch.tensor(metrics.variance_ratio(features, targets)),
+        "recall_at_1": _on_cpu(metrics.recall_at_1(features, targets)),
+        "variance_ratio": _on_cpu(metrics.variance_ratio(features, targets)),
     }
 
 
@@ -188,7 +188,7 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
     """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
-    return {"vote_error": torch.tensor(metrics.top_k_error(logits, targets))}
+    return {"vote_error": _on_cpu(metrics.top_k_error(logits, targets))}
 
 
 @observer(_looks_at_images, at_end=True)
@@ -198,7 +198,7 @@ def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     The noise is Gaussian, with each channel's mean and standard deviation, clipped to the range of the pixels.
     """
     confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
-    return {"noise_auroc": torch.tensor(metrics.detection_auroc(*confidences))}
+    return {"noise_auroc": _on_cpu(metrics.detection_auroc(*confidences))}
 
 
 def _noise(trainer: Trainer) -> Split:
@@ -206,10 +206,15 @@ def _noise(trainer: Trainer) -> Split:
     pixels = dataset.train.inputs
     low, high = (0, 255) if pixels.dtype == torch.uint8 else map(float, pixels.aminmax())
     mean, std = (statistic.cpu().view(-1, 1, 1) for statistic in (dataset.mean, dataset.std))
-    noise = torch.randn(NOISE, *dataset.input_shape, generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator("cpu").manual_seed(0)
+    noise = torch.randn(NOISE, *dataset.input_shape, generator=draws, device="cpu")
     noise = (mean + std * noise).clamp(low, high)
     noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
-    return Split(noise, torch.zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+    return Split(noise, noise.new_zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+
+
+def _on_cpu(values: float | Sequence[float]) -> Tensor:
+    return torch.tensor(values, device="cpu")
 
 
 def _first_samples(trainer: Trainer) -> Split:

@@ -204,6 +204,18 @@ class TestFitTemperature:
         assert 1e-3 <= fit_temperature(torch.eye(2), targets) < 0.1  # always right
         assert 10 < fit_temperature(-torch.eye(2), targets) <= 1e3  # always wrong
 
+    @pytest.mark.parametrize("size", [1.0, 1e2, 1e5, 1e30])
+    def test_of_what_is_always_right_is_its_lower_bound(self, size):
+        """However large the logits, of which a loss is soon 0 at every temperature."""
+        assert fit_temperature(size * torch.eye(10), torch.arange(10)) == 1e-3
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_of_no_likelihood_is_an_error(self, value):
+        logits = torch.randn(4, 3)
+        logits[1, 1] = value
+        with pytest.raises(ValueError, match="logits must have a finite negative log-likelihood"):
+            fit_temperature(logits, torch.tensor([0, 1, 2, 0]))
+
 
 class TestDetection:
     @given(*[st.lists(st.integers(0, 5), min_size=1, max_size=20)] * 2)

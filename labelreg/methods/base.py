@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Method(nn.Module, ABC):
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
         copies: how often a batch holds each of its samples, every copy augmented on its own.
+        takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or class indices only.
         lr_mult: factor on the learning rate of the method's own parameters.
         one_update: whether a batch is one update; a method around this one makes only one.
         shareable_options: options in which runs may differ and still :meth:`share`.
@@ -72,6 +74,7 @@ class Method(nn.Module, ABC):
 
     views: frozenset[str] = frozenset()
     copies: int = 1
+    takes_probabilities: bool = True
     lr_mult: float = 1.0
     one_update: bool = True
     shareable_options: frozenset[str] = frozenset()
@@ -128,6 +131,15 @@ class Method(nn.Module, ABC):
                 groups.append({"params": trained})
         return groups
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the method; its own buffers, such as running averages, stay in single precision at least."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.dtype.itemsize < before[name].dtype.itemsize:
+                self._buffers[name] = before[name].to(buffer.device)
+        return self
+
     def extra_repr(self) -> str:
         shown = {name: getattr(self, name, None) for name in options_of(type(self))}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, PLAIN))
@@ -143,6 +155,7 @@ class Wrapper(Method):
         self.method = method
         self.views = method.views
         self.copies = method.copies
+        self.takes_probabilities = method.takes_probabilities
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
@@ -178,3 +191,15 @@ class Criterion(Method):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
         return Step.of(logits, self.terms(logits, batch.targets))
+
+
+def check_samples(method: Method, batch: Batch) -> None:
+    """Check that a batch has one target per sample, for a method that could not learn a text."""
+    if len(batch.inputs) != len(batch.targets):
+        got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
+        raise ValueError(f"{type(method).__name__} needs one class per sample, not one per word: got {got}")
+
+
+def frozen_copy(network: nn.Module) -> nn.Module:
+    """Return a copy that is not trained, in evaluation mode; it shares nothing with the network."""
+    return copy.deepcopy(network).requires_grad_(False).eval()

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -20,7 +20,7 @@ from labelreg.data.randomness import Stream, generator
 from labelreg.losses import check_floating, check_same_shape, kl, log_softmax, reduce, soft_cross_entropy
 from labelreg.methods.base import Method, Step
 from labelreg.networks import check_injectable, inject
-from labelreg.options import FractionBelowOne, takes_options
+from labelreg.options import CountOrZero, FractionBelowOne, takes_options
 
 WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the cube of the width
 
@@ -162,7 +162,7 @@ class StochasticBatchAugmentation(Method):
     @takes_options
     def __init__(
         self,
-        virtual: NonNegativeInt = 32,
+        virtual: CountOrZero = 32,
         eta: NonNegativeFloat = 0.1,
         omega: Annotated[float, Ge(0), Le(math.pi / 2)] = math.pi / 3,
         granularity: Literal["iteration", "epoch"] = "iteration",
@@ -227,10 +227,10 @@ class StochasticBatchAugmentation(Method):
         decision = self.epoch if self.granularity == "epoch" else step
         draws = generator(self.seed, Stream.VIRTUAL_SCHEDULE, position=decision)
         probability = math.cos(self.omega) if self.omega < math.pi / 2 else 0.0  # the cosine is rounded to 6e-17
-        if torch.rand((), generator=draws) >= probability:
+        if torch.rand((), generator=draws, device=draws.device) >= probability:
             return None
         draws = generator(self.seed, Stream.VIRTUAL_LAYER, position=step)
-        return self.layers[torch.randint(len(self.layers), (), generator=draws)]
+        return self.layers[torch.randint(len(self.layers), (), generator=draws, device=draws.device)]
 
     def virtual_points(self, activations: Tensor, draws: Generator) -> Tensor:
         """Draw the M virtual points (M, B, ...) around activations (B, ...), by equations 5, 7 and 8."""

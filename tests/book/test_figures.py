@@ -18,7 +18,7 @@ from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.papers import Row
 from labelreg.papers.sba import at_layers
-from labelreg.results import Result
+from labelreg.results import Result, paired_difference
 
 
 def result(errors, **observations) -> Result:
@@ -157,6 +157,55 @@ class TestAugmentation:
         np.testing.assert_allclose(points, [[70, np.nan], [80, 65]])
 
 
+class TestDecoupled:
+    """Figures of ALR and KR, which draw live runs by label and recorded ones by the row of the figure."""
+
+    @staticmethod
+    def run(errors, seed=0, method="knowledge_refinery", observed=None, **options) -> Result:
+        experiment = Experiment(method=method, options=options, epochs=len(errors), seed=seed)
+        history = {"test_error": errors, "train_accuracy": [1 - each for each in errors]}
+        return Result(experiment, history, {}, observed or {})
+
+    def test_labels_are_drawn_at_four_epochs(self):
+        matrices = np.arange(30)[:, None, None] * np.ones((3, 3))
+        run = self.run(list(np.linspace(0.9, 0.32, 30)), observed={"residual_labels": matrices})
+        figure = figures.label_development({"ALR": [run, self.run([0.5])]}, {"label": "residual_labels"})
+        grid = figure.axes[:4]
+        drawn = [axes.collections[0].get_array()[0, 0] for axes in grid]
+        assert drawn == [0, 2, 9, 29]
+        assert grid[2].get_title() == "epoch 10, $\\mu$ = 0.28"
+        assert texts(grid[0].get_yticklabels()) == ["0", "1", "2"]
+
+    def test_divergence_is_drawn_where_it_was_observed(self):
+        seen = {"residual_divergence": np.array([0.1, 0.3])}
+        kr, plain = self.run([0.5, 0.2], observed=seen), self.run([0.5, 0.4], method="cross_entropy")
+        rows = {Row("KR", kr.experiment): [kr], Row("Baseline", plain.experiment): [plain]}
+        for runs in (rows, {"KR": [kr], "Baseline": [plain]}):
+            left, right = figures.divergence_and_accuracy(runs, lowest=40).axes
+            assert [line.get_label() for line in left.lines] == ["KR"]
+            np.testing.assert_allclose(left.lines[0].get_ydata(), [0.1, 0.3])
+            assert [line.get_label() for line in right.lines] == ["KR", "Baseline"]
+            np.testing.assert_allclose(right.lines[1].get_xydata(), [[1, 50], [2, 60]])
+            assert right.get_ylim()[0] == 40
+            assert [line.get_color() for line in right.lines] == ["#0072B2", "#000000"]
+
+    def test_decays_draw_weights_and_errors_on_common_seeds(self):
+        plain = [self.run([0.5, 0.4, each], seed, gamma=0.0) for seed, each in enumerate((0.3, 0.5))]
+        half = [self.run([0.5, 0.4, each], seed, gamma=0.5) for seed, each in enumerate((0.2, 0.3, 0.4))]
+        cut = [self.run([0.5, 0.4, 0.1], 5, gamma=1.0, truncate=2)]
+        runs = {
+            Row(f"gamma = {name}", group[0].experiment): group
+            for name, group in zip("0h1", (plain, half, cut), strict=True)
+        }
+        left, right = figures.decays(runs).axes
+        weights = [line.get_ydata() for line in left.lines]
+        np.testing.assert_allclose(weights, [[0, 0, 0], [1, 0.5, 0.25], [1, 1, 0]])
+        np.testing.assert_allclose([bar.get_height() for bar in right.patches], [40, 30, 10])
+        (low, _), (high, _) = np.array(right.collections[0].get_segments()[0])[:, ::-1]
+        assert (high - low) / 2 == pytest.approx(paired_difference([20, 30], [30, 50])[1])
+        assert texts(right.get_xticklabels()) == ["0", "h", "1"]
+
+
 class TestComparisons:
     def test_differences_leave_the_baseline_out_and_mark_conditions(self):
         groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
@@ -191,6 +240,8 @@ class TestComparisons:
         assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
         assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        of_few = figures.embeddings({"a": features[:4]}, [0, 0, 1, 1], "xy", {"a": ""})
+        assert len(of_few.axes[0].collections[0].get_offsets()) == 4
         with pytest.raises(ValueError, match="at most 20 groups"):
             figures.embeddings({"a": features}, range(80), [str(k) for k in range(21)], {"a": ""})
 

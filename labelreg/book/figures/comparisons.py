@@ -82,7 +82,8 @@ def embeddings(
     style = {"palette": "colorblind" if len(names) <= 10 else "tab20", "s": 6, "linewidth": 0}
     hues = [names[group] for group in groups]
     for axes, (label, vectors) in zip(grid, features.items(), strict=True):
-        points = TSNE(init="pca", random_state=0).fit_transform(np.asarray(vectors))
+        perplexity = min(30, (len(vectors) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
+        points = TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(np.asarray(vectors))
         sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=hues, hue_order=names, ax=axes, **style)
         handles, shown = axes.get_legend_handles_labels()
         axes.get_legend().remove()
