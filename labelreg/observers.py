@@ -5,6 +5,7 @@ The costly ones are called after the last epoch only.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
@@ -174,13 +175,34 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 @observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
     """:func:`.recall_at_1` and :func:`.variance_ratio` of the test split's penultimate features (CS-KD section 3.3)."""
-    test = trainer.dataset.test
-    features = trainer.features(test)
-    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
+    features, targets = _features(trainer, trainer.dataset.test)
     return {
         "recall_at_1": torch.tensor(metrics.recall_at_1(features, targets)),
         "variance_ratio": torch.tensor(metrics.variance_ratio(features, targets)),
     }
+
+
+@observer(at_end=True)
+def feature_map(trainer: Trainer) -> dict[str, Tensor]:
+    """Penultimate features of training samples by t-SNE, (n, 2), and the samples' ``feature_group`` (CS-KD figure 2).
+
+    The group is the index of the superclass, in the order of the classes, or of the class where there are none.
+    """
+    features, targets = _features(trainer, _first_samples(trainer))
+    names = trainer.dataset.superclasses or trainer.dataset.classes
+    groups = torch.tensor([[*dict.fromkeys(names)].index(name) for name in names])
+    return {"feature_map": torch.from_numpy(tsne(features)), "feature_group": groups[targets.cpu()]}
+
+
+def tsne(features: Tensor) -> np.ndarray:
+    """Return a place in the plane for each of at least 3 samples, (N, 2), by t-SNE (van der Maaten and Hinton, 2008).
+
+    The perplexity is 30, or a third of fewer than 90 samples.
+    """
+    from sklearn.manifold import TSNE  # slow to import
+
+    perplexity = min(30.0, len(features) / 3)
+    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
@@ -210,6 +232,12 @@ def _noise(trainer: Trainer) -> Split:
     noise = (mean + std * noise).clamp(low, high)
     noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
     return Split(noise, torch.zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+
+
+def _features(trainer: Trainer, split: Split) -> tuple[Tensor, Tensor]:
+    """The penultimate features (N, D) and the targets (N,)."""
+    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(split)])
+    return trainer.features(split), targets
 
 
 def _first_samples(trainer: Trainer) -> Split:
