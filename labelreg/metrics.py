@@ -91,14 +91,17 @@ def recall_at_k(features: Tensor, targets: Tensor, k: int = 1) -> float:
         raise ValueError(f"k must lie between 1 and the number of other samples, {len(features) - 1}, got {k}")
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
-    nearer = []
+    found = []
     for chunk in samples.split(1024):  # bounds the memory
         distances = torch.cdist(features[chunk], features, compute_mode="use_mm_for_euclid_dist")
-        distances[samples[: len(chunk)], chunk] = math.inf
-        others = targets[chunk, None] != targets
-        nearest, index = distances.masked_fill(others, math.inf).min(1, keepdim=True)
-        nearer.append(((distances < nearest) | ((distances == nearest) & (samples < index))).sum(1))
-    return _mean(torch.cat(nearer) < k)
+        rows, nearest = samples[: len(chunk)], chunk  # each sample lies nearest to itself
+        hits = torch.zeros_like(chunk, dtype=torch.bool)
+        for _ in range(k):
+            distances[rows, nearest] = math.inf
+            nearest = distances.argmin(1)
+            hits |= targets[nearest] == targets[chunk]
+        found.append(hits)
+    return _mean(torch.cat(found))
 
 
 @torch.no_grad()
