@@ -190,18 +190,15 @@ def feature_map(trainer: Trainer) -> dict[str, Tensor]:
     """
     features, targets = _features(trainer, _first_samples(trainer))
     names = trainer.dataset.superclasses or trainer.dataset.classes
-    groups = torch.tensor([[*dict.fromkeys(names)].index(name) for name in names])
-    return {"feature_map": torch.from_numpy(tsne(features)), "feature_group": groups[targets.cpu()]}
+    groups = targets.new_tensor([[*dict.fromkeys(names)].index(name) for name in names])
+    return {"feature_map": torch.from_numpy(tsne(features)), "feature_group": groups[targets]}
 
 
 def tsne(features: Tensor) -> np.ndarray:
-    """Return a place in the plane for each of at least 3 samples, (N, 2), by t-SNE (van der Maaten and Hinton, 2008).
-
-    The perplexity is 30, or a third of fewer than 90 samples.
-    """
+    """Return a place in the plane for each of at least 3 samples, (N, 2), by t-SNE (van der Maaten and Hinton, 2008)."""
     from sklearn.manifold import TSNE  # slow to import
 
-    perplexity = min(30.0, len(features) / 3)
+    perplexity = min(30, (len(features) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
     return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 

@@ -152,6 +152,7 @@ class TestComparisons:
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
         assert texts(figure.legends[0].get_texts()) == ["x", "y"]
         assert not figures.embeddings(*shown).legends
+        assert tsne(features[:4]).shape == (4, 2)
         with pytest.raises(ValueError, match="at most 20 groups"):
             figures.embeddings({"a": places}, {"a": [*range(21)]}, {"a": ""})
 
