@@ -195,7 +195,7 @@ def feature_map(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def tsne(features: Tensor) -> np.ndarray:
-    """Return a place in the plane for each of at least 3 samples, (N, 2), by t-SNE (van der Maaten and Hinton, 2008)."""
+    """Return places in the plane, (N, 2), of at least 3 samples by t-SNE (van der Maaten and Hinton, 2008)."""
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30, (len(features) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
