@@ -5,6 +5,7 @@ The costly ones are called after the last epoch only.
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
@@ -174,13 +175,31 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 @observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
     """:func:`.recall_at_1` and :func:`.variance_ratio` of the test split's penultimate features (CS-KD section 3.3)."""
-    test = trainer.dataset.test
-    features = trainer.features(test)
-    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
+    features, targets = _features(trainer, trainer.dataset.test)
     return {
         "recall_at_1": _on_cpu(metrics.recall_at_1(features, targets)),
         "variance_ratio": _on_cpu(metrics.variance_ratio(features, targets)),
     }
+
+
+@observer(at_end=True)
+def feature_map(trainer: Trainer) -> dict[str, Tensor]:
+    """Penultimate features of training samples by t-SNE, (n, 2), and the samples' ``feature_group`` (CS-KD figure 2).
+
+    The group is the index of the superclass, in the order of the classes, or of the class where there are none.
+    """
+    features, targets = _features(trainer, _first_samples(trainer))
+    names = trainer.dataset.superclasses or trainer.dataset.classes
+    groups = targets.new_tensor([[*dict.fromkeys(names)].index(name) for name in names])
+    return {"feature_map": torch.from_numpy(tsne(features)), "feature_group": groups[targets]}
+
+
+def tsne(features: Tensor) -> np.ndarray:
+    """Return places in the plane, (N, 2), of at least 3 samples by t-SNE (van der Maaten and Hinton, 2008)."""
+    from sklearn.manifold import TSNE  # slow to import
+
+    perplexity = min(30, (len(features) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
+    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
@@ -215,6 +234,12 @@ def _noise(trainer: Trainer) -> Split:
 
 def _on_cpu(values: float | Sequence[float]) -> Tensor:
     return torch.tensor(values, device="cpu")
+
+
+def _features(trainer: Trainer, split: Split) -> tuple[Tensor, Tensor]:
+    """The penultimate features (N, D) and the targets (N,)."""
+    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(split)])
+    return trainer.features(split), targets
 
 
 def _first_samples(trainer: Trainer) -> Split:

@@ -11,7 +11,8 @@ CS-KD.
 On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch best
 on them; elsewhere the paper reports the best epoch on the test set itself. On CIFAR-100 crops are of the padded image,
 as in CS-KD's code; the paper speaks of random resized crops (``augmentation="resized_crop_flip"``). Every run watches
-features and calibration, so that one run serves all tables and figures it stands in.
+features and calibration, and with figure 2's data set and network it draws the map too, so that one run serves all
+tables and figures it stands in.
 """
 
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ RIVALS = ("Cross-entropy", "AdaCos", "Virtual-softmax", "Maximum-entropy", "CS-K
 FINE_GRAINED = ("cub200", "stanford_dogs", "mit67")
 DATASETS = ("cifar100", "tinyimagenet", *FINE_GRAINED)
 RECIPE: dict[str, Any] = {"nesterov": False, "weight_decay": 1e-4, "milestones": (100, 150)}
-WATCHED = ("embedding", "reliability")
+WATCHED = ("embedding", "reliability", "temperature_scaling", "noise_detection")
+MAPPED = ("cifar100", "resnet18")  # figure 2
 
 
 def experiment(dataset: str, architecture: str, label: str) -> Experiment:
@@ -52,7 +54,7 @@ def experiment(dataset: str, architecture: str, label: str) -> Experiment:
         method=method,
         options=options,
         teacher=experiment(dataset, "densenet121", "CS-KD") if label.startswith("KD") else None,
-        observe=WATCHED,
+        observe=(*WATCHED, "feature_map") if (dataset, architecture) == MAPPED else WATCHED,
         **RECIPE | settings,
     )
 

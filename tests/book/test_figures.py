@@ -16,6 +16,7 @@ from labelreg.book.tables import against_baseline
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
+from labelreg.observers import tsne
 from labelreg.papers import Row
 from labelreg.papers.sba import at_layers
 from labelreg.results import Result, paired_difference
@@ -229,21 +230,39 @@ class TestComparisons:
         assert figure.axes[0].get_title() == "a\nECE 10.0 ± 0.0 %"
 
     def test_embeddings_draw_every_sample_in_the_colour_of_its_group(self):
-        features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)]).numpy()
-        figure = figures.embeddings({"a": features, "b": features}, [0] * 40 + [1] * 40, "xy", {"a": "1", "b": "2"})
+        features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)])
+        places, groups = tsne(features), [0] * 40 + [1] * 40
+        shown = {"a": places, "b": places[::-1]}, {"a": groups, "b": groups[::-1]}, {"a": "1", "b": "2"}
+        figure = figures.embeddings(*shown, "xy")
         cloud = figure.axes[0].collections[0]
         points, colours = np.array(cloud.get_offsets()), cloud.get_facecolors()
         assert len(points) == 80
         assert (colours == colours[[0] * 40 + [-1] * 40]).all()
+        np.testing.assert_array_equal(figure.axes[1].collections[0].get_facecolors(), colours[::-1])
         assert not (colours[0] == colours[-1]).all()
         # two clouds that lie far apart stay apart
         assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
         assert texts(figure.legends[0].get_texts()) == ["x", "y"]
-        of_few = figures.embeddings({"a": features[:4]}, [0, 0, 1, 1], "xy", {"a": ""})
-        assert len(of_few.axes[0].collections[0].get_offsets()) == 4
+        assert not figures.embeddings(*shown).legends
+        assert tsne(features[:4]).shape == (4, 2)
         with pytest.raises(ValueError, match="at most 20 groups"):
-            figures.embeddings({"a": features}, range(80), [str(k) for k in range(21)], {"a": ""})
+            figures.embeddings({"a": places}, {"a": [*range(21)]}, {"a": ""})
+
+    def test_recorded_figures_are_of_the_rows_runs(self):
+        experiments = Experiment(), Experiment(method="class_wise_self_distillation")
+        rows = [Row(label, each) for label, each in zip(("plain", "CS-KD"), experiments, strict=True)]
+        seen = {"bin_confidence": [[0.5]], "bin_accuracy": [[0.4]], "bin_share": [[1.0]], "variance_ratio": [9.0, 0.5]}
+        places = [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]
+        first, second = (result([0.1], **seen, feature_map=[each], feature_group=[[0.0, 1.0]]) for each in places)
+        runs = {rows[0]: [first, second], rows[1]: [second]}
+        drawn = figures.recorded_embeddings(runs)
+        for axes, expected in zip(drawn.axes, places, strict=True):
+            np.testing.assert_array_equal(axes.collections[0].get_offsets(), expected)
+        assert [axes.get_title().split("\n") for axes in drawn.axes][1] == ["CS-KD", "within : between = 0.50"]
+        axes = figures.recorded_reliability(runs).axes[1]
+        assert axes.get_title() == "CS-KD\nECE 10.0 %"
+        assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb("#D55E00")
 
 
 class TestLabels:

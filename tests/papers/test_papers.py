@@ -7,7 +7,7 @@ import pytest
 from labelreg import methods, paths
 from labelreg.assignments import command, parse
 from labelreg.experiment import PROFILES, Experiment
-from labelreg.papers import COLLECTIONS, papers, reported
+from labelreg.papers import COLLECTIONS, cskd, papers, reported
 from labelreg.reports.measures import METRICS
 
 ITEMS = {(key, name): item for key, paper in COLLECTIONS.items() for name, item in paper.items.items()}
@@ -118,7 +118,8 @@ def test_what_no_table_has_takes_the_recipe_of_the_nearest_row(key, asked, found
         ("cskd", "", "epochs milestones decay schedule", (200, (100, 150), 0.1, "multi_step")),
         ("cskd", "", "optimizer learning_rate momentum nesterov weight_decay", ("sgd", 0.1, 0.9, False, 1e-4)),
         ("cskd", "", "augmentation subset label_noise", ("standard", None, 0.0)),
-        ("cskd", "", "observe", (("embedding", "reliability"),)),
+        ("cskd", "table3", "observe", (cskd.WATCHED,)),
+        ("cskd", "figure2", "observe", ((*cskd.WATCHED, "feature_map"),)),
         ("sba", "", "nesterov", (False,)),
     ],
 )

@@ -6,7 +6,13 @@
 """
 
 from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
-from labelreg.book.figures.comparisons import embeddings, paired_differences, reliability_diagrams
+from labelreg.book.figures.comparisons import (
+    embeddings,
+    paired_differences,
+    recorded_embeddings,
+    recorded_reliability,
+    reliability_diagrams,
+)
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
 from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
 from labelreg.book.figures.labels import (
@@ -22,7 +28,7 @@ from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
-__all__ += ["embeddings", "paired_differences", "reliability_diagrams"]
+__all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_reliability", "reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
 __all__ += ["decays", "divergence_and_accuracy", "label_development"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
