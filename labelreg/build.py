@@ -127,7 +127,8 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:
-    return networks.build(name, dataset.num_classes, input_shape=dataset.input_shape, **options)
+    with torch.device("cpu"):  # whose generator draws the same numbers wherever they go
+        return networks.build(name, dataset.num_classes, input_shape=dataset.input_shape, **options)
 
 
 def _generation(experiment: Experiment) -> int:

@@ -70,7 +70,7 @@ def reproduce(
     dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
-    seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the profile's.")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the table's.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
     device: _Device = "auto",
     output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,

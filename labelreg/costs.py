@@ -1,11 +1,14 @@
-"""The cost of training in counted floating-point operations, which, unlike time, do not depend on the machine.
+"""The cost of training: in counted floating-point operations, which do not depend on the machine, and in time.
 
-Only matrix products and convolutions are counted; they account for nearly all of it.
+Only matrix products and convolutions are counted; they account for nearly all operations.
 """
 
 import functools
+import math
+import statistics
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -35,6 +38,20 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     with _counting() as counter:
         method.step(network, batch).loss.backward()
     return counter.get_total_flops()
+
+
+def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
+    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations.
+
+    The methods take turns, so that what else the machine does slows all of them alike. A first round is not timed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for _ in range(1 + rounds):
+        for name, method in methods.items():
+            started = time.perf_counter()
+            method.step(network, batch).loss.backward()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
 
 
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
@@ -70,6 +87,16 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
             inject(network, inputs, layer, lambda activations, copies=copies: torch.cat([activations] * copies))
         counts.append(counter.get_total_flops())
     return counts[1] / counts[0] - 1
+
+
+def augmented_step_cost(experiment: Experiment) -> float:
+    """Return the operations of a mean step of SBA over those of a plain one: 1 + cos(omega) M rho, see above."""
+    options, shape = experiment.options, networks.input_shape(experiment.network)
+    with torch.device("meta"):
+        network = networks.build(experiment.network, 10, **experiment.network_options).eval()
+        inputs = torch.empty(1, *shape)
+    shares = [share_behind(network, inputs, layer.strip()) for layer in options["layers"].split(",")]
+    return 1 + math.cos(options["omega"]) * options["virtual"] * sum(shares) / len(shares)
 
 
 def training_operations(experiment: Experiment) -> float:

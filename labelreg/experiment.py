@@ -299,8 +299,9 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     # the embedded data, small enough that a method can matter: seconds per run on a CPU
     "quick": Profile(
-        {"dataset": "digits", "subset": 200, "network": "mlp", "network_options": {}, "auxiliary_options": {}}
-        | {"epochs": 40, "batch_size": 64, "optimizer": "sgd", "learning_rate": 0.1, "schedule": "one_cycle"},
+        Recipe(epochs=40, batch_size=64, schedule="one_cycle").model_dump()
+        | {"dataset": "digits", "subset": 200, "holdout": 0.0}
+        | {"network": "mlp", "network_options": {}, "auxiliary_options": {}},
         seeds=8,
     ),
     # the real data set, whole, with a schedule that gets near the full one: a peak of 0.2 for the usual 0.1

@@ -7,10 +7,11 @@ Throughout, ``B`` is the batch size and ``K`` the number of classes.
 - *targets* are class indices, ``(B,)`` int64, or, where a function says so, class probabilities, ``(B, K)``
   floating-point. Nothing checks that probabilities sum to one.
 - *reduction* is ``"mean"``, the mean over the batch, or ``"none"``, one value per sample, ``(B,)``. Losses are sums
-  over the classes, in nats.
+  over the classes, in nats. A class with a logit of minus infinity has the probability 0, and 0 log 0 is 0.
 
-A wrong dtype raises ``TypeError``, a wrong shape or value ``ValueError``. Class indices out of range are found on the
-CPU only: on an accelerator the check would wait for the device at every step.
+A wrong dtype raises ``TypeError``, a wrong shape or value, or the mean over no samples, ``ValueError``. Class indices
+out of range are errors on every device; -100, which PyTorch leaves out of its sum, is one of them. The CPU says which,
+but for a loss that is compiled, exported or vectorised; an accelerator fails by an assertion, without being waited for.
 """
 
 import functools
@@ -19,13 +20,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_NEVER = torch.iinfo(torch.int64).min  # a label that no sample has, to be ignored in place of PyTorch's -100
+
 
 def soft_cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
     """Cross-entropy with class indices, (B,), or probabilities, (B, K), which may carry a gradient."""
     check_loss(logits, targets)
     logits = logits.to(compute_dtype(logits))
-    targets = targets.to(logits.dtype) if targets.ndim == 2 else targets
-    return reduce(F.cross_entropy(logits, targets, reduction="none"), reduction)
+    if targets.ndim == 2:
+        return reduce(-expectation(targets.to(logits.dtype), log_softmax(logits)), reduction)
+    return reduce(F.cross_entropy(logits, targets, reduction="none", ignore_index=_NEVER), reduction)
 
 
 def smooth_labels(targets: Tensor, num_classes: int, epsilon: float, convention: str = "all") -> Tensor:
@@ -55,6 +59,8 @@ def smooth_cross_entropy(
     _check_smoothing(epsilon, convention, num_classes)
     if targets.ndim == 2:
         return soft_cross_entropy(logits, smooth_labels(targets, num_classes, epsilon, convention), reduction)
+    if epsilon == 0:
+        return soft_cross_entropy(logits, targets, reduction)
     log_p = log_softmax(logits)
     hard, total = -log_p.gather(1, targets[:, None]).squeeze(1), -log_p.sum(1)
     if convention == "all":
@@ -113,18 +119,28 @@ def distribution(targets: Tensor, num_classes: int) -> Tensor:
 
 def cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
     """``H(p, q)`` of log-probabilities, one value per row."""
-    return -(log_p.exp() * log_q).sum(-1)
+    return -expectation(log_p.exp(), log_q)
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """``KL(p || q)`` of log-probabilities, one value per row."""
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+    return expectation(log_p.exp(), log_p - log_q)
+
+
+def expectation(weights: Tensor, values: Tensor) -> Tensor:
+    """The sum over the last dimension of weights times values, where 0 times infinity is 0, and so is its gradient."""
+    nothing = (weights == 0) & ~values.isfinite()  # masked before the product, whose gradient would be NaN
+    return (weights * values.masked_fill(nothing, 0)).sum(-1)
 
 
 def reduce(losses: Tensor, reduction: str) -> Tensor:
     """The mean of the losses, or the losses as they are."""
     check_choice("reduction", reduction, "mean", "none")
-    return losses.mean() if reduction == "mean" else losses
+    if reduction == "none":
+        return losses
+    if losses.numel() == 0:
+        raise ValueError("the mean over a batch needs at least one sample, got none")
+    return losses.mean()
 
 
 # ---- Checks of arguments: the error names the argument, what it should be and what it is.
@@ -155,19 +171,22 @@ def check_indices(targets: Tensor, batch: int | str, num_classes: float) -> None
     if not isinstance(targets, Tensor) or targets.dtype != torch.int64:
         raise TypeError(f"targets must be class indices in an int64 tensor, got {_kind(targets)}")
     _check_shape("targets", targets, batch)
-    if targets.device.type == "cpu" and targets.numel():
+    if targets.device.type == "cpu" and targets.numel() and not torch.compiler.is_compiling():
         _check_range(targets, num_classes)
 
 
 def _check_range(targets: Tensor, num_classes: float) -> None:
-    low, high = map(int, targets.aminmax())
+    try:
+        low, high = map(int, targets.aminmax())
+    except RuntimeError:  # under vmap, and of a tensor without values
+        return
     if low < 0 or high >= num_classes:
         raise ValueError(f"targets must lie in [0, {num_classes - 1}], got {low} to {high}")
 
 
 def check_targets(targets: Tensor, batch: int | str, num_classes: int) -> None:
     """Check class indices, (B,), or class probabilities, (B, K)."""
-    if isinstance(targets, Tensor) and targets.ndim == 2:
+    if isinstance(targets, Tensor) and targets.ndim == 2 and targets.is_floating_point():
         check_floating("targets", targets, batch, num_classes)
     else:
         check_indices(targets, batch, num_classes)

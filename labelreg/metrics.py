@@ -75,21 +75,33 @@ def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) 
     return ReliabilityDiagram(*(tuple(column.tolist()) for column in columns))
 
 
-@torch.no_grad()
 def recall_at_1(features: Tensor, targets: Tensor) -> float:
-    """Return the fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
+    """Return the fraction of samples whose nearest other sample has the same class, see :func:`recall_at_k`."""
+    return recall_at_k(features, targets)
+
+
+@torch.no_grad()
+def recall_at_k(features: Tensor, targets: Tensor, k: int = 1) -> float:
+    """Return the fraction of samples with one of their class among the k nearest others (R@k, CS-KD section 3.1).
 
     The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
     """
     _check_features(features, targets)
+    if not 1 <= k < len(features):
+        raise ValueError(f"k must lie between 1 and the number of other samples, {len(features) - 1}, got {k}")
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
-    nearest = []
+    found = []
     for chunk in samples.split(1024):  # bounds the memory
         distances = torch.cdist(features[chunk], features, compute_mode="use_mm_for_euclid_dist")
-        distances[samples[: len(chunk)], chunk] = math.inf
-        nearest.append(distances.argmin(1))
-    return _mean(targets[torch.cat(nearest)] == targets)
+        rows, nearest = samples[: len(chunk)], chunk  # each sample lies nearest to itself
+        hits = torch.zeros_like(chunk, dtype=torch.bool)
+        for _ in range(k):
+            distances[rows, nearest] = math.inf
+            nearest = distances.argmin(1)
+            hits |= targets[nearest] == targets[chunk]
+        found.append(hits)
+    return _mean(torch.cat(found))
 
 
 @torch.no_grad()
@@ -114,19 +126,24 @@ def variance_ratio(features: Tensor, targets: Tensor) -> float:
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Return the temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al., 2017).
 
-    Fit it on samples other than those evaluated. T lies between 1e-3 and 1e3: near the lower bound if all predictions
-    are correct, near the upper one if the logits are worse than uniform.
+    Fit it on samples other than those evaluated. T lies between 1e-3 and 1e3: at the lower bound if all predictions are
+    correct, near the upper one if the logits are worse than uniform. Logits whose negative log-likelihood is NaN or
+    infinite raise ``ValueError``.
     """
     from scipy.optimize import minimize_scalar  # slow to import
 
     _check_scores("logits", logits, targets)
     logits = logits.double()
-    bounds = (math.log(1e-3), math.log(1e3))
+    low, high = 1e-3, 1e3
+    if not math.isfinite(nll := negative_log_likelihood(logits, targets)):
+        raise ValueError(f"logits must have a finite negative log-likelihood to be fitted, got {nll}")
+    if (logits.gather(1, targets[:, None]) == logits.amax(1, keepdim=True)).all():
+        return low  # a loss that falls to 0 is soon rounded to it, and has no minimum any more
 
     def loss(log_temperature: float) -> float:  # convex in 1 / T, so that it has one minimum over log T
         return negative_log_likelihood(logits / math.exp(log_temperature), targets)
 
-    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+    return math.exp(minimize_scalar(loss, bounds=(math.log(low), math.log(high)), method="bounded").x)
 
 
 def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
@@ -194,9 +211,9 @@ def _bin_sums(confidence: Tensor, correct: Tensor, bins: int) -> tuple[Tensor, T
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     # rounded like the confidences, so that a confidence of 0.15 in float32 is at the edge 0.15
-    edges = (torch.arange(1, bins, dtype=torch.float64) / bins).to(confidence.dtype)
+    edges = (torch.arange(1, bins, dtype=torch.float64, device=confidence.device) / bins).to(confidence.dtype)
     index = torch.bucketize(confidence, edges)
-    values = torch.stack([torch.ones(len(confidence)), confidence, correct]).double()
+    values = torch.stack([torch.ones_like(confidence), confidence, correct]).double()
     return tuple(values.new_zeros(3, bins).index_add(1, index, values))
 
 

@@ -3,8 +3,9 @@
 The costly ones are called after the last epoch only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, softmax
@@ -111,10 +112,10 @@ def reliability(trainer: Trainer) -> dict[str, Tensor]:
     """Mean confidence and accuracy, NaN in empty bins, and share of samples, (20,) by confidence on the test split."""
     logits, targets = trainer.predict(trainer.dataset.test)
     diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
-    counts = torch.tensor(diagram.count)
+    counts = _on_cpu(diagram.count)
     return {
-        "bin_confidence": torch.tensor(diagram.confidence),
-        "bin_accuracy": torch.tensor(diagram.accuracy),
+        "bin_confidence": _on_cpu(diagram.confidence),
+        "bin_accuracy": _on_cpu(diagram.accuracy),
         "bin_share": counts / counts.sum(),
     }
 
@@ -140,7 +141,7 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
         "scaled_ece": metrics.expected_calibration_error(softmax(scaled, 1), targets),
         "scaled_nll": metrics.negative_log_likelihood(scaled, targets),
     }
-    return {name: torch.tensor(value) for name, value in seen.items()}
+    return {name: _on_cpu(value) for name, value in seen.items()}
 
 
 @observer(_can_be_attacked, at_end=True)
@@ -174,13 +175,31 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 @observer()
 def embedding(trainer: Trainer) -> dict[str, Tensor]:
     """:func:`.recall_at_1` and :func:`.variance_ratio` of the test split's penultimate features (CS-KD section 3.3)."""
-    test = trainer.dataset.test
-    features = trainer.features(test)
-    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(test)])
+    features, targets = _features(trainer, trainer.dataset.test)
     return {
-        "recall_at_1": torch.tensor(metrics.recall_at_1(features, targets)),
-        "variance_ratio": torch.tensor(metrics.variance_ratio(features, targets)),
+        "recall_at_1": _on_cpu(metrics.recall_at_1(features, targets)),
+        "variance_ratio": _on_cpu(metrics.variance_ratio(features, targets)),
     }
+
+
+@observer(at_end=True)
+def feature_map(trainer: Trainer) -> dict[str, Tensor]:
+    """Penultimate features of training samples by t-SNE, (n, 2), and the samples' ``feature_group`` (CS-KD figure 2).
+
+    The group is the index of the superclass, in the order of the classes, or of the class where there are none.
+    """
+    features, targets = _features(trainer, _first_samples(trainer))
+    names = trainer.dataset.superclasses or trainer.dataset.classes
+    groups = targets.new_tensor([[*dict.fromkeys(names)].index(name) for name in names])
+    return {"feature_map": torch.from_numpy(tsne(features)), "feature_group": groups[targets]}
+
+
+def tsne(features: Tensor) -> np.ndarray:
+    """Return places in the plane, (N, 2), of at least 3 samples by t-SNE (van der Maaten and Hinton, 2008)."""
+    from sklearn.manifold import TSNE  # slow to import
+
+    perplexity = min(30, (len(features) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
+    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
@@ -188,7 +207,7 @@ def vote(trainer: Trainer) -> dict[str, Tensor]:
     """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
-    return {"vote_error": torch.tensor(metrics.top_k_error(logits, targets))}
+    return {"vote_error": _on_cpu(metrics.top_k_error(logits, targets))}
 
 
 @observer(_looks_at_images, at_end=True)
@@ -198,7 +217,7 @@ def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
     The noise is Gaussian, with each channel's mean and standard deviation, clipped to the range of the pixels.
     """
     confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
-    return {"noise_auroc": torch.tensor(metrics.detection_auroc(*confidences))}
+    return {"noise_auroc": _on_cpu(metrics.detection_auroc(*confidences))}
 
 
 def _noise(trainer: Trainer) -> Split:
@@ -206,10 +225,21 @@ def _noise(trainer: Trainer) -> Split:
     pixels = dataset.train.inputs
     low, high = (0, 255) if pixels.dtype == torch.uint8 else map(float, pixels.aminmax())
     mean, std = (statistic.cpu().view(-1, 1, 1) for statistic in (dataset.mean, dataset.std))
-    noise = torch.randn(NOISE, *dataset.input_shape, generator=torch.Generator().manual_seed(0))
+    draws = torch.Generator("cpu").manual_seed(0)
+    noise = torch.randn(NOISE, *dataset.input_shape, generator=draws, device="cpu")
     noise = (mean + std * noise).clamp(low, high)
     noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
-    return Split(noise, torch.zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+    return Split(noise, noise.new_zeros(NOISE, dtype=torch.int64)).to(trainer.device)
+
+
+def _on_cpu(values: float | Sequence[float]) -> Tensor:
+    return torch.tensor(values, device="cpu")
+
+
+def _features(trainer: Trainer, split: Split) -> tuple[Tensor, Tensor]:
+    """The penultimate features (N, D) and the targets (N,)."""
+    targets = torch.cat([batch.targets for batch in trainer.evaluation_batches(split)])
+    return trainer.features(split), targets
 
 
 def _first_samples(trainer: Trainer) -> Split:

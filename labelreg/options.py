@@ -5,8 +5,17 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-from annotated_types import Ge, Le, Lt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PositiveInt, ValidationError, create_model, validate_call
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    validate_call,
+)
 
 from labelreg.names import unknown
 
@@ -16,6 +25,10 @@ STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, a
 PLAIN = (bool, int, float, str, tuple)  # types of an option that is neither a network nor a method
 Fraction = Annotated[float, Ge(0), Le(1)]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
+MOST = 10_000  # of what is held in memory: a larger number is a slip
+Count = Annotated[int, Gt(0), Le(MOST)]
+CountOrZero = Annotated[int, Ge(0), Le(MOST)]
+LARGEST_FLOAT = 3.4e38  # in single precision, in which networks compute
 
 
 def as_tuple(value: Any) -> Any:
@@ -23,7 +36,7 @@ def as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | float | str) else value
 
 
-Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)]
+Widths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
 
 
 class Options(Mapping[str, Any]):
@@ -48,10 +61,25 @@ class Options(Mapping[str, Any]):
         return repr(self._options)
 
 
-class Settings(BaseModel):
+class Checked(BaseModel):
+    """A frozen model whose numbers have one form each, and fit into single precision."""
+
+    model_config = STRICT | ConfigDict(frozen=True)
+
+    @field_validator("*")
+    @classmethod
+    def _in_one_form(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, float):
+            return value
+        if abs(value) > LARGEST_FLOAT:
+            raise ValueError(f"{info.field_name} should be at most {LARGEST_FLOAT} in size, got {value!r}")
+        return value + 0.0  # minus zero equals zero, and is written differently
+
+
+class Settings(Checked):
     """A frozen model of settings, whose error is one line: the setting, what would be right, and what was given."""
 
-    model_config = STRICT | ConfigDict(frozen=True, validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     def __init__(self, **settings: Any):
         for name in settings:
@@ -105,7 +133,7 @@ def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> typ
     fields = {
         key: (each.annotation, ... if each.default is each.empty else each.default) for key, each in parameters.items()
     }
-    return create_model(name, __config__=STRICT | ConfigDict(frozen=True), **fields)
+    return create_model(name, __base__=Checked, **fields)
 
 
 def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:

@@ -239,7 +239,11 @@ def _content(result: Result) -> str:
     content = {
         "schema": SCHEMA,
         "experiment": result.experiment.as_dict(),
-        "history": {name: [_rounded(value) for value in values] for name, values in result.history.items()},
+        # JSON knows neither NaN nor infinity
+        "history": {
+            name: [rounded(value) if math.isfinite(value) else None for value in values]
+            for name, values in result.history.items()
+        },
         "provenance": result.provenance,
     }
     return json.dumps(content, separators=(",", ":"), allow_nan=False).replace('],"', '],\n"') + "\n"
@@ -282,14 +286,16 @@ def _is_number(value: Any) -> bool:
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # half the digits are enough for a picture; scalars may be printed, or be larger than float16 can hold
-    kept = {name: np.asarray(array, np.float16 if np.ndim(array) > 1 else np.float32) for name, array in arrays.items()}
+    # half the digits are enough for a picture; scalars may be printed, and some numbers are too large for them
+    kept = {name: np.asarray(array, np.float16 if _is_picture(array) else np.float32) for name, array in arrays.items()}
     with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
 
 
-def _rounded(value: float) -> float | None:
-    """A number short enough for a small file; None for NaN and infinity, which JSON does not know."""
-    if isinstance(value, int):
-        return value
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+def _is_picture(array: np.ndarray) -> bool:
+    return np.ndim(array) > 1 and not (np.abs(array) > np.finfo(np.float16).max).any()
+
+
+def rounded(value: float) -> float:
+    """Return a number at the digits that are recorded."""
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

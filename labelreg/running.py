@@ -27,7 +27,7 @@ from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.names import one_line
-from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance
+from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance, rounded
 from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
 
 __all__ = ["Runtimes", "Trained", "prepare_data", "resolve_device", "run", "run_all", "train", "trained"]
@@ -262,7 +262,8 @@ def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) ->
         "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
-    history = {name: [row[name] for row in trainer.history] for name in trainer.history[0]}
+    # at once, so that a table of live runs and one of recorded runs are rounded alike
+    history = {name: [rounded(row[name]) for row in trainer.history] for name in trainer.history[0]}
     observations = {name: torch.stack(values).numpy() for name, values in trainer.observations.items()}
     return Result(experiment, history, origin | measured, observations)
 

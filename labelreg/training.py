@@ -167,10 +167,13 @@ class Trainer:
         self._finish_epoch(started)
 
     def step(self, batch: Batch) -> Step:
-        """Update network and method on a batch."""
+        """Update network and method on a batch, add it to the epoch's totals, and return its loss."""
         kind = self.method.start_step()
-        step = self._replayed(batch, kind) if self._replayed else self._compute(batch)
-        self.optimizer.step()
+        if self.method.one_update:
+            step = self._replayed(batch, kind) if self._replayed else self._compute(batch)
+            self.optimizer.step()
+        else:
+            step = self._update_repeatedly(batch)
         if self.recipe.schedule != "plateau":
             self.scheduler.step()
         return step
@@ -178,19 +181,39 @@ class Trainer:
     def replay_steps(self, recorder: Recorder) -> None:
         """Replay steps where they can be, see :class:`labelreg.capture.ReplayedStep`."""
         parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
-        self._replayed = ReplayedStep(self._compute, parameters, self.method.generators, recorder)
+        self._replayed = ReplayedStep(self._compute, parameters, self.method.generators(self.device), recorder)
 
     def _compute(self, batch: Batch) -> Step:
-        """Compute the step of a batch and its gradients, and add it to the epoch's totals."""
+        """Compute the step of a batch and its gradients, and count it."""
         with self.autocast():
             step = self.method.step(self.network, batch)
+        self._differentiate(step.loss)
+        self._count(step, batch)
+        return step
+
+    def _update_repeatedly(self, batch: Batch) -> Step:
+        """Make the updates of a batch one after another, and count the sum of their losses."""
+        updates, made = self.method.updates(self.network, batch), []
+        while step := self._next(updates):
+            made.append(step)
+            self._differentiate(step.loss)
+            self.optimizer.step()
+        terms = {name: term for each in made for name, term in each.terms.items()}
+        step = Step(sum(each.loss for each in made), made[0].logits, terms)
+        self._count(step, batch)
+        return step
+
+    def _next(self, updates: Iterator[Step]) -> Step | None:
+        with self.autocast():
+            return next(updates, None)
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """Compute the gradients, and clip them."""
         self.optimizer.zero_grad(set_to_none=True)
-        step.loss.backward()
+        loss.backward()
         if self.recipe.clip_norm:
             for group in self.optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], self.recipe.clip_norm)
-        self._count(step, batch)
-        return step
 
     @torch.no_grad()
     def _count(self, step: Step, batch: Batch) -> None:

@@ -43,13 +43,14 @@ class StandIn:
             mine.data.copy_(value)
         for each, state in zip(generators, states, strict=True):
             each.set_state(state)
-        after, gradients = self._python(), self._gradients()
+        gradients = self._gradients()
 
         def again():
             self.replayed += 1
+            now = self._python()
             self._restore(before)
             fresh = compute()
-            self._restore(after)
+            self._restore(now)
             for mine, value in zip(gradients, self._gradients(), strict=True):
                 if mine is not None:
                     mine.copy_(value)

@@ -142,7 +142,7 @@ class TestStatus:
         code, out, err = labelreg("status")
         assert (code, err) == (0, "")
         assert f"0 recorded runs in {paths.results_root()}" in out
-        # at fast, at paper, mean gap, largest gap
+        # at fast, own protocol, mean gap, largest gap
         rows = [line.split() for line in out.splitlines() if line.endswith("-")]
         assert all(row[-4:] == ["0", "0", "-", "-"] for row in rows)
         names = [[key, name] for key, collection in COLLECTIONS.items() for name in collection.items]
@@ -185,7 +185,7 @@ class TestReproduce:
         code, out, err = labelreg("reproduce", "--papers=kr", "--dataset=cifar10,cifar100,imagenet", "--profile=paper")
         assert (code, err) == (0, "")
         rows = [line.split() for line in out.splitlines()]
-        assert ["kr", "table2", "imagenet", "imagenet_resnet50", "20", "0", "20", "-"] in rows
+        assert ["kr", "table2", "imagenet", "imagenet_resnet50", "4", "0", "4", "-"] in rows
         assert not (tmp_path / "nothing").exists()
 
     def test_runs_what_is_left(self, labelreg, tmp_path):

@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg import methods, networks
-from labelreg.costs import forward_operations, share_behind, step_operations, training_operations
+from labelreg import costs, methods, networks
+from labelreg.costs import (
+    augmented_step_cost,
+    forward_operations,
+    share_behind,
+    step_operations,
+    step_seconds,
+    training_operations,
+)
 from labelreg.data import Batch, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, Method
@@ -46,6 +53,24 @@ class TestStep:
                 return CrossEntropy().step(network, batch)
 
         assert step_operations(Curious(), linear_layers(), batch()) == self.PLAIN
+
+    def test_time_is_the_median_of_steps_that_take_turns(self, monkeypatch):
+        clock, turns = [0.0], []
+
+        class Slow(Method):
+            def __init__(self, *seconds):
+                super().__init__()
+                self.seconds = iter(seconds)
+
+            def step(self, network, batch):
+                turns.append(self)
+                clock[0] += next(self.seconds)
+                return CrossEntropy().step(network, batch)
+
+        monkeypatch.setattr(costs, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+        methods = {"a": Slow(100, 1, 2, 9), "b": Slow(0, 5, 5, 5)}
+        assert step_seconds(methods, linear_layers(), batch(), rounds=3) == {"a": 2, "b": 5}
+        assert turns == [*methods.values()] * 4
 
 
 @pytest.mark.parametrize(
@@ -123,6 +148,7 @@ class TestTraining:
         network, inputs = networks.build("mlp", 10, (1, 8, 8)), torch.randn(2, 1, 8, 8)
         rho = (share_behind(network, inputs, "features") + share_behind(network, inputs, "head")) / 2
         assert augmented / plain == pytest.approx(1 + 0.5 * 4 * rho, rel=0.02)
+        assert augmented_step_cost(experiment) == pytest.approx(1 + 0.5 * 4 * rho)
 
     def test_a_text(self):
         text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)

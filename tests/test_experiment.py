@@ -250,6 +250,7 @@ class TestRecorded:
             Experiment.from_recorded(Experiment().as_dict() | ({group: gone} if group else gone))
 
 
+CP, VGG = {"method": "confidence_penalty"}, {"network": "vgg16"}
 KD = {"method": "knowledge_distillation"}
 TEACHER = {"teacher": Experiment()}
 
@@ -276,6 +277,14 @@ TEACHER = {"teacher": Experiment()}
             {"method": "deep_mutual_learning", "options": {"peer": "resnet8"}, "auxiliary_options": {"hidden": 3}},
             "no option of resnet8 is called 'hidden'",
         ),
+        ({"method": "mixup", "options": {"method": "ada_cos"}}, "mixed labels are probabilities, and AdaCos with its"),
+        ({"network_options": {"hidden": (64, 10**12)}}, "mlp's option hidden.1 should be less than or equal to 10000"),
+        ({"network": "lstm", "network_options": {"layers": 10**9}}, "lstm's option layers should be less than or "),
+        (
+            {"network": "lstm", "network_options": {"init_range": 1e308}},
+            r"init_range should be at most 3.4e\+38 in size",
+        ),
+        ({"decay": 1e300}, r"decay should be at most 3.4e\+38 in size, got 1e\+300"),
         (KD, "knowledge_distillation learns from a teacher: name another experiment as teacher"),
         ({"method": "mixup", "options": {"method": "born_again"}}, "mixup learns from a teacher: name another exper"),
         (TEACHER, "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as one"),
@@ -290,6 +299,21 @@ TEACHER = {"teacher": Experiment()}
 def test_refuses_what_cannot_be_in_one_line(settings, message):
     with pytest.raises(ValueError, match=f"^{message}[^\n]*$"):
         Experiment(**settings)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"weight_decay": -0.0}, {"weight_decay": 0.0}),
+        ({"learning_rate": 1}, {"learning_rate": 1.0}),
+        (CP | {"options": {"weight": -0.0}}, CP | {"options": {"weight": 0.0}}),
+        (CP | {"options": {"weight": 1}}, CP | {"options": {"weight": 1.0}}),
+        (VGG | {"network_options": {"dropout": -0.0}}, VGG | {"network_options": {"dropout": 0.0}}),
+    ],
+)
+def test_equal_numbers_are_the_same_run(one, other):
+    assert Experiment(**one) == Experiment(**other)
+    assert Experiment(**one).key == Experiment(**other).key
 
 
 class TestProfiles:

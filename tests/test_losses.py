@@ -11,6 +11,7 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax, xlogy
 from torch.nn.functional import cross_entropy, one_hot
 
+from labelreg import losses
 from labelreg.losses import class_means, js_divergence, smooth_cross_entropy, smooth_labels, soft_cross_entropy
 
 B, K = 6, 5
@@ -78,3 +79,57 @@ def test_class_means(logits):
     expected = [values[k == Y].mean(0).tolist() for k in range(K)]
     np.testing.assert_allclose(means[:K], expected, rtol=0, atol=1e-12)
     assert means[K].tolist() == [0, 0, 0]  # a class without samples
+
+
+class TestMaskedClass:
+    """A class with a logit of minus infinity is no class: the losses are those of the others."""
+
+    def losses_and_gradient(self, loss, logits):
+        logits = logits.clone().requires_grad_()
+        value = loss(logits)
+        return value, torch.autograd.grad(value, logits)[0]
+
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda z: soft_cross_entropy(z, Y),
+            lambda z: soft_cross_entropy(z, one_hot(Y, z.shape[1]).double()),
+            lambda z: soft_cross_entropy(z, (z / 2).softmax(1)),  # which carries a gradient
+            lambda z: smooth_cross_entropy(z, Y, 0.0),
+            lambda z: smooth_cross_entropy(z, Y, 0.0, "others"),
+            lambda z: losses.kl(z.log_softmax(1), (z / 2).log_softmax(1)).mean(),
+            lambda z: losses.cross_entropy(z.log_softmax(1), z.log_softmax(1)).mean(),
+        ],
+    )
+    def test_leaves_the_others_as_they_are(self, logits, loss):
+        masked = torch.cat([logits[0], torch.full((B, 1), -math.inf)], 1)
+        value, gradient = self.losses_and_gradient(loss, masked)
+        expected, expected_gradient = self.losses_and_gradient(loss, logits[0])
+        torch.testing.assert_close(value, expected)
+        torch.testing.assert_close(gradient[:, :-1], expected_gradient)
+        assert not gradient[:, -1].any()
+
+    def test_is_infinitely_wrong_where_it_has_some_probability(self):
+        masked = torch.tensor([[0.0, 0.0, -math.inf]])
+        assert soft_cross_entropy(masked, torch.tensor([2])) == math.inf
+        assert smooth_cross_entropy(masked, torch.tensor([0]), 0.1) == math.inf
+
+
+@pytest.mark.parametrize("label", [-100, -1, K])
+def test_a_label_out_of_range_is_an_error_on_every_device(logits, label, monkeypatch):
+    """An accelerator does not look at the range: there PyTorch's own loss must not leave the sample out."""
+    targets = Y.clone()
+    targets[2] = label
+    with pytest.raises(ValueError, match=r"targets must lie in \[0, 4\]"):
+        soft_cross_entropy(logits[0], targets)
+    monkeypatch.setattr(losses, "_check_range", lambda *arguments: None)
+    for loss in (soft_cross_entropy, lambda *given: smooth_cross_entropy(*given, epsilon=0.1)):
+        with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+            loss(logits[0], targets)
+
+
+def test_the_mean_of_no_samples_is_an_error():
+    nothing = torch.zeros(0, K), torch.zeros(0, dtype=torch.int64)
+    with pytest.raises(ValueError, match="at least one sample, got none"):
+        soft_cross_entropy(*nothing)
+    assert soft_cross_entropy(*nothing, "none").shape == (0,)

@@ -19,6 +19,7 @@ from labelreg.metrics import (
     negative_log_likelihood,
     perplexity,
     recall_at_1,
+    recall_at_k,
     reliability_diagram,
     summarise,
     summarise_batches,
@@ -116,12 +117,15 @@ class TestRecall:
         generator = torch.Generator().manual_seed(count)
         targets = torch.randint(0, 5, (count,), generator=generator)
         features = torch.randn(count, 4, generator=generator) + targets[:, None] * 0.7
-        hits, points = 0, features.double().numpy()
+        points, hits = features.double().numpy(), dict.fromkeys({1, min(4, count - 1), count - 1}, 0)
         for i, point in enumerate(points):
-            distances = ((points - point) ** 2).sum(1)
-            distances[i] = math.inf
-            hits += targets[distances.argmin()] == targets[i]
-        assert recall_at_1(features, targets) == pytest.approx(hits.item() / count, abs=1e-12)
+            order = np.argsort(((points - point) ** 2).sum(1))
+            same = targets.numpy()[order[order != i]] == targets[i].item()
+            for k in hits:
+                hits[k] += same[:k].any()
+        for k, found in hits.items():
+            assert recall_at_k(features, targets, k) == pytest.approx(found / count, abs=1e-12)
+        assert recall_at_1(features, targets) == recall_at_k(features, targets, 1)
 
     def test_a_sample_is_not_its_own_neighbour(self):
         features = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
@@ -133,6 +137,8 @@ class TestRecall:
         features = torch.tensor([[0.0], [4.0], [2.0], [9.0], [9.0], [9.0]])
         assert recall_at_1(features, torch.tensor([0, 1, 0, 2, 3, 3])) == pytest.approx(2 / 6)  # 2 -> 0, 4 and 5 -> 3
         assert recall_at_1(features, torch.tensor([0, 1, 1, 3, 3, 2])) == pytest.approx(3 / 6)  # 1 -> 2
+        # of 4 and 5, the two nearest are 3 and one another; of 2, 0 and 1, which come before 4
+        assert recall_at_k(features, torch.tensor([0, 1, 2, 3, 2, 2]), 2) == pytest.approx(2 / 6)
 
     def test_features_in_half_precision_are_compared_in_double(self):
         features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -203,6 +209,18 @@ class TestFitTemperature:
         targets = torch.tensor([0, 1])
         assert 1e-3 <= fit_temperature(torch.eye(2), targets) < 0.1  # always right
         assert 10 < fit_temperature(-torch.eye(2), targets) <= 1e3  # always wrong
+
+    @pytest.mark.parametrize("size", [1.0, 1e2, 1e5, 1e30])
+    def test_of_what_is_always_right_is_its_lower_bound(self, size):
+        """However large the logits, of which a loss is soon 0 at every temperature."""
+        assert fit_temperature(size * torch.eye(10), torch.arange(10)) == 1e-3
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+    def test_of_no_likelihood_is_an_error(self, value):
+        logits = torch.randn(4, 3)
+        logits[1, 1] = value
+        with pytest.raises(ValueError, match="logits must have a finite negative log-likelihood"):
+            fit_temperature(logits, torch.tensor([0, 1, 2, 0]))
 
 
 class TestDetection:
@@ -288,6 +306,7 @@ FEATURES, HALF, FIRST = (recall_at_1, variance_ratio), torch.tensor([0.5]), torc
         *((metric, (torch.zeros(2, 3), FIRST), r"targets must have shape \(2,\)") for metric in METRICS),
         *((top_k_error, (torch.zeros(2, 3), None, k), f"k must lie between 1 and .*, 3, got {k}") for k in (0, 4)),
         (reliability_diagram, (torch.zeros(2, 3), None, 0), "bins must be at least 1, got 0"),
+        *((recall_at_k, (torch.zeros(4, 3), None, k), f"k must lie between 1 and .*, 3, got {k}") for k in (0, 4)),
         *(
             (expected_calibration_error, (torch.tensor([[bad, 0.5]]),), r"probabilities must lie in \[0, 1\]")
             for bad in (-0.1, 1.1, math.nan)

@@ -122,6 +122,12 @@ class TestStore:
         assert {values.dtype for values in read.observations.values()} == {np.dtype(np.float32)}
         assert sorted(each.suffix for each in path.parent.iterdir()) == [".json", ".npz"]
 
+    @pytest.mark.parametrize("largest", [65504.0, 65505.0, 1e30])
+    def test_observations_too_large_for_half_precision_are_whole(self, store, largest):
+        values = np.array([[0.1, largest], [-largest, np.nan]], np.float32)
+        store.save(replace(make_result(), observations={"values": values}))
+        np.testing.assert_allclose(store.find(Experiment()).observations["values"], values, rtol=1e-3)
+
     def test_finds_in_every_folder_in_the_order_of_the_files(self, store):
         assert list(store) == []
         assert store.table().empty

@@ -13,36 +13,57 @@ import pandas as pd
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
-from pydantic import ValidationError
+from pydantic import NonNegativeInt, ValidationError
 
+from labelreg import data, networks
 from labelreg.book.figures import set_style
 from labelreg.experiment import PROFILES, Experiment
 from labelreg.names import unknown
-from labelreg.options import explain, options_model
+from labelreg.options import FractionBelowOne, explain, options_model
+from labelreg.papers import Paper
 from labelreg.results import Result, provenance
-from labelreg.running import Trained, resolve_device, run_all, train, trained
+from labelreg.running import Trained, prepare_data, resolve_device, run_all, train, trained
 
-COMMON = ("profile", "dataset", "network", "subset", "epochs", "seeds", "jobs", "device")
+# the parameters that every notebook has; an empty text or a 0 leaves a choice to the profile
+COMMON = {
+    "profile": str,
+    "dataset": str,
+    "network": str,
+    "subset": NonNegativeInt,
+    "epochs": NonNegativeInt,
+    "seeds": NonNegativeInt,
+    "label_noise": FractionBelowOne,
+    "jobs": NonNegativeInt,
+    "device": str,
+}
 
 
 class Session:
     """The parameters, runs and provenance of a notebook.
 
-    Every notebook has the parameters ``profile``, ``dataset``, ``network``, ``subset``, ``epochs``, ``seeds``, ``jobs``
-    and ``device``, and may have others; an empty text or a 0 leaves a choice to the profile.
+    Args:
+        shell: the notebook's ``get_ipython()``, whose parameters cell has been run.
+        own: the parameters of this notebook that are not in :data:`COMMON`, by name, as annotations for pydantic.
 
-    ``shell`` is the notebook's ``get_ipython()``, whose parameters cell has been run; what papermill sets is of the
-    names and types of that cell.
+    Raises:
+        ValueError: for a parameter that is missing, has no such value, or that this notebook does not have.
     """
 
-    def __init__(self, shell: InteractiveShell):
-        self.parameters = SimpleNamespace(**_parameters(shell.user_ns))
-        if self.parameters.profile not in PROFILES:
-            raise unknown("profile", self.parameters.profile, PROFILES)
+    def __init__(self, shell: InteractiveShell, **own: Any):
+        self.parameters = SimpleNamespace(**_parameters(shell.user_ns, COMMON | own))
+        for kind, name, known in (
+            ("profile", self.parameters.profile, PROFILES),
+            ("data set", self.parameters.dataset, ("", *data.names())),
+            ("network", self.parameters.network, ("", *networks.names())),
+        ):
+            if name not in known:
+                raise unknown(kind, name, known)
+        resolve_device(self.parameters.device)
         set_matplotlib_formats("svg")
         set_style()
         self.started = time.perf_counter()
         self.runs: list[Result] = []
+        self._seeds = PROFILES[self.parameters.profile].seeds
 
     @property
     def live(self) -> bool:
@@ -52,7 +73,27 @@ class Session:
     @property
     def seeds(self) -> int:
         """The number of seeds of every experiment."""
-        return self.parameters.seeds or PROFILES[self.parameters.profile].seeds
+        return self.parameters.seeds or self._seeds
+
+    def protocol(self, paper: Paper) -> dict[str, Experiment]:
+        """Return a paper's methods by printed names, with its recipe for the data set and network that are asked for.
+
+        Where the paper has none for these two, it is that of the nearest row of its tables, and a line says so. All are
+        at the notebook's profile and parameters. The data are loaded, as ``data``.
+        """
+        asked = self.parameters.dataset, self.parameters.network
+        item, row = paper.nearest(*asked)
+        if not self.live:
+            self._seeds = item.runs(row, self.parameters.profile)
+            if any(name and name not in (row.dataset, row.network) for name in asked):
+                print(
+                    f"{paper.key} has no {' with '.join(filter(None, asked))}; recipe of {row.dataset}, {row.network}"
+                )
+        methods = {name: self.experiment(each) for name, each in paper.compared(row.dataset, row.network).items()}
+        self.data, _ = prepare_data(methods[paper.baseline])
+        if self.data.train.targets.bincount(minlength=self.data.num_classes).min() < 2:
+            raise ValueError(f"parameter subset must leave two samples of each of {self.data.num_classes} classes")
+        return methods
 
     def experiment(self, experiment: Experiment, **settings: Any) -> Experiment:
         """Return an experiment at the notebook's profile and parameters, with further settings by name."""
@@ -95,33 +136,24 @@ class Session:
         )
 
 
-def _parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters in a notebook's namespace, checked by the types that the parameters cell gives them."""
-    cells = namespace["In"][::-1]  # the latest first
-    injected = next((cell for cell in cells if cell.startswith("# Parameters\n")), "")  # papermill begins it so
-    declared = next((cell for cell in cells if cell != injected and set(COMMON) <= set(_assigned(cell))), None)
-    if declared is None:
-        raise ValueError(f"the parameters cell must be run first: it sets {', '.join(COMMON)}")
-    exec(declared, defaults := {**namespace, "__annotations__": {}})
-    kinds = {name: defaults["__annotations__"].get(name, type(defaults[name])) for name in _assigned(declared)}
-    for name in _assigned(injected):
+def _parameters(namespace: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters in a notebook's namespace, checked by their annotations."""
+    for name in _injected(namespace):
         if name not in kinds:
             raise unknown("parameter", name, kinds)
     fields = {name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in kinds.items()}
+    found = {name: namespace[name] for name in kinds if name in namespace}
     try:
-        return options_model("Parameters", fields)(**{name: namespace[name] for name in kinds}).model_dump()
+        return options_model("Parameters", fields)(**found).model_dump()
     except ValidationError as error:
         raise ValueError(explain(error, "parameter ")) from None
 
 
-def _assigned(cell: str) -> list[str]:
-    """Return the names that a cell assigns at its top level."""
-    try:
-        statements = ast.parse(cell).body
-    except SyntaxError:
-        return []
-    targets = [getattr(each, "targets", [getattr(each, "target", None)])[0] for each in statements]
-    return [each.id for each in targets if isinstance(each, ast.Name)]
+def _injected(namespace: Mapping[str, Any]) -> list[str]:
+    """Return the names that papermill sets, in a cell that it begins with a comment."""
+    cells = [cell for cell in namespace["In"] if cell.startswith("# Parameters\n")]
+    names = (line.partition(" = ")[0] for cell in cells for line in cell.splitlines())
+    return [name for name in names if name.isidentifier()]
 
 
 def show_source(*functions: Callable) -> Markdown:

@@ -13,15 +13,16 @@ from labelreg.experiment import PROFILES
 from labelreg.names import unknown
 from labelreg.papers import Item, Row
 from labelreg.reports import compare
-from labelreg.reports.measures import measured, paired
+from labelreg.reports.measures import measured, p_values, paired
 from labelreg.results import Result, Store, paired_difference
 
 
 def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
     """Compare methods with a baseline, one of the labels, on the same seeds and in their order, at the last epoch.
 
-    The columns are the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, and the
-    ``difference`` of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points.
+    The columns are the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, the ``difference``
+    of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points, and the number of
+    seeds, ``common``.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
@@ -33,6 +34,7 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> 
             "error": np.mean(errors[label]),
             "difference": difference,
             "half_width": half_width,
+            "common": len(group),
             "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
             "nll": np.mean([result.last["test_nll"] for result in group]),
         }
@@ -42,13 +44,17 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> 
 
 
 def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
-    """Lay tables of :func:`against_baseline` side by side, one per condition."""
+    """Lay tables of :func:`against_baseline` side by side, one per condition.
+
+    A star marks the differences that are significant at 5 % after Holm's correction for all that are shown.
+    """
     shown = {}
-    for condition, table in tables.items():
+    for (condition, table), corrected in zip(tables.items(), p_values(tables.values()), strict=True):
         others = table.index != table.attrs["baseline"]
         shown |= {
             (condition, "error, %"): _written(table.error, ".1f"),
-            (condition, "against the baseline"): _written(table.difference, "+.1f", table.half_width, others),
+            (condition, "against the baseline"): _written(table.difference, "+.1f", table.half_width, others)
+            + _stars(corrected),
             (condition, "ECE, %"): _written(table.ece, ".1f"),
             (condition, "NLL, nats"): _written(table.nll, ".2f"),
         }
@@ -87,11 +93,11 @@ def beside_printed(paper: str, item: str, store: Store | None = None) -> Styler:
     shown["ours"] = _written(cells.ours, ".2f", cells.ours_std, done, how_to_run)
     for heading, column, form, deviations in (
         ("against the baseline", cells.difference, "+.2f", cells.half_width),
+        ("last epoch", cells["last"], ".2f", None),
         ("best epoch", cells.best, ".2f", None),
-        ("best validation epoch", cells.chosen, ".2f", None),
         ("gap", cells.gap, "+.2f", None),
     ):
-        if column.notna().any():
+        if column.notna().any() and not column.equals(cells.ours):
             shown[heading] = _written(column, form, deviations, column.notna())
     if done.any():
         shown["runs"] = (cells.profile + ", " + cells.seeds.astype(str) + " seeds").where(done, "")
@@ -109,9 +115,9 @@ def recorded_against_baseline(
         metric: ``"error"``, in percent, or ``"test_perplexity"``.
 
     Returns:
-        One row per method that has runs, with ``ours, ours_std, best, chosen, difference, half_width`` as in
-        :func:`labelreg.reports.compare`, ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the
-        ``minutes`` per run; NaN where there are none.
+        One row per method that has runs, with ``ours, ours_std, best, difference, half_width`` as in
+        :func:`labelreg.reports.compare`, the number of ``common`` seeds, ``ece`` in percent, ``nll`` in nats, the
+        number of ``seeds`` and the ``minutes`` per run; NaN where there are none.
     """
     others = next((group for row, group in runs.items() if row.method == baseline), [])
     rows = {}
@@ -124,31 +130,34 @@ def recorded_against_baseline(
             "seeds": len(group),
             "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
         }
-    columns = ["ours", "ours_std", "best", "chosen", "difference", "half_width", "ece", "nll", "seeds", "minutes"]
+    columns = ["ours", "ours_std", "best", "difference", "half_width", "common", "ece", "nll", "seeds", "minutes"]
     return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
 
 
 def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> Styler:
     """Lay out a table of :func:`recorded_against_baseline`, with the command that runs what is missing.
 
-    All rows of the item are shown; baseline, profile and metric are those of the table.
+    All rows of the item are shown; baseline, profile and metric are those of the table. A star is as in
+    :func:`show_against_baseline`; a difference on fewer seeds than either has is followed by their number.
     """
     heading = "error, %" if metric == "error" else metric.replace("_", " ")
     compared = (table.index != baseline) & table.difference.notna()
+    fewer = table.common < np.maximum(table.seeds, table.seeds.get(baseline, 0))
+    on = (", common seeds: " + table.common.astype(str)).where(fewer & compared, "")
+    (corrected,) = p_values([table])
     shown = pd.DataFrame(
         {
             heading: _written(table.ours, ".2f", table.ours_std),
-            "against the baseline": _written(table.difference, "+.2f", table.half_width, compared),
+            "against the baseline": _written(table.difference, "+.2f", table.half_width, compared)
+            + _stars(corrected)
+            + on,
             "best epoch": _written(table.best, ".2f"),
-            "best validation epoch": _written(table.chosen, ".2f"),
             "ECE, %": _written(table.ece, ".1f"),
             "NLL, nats": _written(table.nll, ".2f"),
             "minutes per run": _written(table.minutes, ".1f"),
             "seeds": table.seeds.astype(str),
         }
     )
-    if table.chosen.isna().all():
-        shown = shown.drop(columns="best validation epoch")
     if metric == "test_perplexity":  # e to the NLL
         shown = shown.drop(columns="NLL, nats")
     for row in item.rows:
@@ -167,6 +176,11 @@ def _written(
         spread = f" ± {{:{form.lstrip('+')}}}".format
         written += ["" if pd.isna(each) else spread(each) for each in deviations]
     return pd.Series(np.where(where, written, otherwise), values.index, dtype=object)
+
+
+def _stars(corrected: pd.Series) -> pd.Series:
+    """Mark what is significant at 5 %."""
+    return pd.Series(np.where(corrected < 0.05, " *", ""), corrected.index, dtype=object)
 
 
 def _folded(command: str) -> str:

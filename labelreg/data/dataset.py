@@ -101,6 +101,11 @@ class Dataset:
     validation: Split | None = None
     superclasses: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        for split in ("train", "test", "validation"):
+            if (samples := getattr(self, split)) is not None and len(samples) == 0:
+                raise ValueError(f"the {split} split of {self.name} has no samples; it must have at least one")
+
     @property
     def num_classes(self) -> int:
         """The number of classes; 0 for regression."""
@@ -131,7 +136,7 @@ class Dataset:
     def _moments(self) -> tuple[Tensor, Tensor]:
         inputs = self.train.inputs
         if inputs.dim() == 1:
-            return torch.empty(0), torch.empty(0)
+            return inputs.new_empty(0, dtype=torch.float32), inputs.new_empty(0, dtype=torch.float32)
         inputs = inputs[:: max(1, -(-inputs.nbytes // MOMENTS_BYTES))]
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]
@@ -160,7 +165,7 @@ def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
     by_class = labels.argsort(stable=True)
     counts = labels.bincount(minlength=num_classes)
     rank = torch.empty_like(labels)  # of a sample among those of its class
-    rank[by_class] = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    rank[by_class] = torch.arange(len(labels), device="cpu") - (counts.cumsum(0) - counts).repeat_interleave(counts)
     return split.select(rank.argsort(stable=True)[:n].sort().values)
 
 
@@ -176,11 +181,11 @@ def hold_out(split: Split, size: float | int, seed: int) -> tuple[Split, Split]:
         raise ValueError(f"cannot hold out size={size!r} of {total} samples: give 1 to {total - 1}, or a fraction")
     labels = class_labels(split).cpu()
     draws = generator(seed, Stream.HOLD_OUT)
-    shuffled = torch.randperm(total, generator=draws)
+    shuffled = torch.randperm(total, generator=draws, device="cpu")
     by_class = shuffled[labels[shuffled].argsort(stable=True)]  # of which a systematic sample is held out
-    start = torch.randint(total, (), generator=draws)
-    held = torch.zeros(total, dtype=torch.bool)
-    held[by_class[(torch.arange(count) * total + start) // count]] = True
+    start = torch.randint(total, (), generator=draws, device="cpu")
+    held = torch.zeros(total, dtype=torch.bool, device="cpu")
+    held[by_class[(torch.arange(count, device="cpu") * total + start) // count]] = True
     return split.select((~held).nonzero().flatten()), split.select(held.nonzero().flatten())
 
 
@@ -193,8 +198,9 @@ def redraw_labels(split: Split, fraction: float, num_classes: int, seed: int) ->
         raise ValueError(f"the fraction of labels to redraw must lie within [0, 1], got {fraction}")
     labels = class_labels(split, num_classes).clone()
     draws = generator(seed, Stream.LABEL_NOISE)
-    redrawn = torch.randperm(len(split), generator=draws)[: round(fraction * len(split))]
-    labels[redrawn.to(labels.device)] = torch.randint(num_classes, redrawn.shape, generator=draws).to(labels.device)
+    redrawn = torch.randperm(len(split), generator=draws, device="cpu")[: round(fraction * len(split))]
+    drawn = torch.randint(num_classes, redrawn.shape, generator=draws, device="cpu")
+    labels[redrawn.to(labels.device)] = drawn.to(labels.device)
     return replace(split, targets=labels)
 
 

@@ -20,7 +20,7 @@ def digits(root: Path) -> Dataset:
     bunch = load_digits()
     inputs = torch.from_numpy(bunch.images).float().unsqueeze(1) / 16  # a pixel counts the dark ones of 4 x 4
     targets = torch.from_numpy(bunch.target).long()
-    shuffled = torch.randperm(len(targets), generator=generator(0, Stream.DATASET))
+    shuffled = torch.randperm(len(targets), generator=generator(0, Stream.DATASET), device="cpu")
     train, test = hold_out(Split(inputs, targets).select(shuffled), 700, seed=0)
     return Dataset("digits", train, test, classes=tuple(str(name) for name in bunch.target_names))
 
@@ -33,7 +33,7 @@ def toy(root: Path, seed: int = 0) -> Dataset:
     range. The test split is 200 evenly spaced points without noise. Inputs and targets are (N, 1) float32.
     """
     draws = generator(seed, Stream.DATASET)
-    x = 8 * torch.rand(20, 1, generator=draws) - 4
-    y = x**3 + 3 * torch.randn(20, 1, generator=draws)
-    grid = torch.linspace(-4, 4, 200).unsqueeze(1)
+    x = 8 * torch.rand(20, 1, generator=draws, device="cpu") - 4
+    y = x**3 + 3 * torch.randn(20, 1, generator=draws, device="cpu")
+    grid = torch.linspace(-4, 4, 200, device="cpu").unsqueeze(1)
     return Dataset("toy", Split(x, y), Split(grid, grid**3), classes=(), task="regression")

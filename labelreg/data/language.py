@@ -76,7 +76,7 @@ def make_dataset(
     indices = {word: index for index, word in enumerate(classes)}
 
     def split(text: Sequence[str]) -> Split:
-        encoded = torch.tensor([indices[word if word in indices else UNKNOWN] for word in text])
+        encoded = torch.tensor([indices[word if word in indices else UNKNOWN] for word in text], device="cpu")
         return Split(encoded[:-1], encoded[1:])
 
     return Dataset(name, split(train), split(test), classes, task="language_modelling", validation=split(validation))

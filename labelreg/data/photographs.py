@@ -104,7 +104,7 @@ def _read_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], map
     remedy = f"remove the folder {path.parent} to have it made again"
     try:
         array = np.load(path, mmap_mode="r" if mapped else None)
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # damage may raise anything
         raise ValueError(f"{path} cannot be read as an array ({error}); {remedy}") from error
     if array.shape != shape or not np.issubdtype(array.dtype, dtype):
         expected = f"{list(shape)} {np.dtype(dtype).name}"

@@ -43,15 +43,21 @@ class AdversarialTraining(Wrapper):
             raise ValueError(f"pixel_std must be one positive number per channel, (C,), got {pixel_std}")
         self.register_buffer("pixel_std", pixel_std)
 
+    @property
+    def capturable(self) -> bool:
+        # the method inside takes two steps per batch: one that decides before each can only decide once
+        return self.method.capturable and type(self.method).start_step is Method.start_step
+
     def step(self, network: nn.Module, batch: Batch) -> Step:
         self._check_inputs(batch.inputs)
-        shift = torch.zeros_like(batch.inputs, requires_grad=True)
-        clean = self.method.step(network, replace(batch, inputs=batch.inputs + shift))
-        # with respect to the inputs alone: no parameter learns from the attack
-        (gradient,) = torch.autograd.grad(clean.loss, shift, retain_graph=True)
+        with torch.enable_grad():  # of which an attack has need where nothing is trained too
+            shift = torch.zeros_like(batch.inputs, requires_grad=True)
+            clean = self.method.step(network, replace(batch, inputs=batch.inputs + shift))
+            # with respect to the inputs alone: no parameter learns from the attack
+            (gradient,) = torch.autograd.grad(clean.loss, shift, retain_graph=True)
         if len(self.pixel_std) not in (1, channels := batch.inputs.shape[1]):
             raise ValueError(f"pixel_std has {len(self.pixel_std)} channels, the inputs have {channels}")
         size = (self.epsilon / self.pixel_std).reshape(-1, *[1] * (batch.inputs.ndim - 2))
-        copy = batch.inputs + size * gradient.sign()
+        copy = batch.inputs + (size * gradient.sign()).to(batch.inputs.dtype)
         adversarial = self.method.step(network, replace(batch, inputs=copy))
         return Step.of(clean.logits, {"clean": clean.loss / 2, "adversarial": adversarial.loss / 2})

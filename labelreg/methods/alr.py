@@ -121,6 +121,8 @@ class ResidualCriterion(Criterion):
             proportional to the share of its class in the batch.
     """
 
+    takes_probabilities = False
+
     smoothing: float
     kind: Kind
     direction: Direction

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Generator, Tensor, nn
 
 from labelreg.data import Batch
@@ -55,9 +57,10 @@ class Method(nn.Module, ABC):
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
         copies: how often a batch holds each of its samples, every copy augmented on its own.
+        takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or class indices only.
         lr_mult: factor on the learning rate of the method's own parameters.
+        one_update: whether a batch is one update; a method around this one makes only one.
         shareable_options: options in which runs may differ and still :meth:`share`.
-        generators: what :meth:`step` draws from, apart from PyTorch's own generators; :meth:`start_step` seeds them.
     """
 
     title: ClassVar[str]
@@ -73,13 +76,21 @@ class Method(nn.Module, ABC):
 
     views: frozenset[str] = frozenset()
     copies: int = 1
+    takes_probabilities: bool = True
     lr_mult: float = 1.0
+    one_update: bool = True
     shareable_options: frozenset[str] = frozenset()
-    generators: Sequence[Generator] = ()
 
     @abstractmethod
     def step(self, network: nn.Module, batch: Batch) -> Step:
         """Compute the loss of one batch; the caller runs ``backward``."""
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Step]:
+        """Yield the loss of each update of a batch, which the caller makes before it asks for the next one.
+
+        There is one update, by the loss of :meth:`step`, unless a method makes more.
+        """
+        yield self.step(network, batch)
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
@@ -108,9 +119,14 @@ class Method(nn.Module, ABC):
     def start_step(self) -> Hashable:
         """Decide in Python what a step needs decided, before each; steps for which this is equal are of one kind.
 
-        Within an epoch, steps of one kind and shape are the same function of tensors, so that one may be replayed.
+        Within an epoch, steps of one kind and shape are the same function of tensors, so that one may be replayed. A
+        loop of one's own may do without: what is not decided here is decided by the step.
         """
         return None
+
+    def generators(self, device: torch.device) -> Sequence[Generator]:
+        """Return what steps draw from, apart from PyTorch's generators; :meth:`start_step` seeds it from then on."""
+        return ()
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """Logits (B, K) by which the network is evaluated."""
@@ -129,6 +145,15 @@ class Method(nn.Module, ABC):
                 groups.append({"params": trained})
         return groups
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or cast the method; its own buffers, such as running averages, stay in single precision at least."""
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        for name, buffer in self._buffers.items():
+            if buffer is not None and buffer.dtype.itemsize < before[name].dtype.itemsize:
+                self._buffers[name] = before[name].to(buffer.device)
+        return self
+
     def extra_repr(self) -> str:
         shown = {name: getattr(self, name, None) for name in options_of(type(self))}
         return ", ".join(f"{name}={value!r}" for name, value in shown.items() if isinstance(value, PLAIN))
@@ -139,17 +164,16 @@ class Wrapper(Method):
 
     def __init__(self, method: Method):
         super().__init__()
+        if not method.one_update:
+            raise ValueError(f"{method.title} makes several updates of a batch, which no method can be put around")
         self.method = method
         self.views = method.views
         self.copies = method.copies
+        self.takes_probabilities = method.takes_probabilities
 
     @property
     def capturable(self) -> bool:
         return self.method.capturable
-
-    @property
-    def generators(self) -> Sequence[Generator]:
-        return self.method.generators
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
@@ -159,6 +183,9 @@ class Wrapper(Method):
 
     def start_step(self) -> Hashable:
         return self.method.start_step()
+
+    def generators(self, device: torch.device) -> Sequence[Generator]:
+        return self.method.generators(device)
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         return self.method.predict(network, inputs)
@@ -188,3 +215,15 @@ class Criterion(Method):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = network(batch.inputs)
         return Step.of(logits, self.terms(logits, batch.targets))
+
+
+def check_samples(method: Method, batch: Batch) -> None:
+    """Check that a batch has one target per sample, for a method that could not learn a text."""
+    if len(batch.inputs) != len(batch.targets):
+        got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
+        raise ValueError(f"{type(method).__name__} needs one class per sample, not one per word: got {got}")
+
+
+def frozen_copy(network: nn.Module) -> nn.Module:
+    """Return a copy that is not trained, in evaluation mode; it shares nothing with the network."""
+    return copy.deepcopy(network).requires_grad_(False).eval()

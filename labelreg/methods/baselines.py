@@ -90,6 +90,7 @@ class DisturbLabel(Criterion):
     """
 
     title = "DisturbLabel"
+    takes_probabilities = False
     colour = "#88DDBB"
     place = ("the uniform distribution", "anew at every step")
     on_text = True
@@ -99,8 +100,7 @@ class DisturbLabel(Criterion):
         super().__init__()
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        if targets.ndim != 1:
-            raise TypeError(f"targets must be class indices (B,), to be redrawn, got shape {tuple(targets.shape)}")
+        losses.check_loss(logits, targets, indices=True)
         if self.training:
             redrawn = torch.randint_like(targets, logits.shape[1])
             targets = torch.where(torch.rand(targets.shape, device=targets.device) < self.rate, redrawn, targets)

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from labelreg.data import Batch
 from labelreg.losses import check_same_shape, kl, log_softmax, reduce
-from labelreg.methods.base import Method, Step, Wrapper
+from labelreg.methods.base import Method, Step, Wrapper, check_samples
 from labelreg.methods.baselines import CrossEntropy
 from labelreg.options import takes_options
 
@@ -87,11 +87,11 @@ class ClassWiseSelfDistillation(Wrapper):
             self.views |= {"partner"}
         if sample_weight:
             self.views |= {"source"}
+        if class_weight and partners == "batch":
+            self.takes_probabilities = False
 
     def step(self, network: nn.Module, batch: Batch) -> Step:  # CS-KD algorithm 1
-        if len(batch.inputs) != len(batch.targets):
-            got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
-            raise ValueError(f"class-wise self-distillation needs one class per sample, not one per word: got {got}")
+        check_samples(self, batch)
         inner = self.method.step(network, batch)
         terms = dict(inner.terms)
         if self.class_weight:

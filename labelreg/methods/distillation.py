@@ -8,17 +8,21 @@ from torch import Tensor, nn
 
 from labelreg.data import Batch
 from labelreg.losses import soft_cross_entropy
-from labelreg.methods.base import Method, Step
+from labelreg.methods.base import Method, Step, frozen_copy
 from labelreg.methods.cskd import classwise_kl
 from labelreg.options import Fraction, takes_options
 
 
 class Distillation(Method):
-    """A method that consults a trained network, inputs to (B, K) logits, which is frozen and in evaluation mode."""
+    """A method that consults a trained network, inputs to (B, K) logits.
+
+    It keeps a frozen copy in evaluation mode: layers that teacher and student have in common go on learning in the
+    student, and the teacher stays what it was.
+    """
 
     def __init__(self, teacher: nn.Module):
         super().__init__()
-        self.teacher = teacher.requires_grad_(False).eval()
+        self.teacher = frozen_copy(teacher)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -21,6 +21,7 @@ from labelreg.networks import classifier, features
 from labelreg.options import takes_options
 
 _NO_NORM = 1e-12  # a shorter vector has no direction
+_LARGE, _SCALE = 2.0**50, 2.0**64  # the squares of larger numbers may overflow; a power of two changes no digit
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
@@ -55,6 +56,8 @@ def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Ten
     """
     check_floating("cosines", cosines, "B", "K")
     check_classes(cosines.shape[1], 3, "the scale of AdaCos")
+    if len(cosines) == 0:
+        raise ValueError("the scale of AdaCos needs at least one sample, got none")
     cosines = cosines.to(compute_dtype(cosines))
     log_mean = (scale * residual_logits(cosines, targets)).logsumexp((0, 1)) - math.log(len(cosines))
     angles = cosines.gather(1, targets[:, None]).clamp(-1, 1).acos()
@@ -70,8 +73,8 @@ def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) ->
     """
     features, weight = _as_computed(features, weight)
     check_indices(targets, len(features), len(weight))
-    virtual = torch.linalg.vector_norm(weight, dim=1)[targets] * torch.linalg.vector_norm(features, dim=1)
-    return torch.cat([_linear(features, weight), virtual[:, None]], dim=1)
+    virtual = _norms(weight)[targets] * _norms(features)
+    return torch.cat([_linear(features, weight), virtual], dim=1)
 
 
 def _as_computed(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,8 +93,14 @@ def _linear(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def _direction(vectors: Tensor) -> Tensor:
-    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    norms = _norms(vectors)
     return vectors / torch.where(norms > _NO_NORM, norms, math.inf)
+
+
+def _norms(vectors: Tensor) -> Tensor:
+    """The Euclidean norms of vectors (N, D), (N, 1)."""
+    scale = torch.where(vectors.detach().abs().amax(1, keepdim=True) > _LARGE, _SCALE, 1.0).to(vectors.dtype)
+    return scale * torch.linalg.vector_norm(vectors / scale, dim=1, keepdim=True)
 
 
 def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,6 +136,7 @@ class AdaCos(Method):
     @takes_options
     def __init__(self, num_classes: PositiveInt, dynamic: bool = True, scaled_evaluation: bool = True):
         super().__init__()
+        self.takes_probabilities = not dynamic
         self.register_buffer("scale", torch.tensor(adacos_fixed_scale(num_classes)))
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
@@ -155,6 +165,7 @@ class VirtualSoftmax(Method):
     colour = "#33DDFF"
     place = ("nobody's: the label stays one-hot", "")
     benchmark: ClassVar = {"Virtual softmax": {}}
+    takes_probabilities = False
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits = virtual_softmax_logits(*_classified(network, batch.inputs), batch.targets)

@@ -4,14 +4,14 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
-from torch.distributions import Beta
+from torch.distributions import Beta, Gamma
 
 from labelreg.data import Batch
 from labelreg.losses import smooth_labels
 from labelreg.methods.base import Method, Step, Wrapper
-from labelreg.options import takes_options
+from labelreg.options import Count, takes_options
 
 
 class Mixup(Wrapper):
@@ -24,10 +24,10 @@ class Mixup(Wrapper):
     place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
-        method: what is trained on the mixed samples. One that needs class indices raises ``TypeError``, as do inputs
-            that are not floating-point.
+        method: what is trained on the mixed samples. One that needs class indices raises ``ValueError``, and inputs
+            that are not floating-point raise ``TypeError``.
         num_classes: K.
-        alpha: l is drawn from Beta(alpha, alpha); NaR does not state it.
+        alpha: l is drawn from Beta(alpha, alpha); NaR does not state it. 0 turns mixup off.
     """
 
     title = "mixup"
@@ -40,14 +40,19 @@ class Mixup(Wrapper):
     }
 
     @takes_options
-    def __init__(self, method: Method, num_classes: PositiveInt, alpha: PositiveFloat = 1.0):
+    def __init__(self, method: Method, num_classes: PositiveInt, alpha: NonNegativeFloat = 1.0):
         super().__init__(method)
+        if not method.takes_probabilities:
+            name = type(method).__name__
+            raise ValueError(f"mixed labels are probabilities, and {name} with its options needs class indices")
 
     def share(self, shared: dict) -> None:
         self.method.share(shared)
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         self._check_inputs(batch.inputs)
+        if self.alpha == 0:
+            return self.method.step(network, batch)
         weight, partners = self._draw(batch.inputs)
 
         def mix(values: Tensor) -> Tensor:
@@ -59,9 +64,20 @@ class Mixup(Wrapper):
 
     def _draw(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The weight, a scalar, and the partner of each sample, (B,) int64; both on the device."""
-        alpha = torch.full((), self.alpha, device=inputs.device)
-        weight = Beta(alpha, alpha, validate_args=False).sample()
+        weight = _symmetric_beta(self.alpha, inputs.device)
         return torch.maximum(weight, 1 - weight), torch.randperm(len(inputs), device=inputs.device)
+
+
+def _symmetric_beta(alpha: float, device: torch.device) -> Tensor:
+    """A draw from Beta(alpha, alpha), a scalar: the share of a gamma variable in the sum of two."""
+    parameter = torch.full((2,), alpha, device=device)
+    if alpha >= 0.1:
+        return Beta(*parameter, validate_args=False).sample()
+    # below, both can underflow, which PyTorch takes for a half: so by logarithms, and of a gamma variable of alpha + 1
+    # times a uniform one to the power of 1 / alpha
+    uniform = torch.rand(2, device=device).log()
+    gamma = Gamma(parameter + 1, torch.ones_like(parameter), validate_args=False).sample().log()
+    return ((uniform[0] - uniform[1]) / alpha + gamma[0] - gamma[1]).sigmoid()
 
 
 class BatchAugmentation(Wrapper):
@@ -81,7 +97,7 @@ class BatchAugmentation(Wrapper):
     place = ("nobody's: the label stays one-hot", "")
 
     @takes_options
-    def __init__(self, method: Method, copies: PositiveInt = 10):
+    def __init__(self, method: Method, copies: Count = 10):
         super().__init__(method)
         self.copies = copies * method.copies
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from labelreg import losses
 from labelreg.data import Batch
-from labelreg.methods.base import Method, Step
+from labelreg.methods.base import Method, Step, frozen_copy
 from labelreg.methods.baselines import CrossEntropy
 from labelreg.options import Fraction, FractionBelowOne, takes_options
 
@@ -135,7 +135,8 @@ class NetworkAsRegularization(Method):
         super().__init__()
         self.auxiliary = auxiliary
         self.trajectory: Trajectory | None = None
-        self.replays, self.steps = False, 0
+        self.replays = False
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
         self.start_epoch(0)
 
     def share(self, shared: dict) -> None:
@@ -180,9 +181,10 @@ class NetworkAsRegularization(Method):
         return nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
 
     def _auxiliary_logits(self, inputs: Tensor) -> Tensor:
+        self.steps += 1
         if self.trajectory is None:
             return self.auxiliary(inputs)
-        step, self.steps = self.steps, self.steps + 1
+        step = int(self.steps) - 1
         if self.replays:
             return self.trajectory.replay(step)
         before = _random_state(inputs.device) if step == 0 else None
@@ -192,12 +194,6 @@ class NetworkAsRegularization(Method):
         else:
             self.trajectory.record(step, logits)
         return logits
-
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.steps)
-
-    def set_extra_state(self, state: Tensor) -> None:
-        self.steps = int(state)
 
 
 class SnapshotRegularization(Method):
@@ -235,7 +231,7 @@ class SnapshotRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.snapshots = nn.ModuleList([_frozen_copy(auxiliary)] if direction == "pre" else [])
+        self.snapshots = nn.ModuleList([frozen_copy(auxiliary)] if direction == "pre" else [])
         self.current = 0
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
@@ -245,7 +241,7 @@ class SnapshotRegularization(Method):
         train(self.auxiliary, keeper)
         self.auxiliary.requires_grad_(False)
         for state in (*keeper.kept.values(), self.auxiliary.state_dict()):
-            self.snapshots.append(_frozen_copy(self.auxiliary))
+            self.snapshots.append(frozen_copy(self.auxiliary))
             self.snapshots[-1].load_state_dict(state)
 
     def train(self, mode: bool = True) -> Self:
@@ -303,11 +299,7 @@ def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Ten
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
     log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)
-    return ((log_p.exp() - log_xi.exp()) * (log_p - log_xi)).sum(1).mean()
-
-
-def _frozen_copy(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).requires_grad_(False).eval()
+    return losses.expectation(log_p.exp() - log_xi.exp(), log_p - log_xi).mean()
 
 
 def _random_state(device: torch.device) -> Tensor:

@@ -6,21 +6,21 @@ drawn one after another, so that the first ones do not depend on their count, by
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Le
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import NonNegativeFloat
 from torch import Generator, Tensor, nn
 from torch.nn.functional import one_hot
 
 from labelreg.data import Batch
-from labelreg.data.randomness import Stream, generator
+from labelreg.data.randomness import Stream, generator, seed_of
 from labelreg.losses import check_floating, check_same_shape, kl, log_softmax, reduce, soft_cross_entropy
 from labelreg.methods.base import Method, Step
 from labelreg.networks import check_injectable, inject
-from labelreg.options import FractionBelowOne, takes_options
+from labelreg.options import CountOrZero, FractionBelowOne, takes_options
 
 WIDEST_BASIS = 4096  # of 64 MiB in float32; the time to draw one grows with the cube of the width
 
@@ -94,6 +94,20 @@ def vicinity_kl(
     return reduce(divergences.mean(0), reduction)
 
 
+def vicinity_cross_entropy(virtual_logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+    """``H(label, virtual)``, the mean over the virtual points of each sample, which have its label (SBA, equation 9).
+
+    Args:
+        virtual_logits: (M, B, K), see :func:`vicinity_kl`.
+        targets: of the samples; class indices, (B,), or probabilities, (B, K).
+    """
+    check_floating("virtual_logits", virtual_logits, "M", len(targets), "K")
+    virtual = len(virtual_logits)
+    repeated = targets.repeat(virtual, *[1] * (targets.ndim - 1))
+    losses = soft_cross_entropy(virtual_logits.flatten(0, 1), repeated, "none")  # SBA eq. 9
+    return reduce(losses.view(virtual, len(targets)).sum(0) / max(virtual, 1), reduction)
+
+
 class StochasticBatchAugmentation(Method):
     """Stochastic Batch Augmentation (SBA): predictions for virtual points held to those for the samples around them.
 
@@ -105,7 +119,9 @@ class StochasticBatchAugmentation(Method):
     - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
       that one run once. Batch normalisation behind the layer normalises them by common statistics.
     - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
-      single one to first order in the learning rate, and would need a second pass through the network.
+      single one to first order in the learning rate, and need a second pass through the network: ``two_step``.
+    - With hard labels, at every step (omega = 0) and with eta = 1, it is Batch Augmentation at a layer, with which the
+      paper compares: samples and virtual points weigh the same, and all have the label of the sample.
 
     Random numbers come from a stream of their own, by PyTorch's initial seed when the method is made and the number of
     the step: with eta = 0 or omega = pi / 2 training is that with cross-entropy, bit by bit. "Ours" marks what the
@@ -113,7 +129,7 @@ class StochasticBatchAugmentation(Method):
 
     Args:
         virtual: M, virtual points per sample.
-        eta: weight of the KL divergence, not negative.
+        eta: weight of the loss of the virtual points, not negative.
         omega: angle whose cosine is the probability that a step is augmented, in [0, pi / 2]. Not stated for the
             paper's experiments; pi / 3 is the one it calls fair.
         granularity: ``"iteration"`` decides step by step, ``"epoch"`` before every epoch; the paper says both.
@@ -126,6 +142,11 @@ class StochasticBatchAugmentation(Method):
         basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step;
             ``"identity"`` does not, and stands in where a sample has more than 4096 activations.
         detach_reference: whether the soft label is fixed; else it gets a gradient too, as in equation 12.
+        label: of the virtual points: ``"soft"``, the prediction for the sample; ``"hard"``, its label (equation 9),
+            which the paper sets the soft one against.
+        two_step: whether an augmented step is two updates, as in algorithm 1: one by the cross-entropy of the samples,
+            and from there one by the loss of the virtual points. Momentum and weight decay act in both. For training by
+            :meth:`updates`; not inside another method.
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
@@ -141,7 +162,7 @@ class StochasticBatchAugmentation(Method):
     @takes_options
     def __init__(
         self,
-        virtual: NonNegativeInt = 32,
+        virtual: CountOrZero = 32,
         eta: NonNegativeFloat = 0.1,
         omega: Annotated[float, Ge(0), Le(math.pi / 2)] = math.pi / 3,
         granularity: Literal["iteration", "epoch"] = "iteration",
@@ -152,30 +173,71 @@ class StochasticBatchAugmentation(Method):
         rescale: bool = False,
         basis: Literal["orthonormal", "identity"] = "orthonormal",
         detach_reference: bool = True,
+        label: Literal["soft", "hard"] = "soft",
+        two_step: bool = False,
         vote: bool = False,
     ):
         super().__init__()
+        self.one_update = self.capturable = not two_step
         self.layers = tuple(name.strip() for name in layers.split(","))
         self.seed = torch.initial_seed()
         self.steps = self.epoch = 0
+        self._decided: tuple[int, str | None] | None = None
+        self._draws: Generator | None = None
         self._layers_checked = self._warned = False
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         self.epoch = epoch
 
+    def generators(self, device: torch.device) -> Sequence[Generator]:
+        self._draws = Generator(device)
+        return (self._draws,)
+
+    def start_step(self) -> str | None:
+        """Decide at which layer the next step is augmented, None for none."""
+        position, layer = self.steps, self.augmented_layer(self.steps)
+        if self._draws is not None:
+            self._draws.manual_seed(seed_of(self.seed, Stream.VIRTUAL_POINTS, position=position))
+        self._decided, self.steps = (position, layer), self.steps + 1
+        return layer
+
     def step(self, network: nn.Module, batch: Batch) -> Step:
+        return self._step(network, batch, *self._decision())
+
+    def updates(self, network: nn.Module, batch: Batch) -> Iterator[Step]:
+        if not self.two_step:
+            yield self.step(network, batch)
+            return
+        position, layer = self._decision()
+        yield self._step(network, batch, position, None)
+        if layer is not None:
+            step = self._step(network, batch, position, layer)
+            yield Step.of(step.logits, {"vicinity": step.terms["vicinity"]})
+
+    def _decision(self) -> tuple[int, str | None]:
+        """Number and layer of this step; a loop that has not asked for a decision gets one here."""
+        if self._decided is None:
+            self.start_step()
+        decided, self._decided = self._decided, None
+        return decided
+
+    def _step(self, network: nn.Module, batch: Batch, position: int, layer: str | None) -> Step:
+        """The loss of equation 11, the second part of it at a layer, or 0 if that is None."""
         self._check_layers(network, batch.inputs)
-        layer = self.augmented_layer(self.steps)
         if layer is None:
             logits = network(batch.inputs)
-            divergence = torch.zeros((), device=logits.device)
+            vicinity = torch.zeros((), device=logits.device)
         else:
-            draws = generator(self.seed, Stream.VIRTUAL_POINTS, position=self.steps, device=batch.inputs.device)
+            draws = self._draws
+            if draws is None:
+                draws = generator(self.seed, Stream.VIRTUAL_POINTS, position=position, device=batch.inputs.device)
             logits, virtual_logits = self._forward(network, batch.inputs, layer, draws)
-            divergence = vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
-        self.steps += 1
+            if self.label == "soft":
+                vicinity = vicinity_kl(logits, virtual_logits, detach_reference=self.detach_reference)
+            else:
+                vicinity = vicinity_cross_entropy(virtual_logits, batch.targets)
         hard = soft_cross_entropy(logits, batch.targets)
-        return Step.of(logits, {"hard": hard, "vicinity": self.eta * divergence})  # SBA eq. 11
+        return Step.of(logits, {"hard": hard, "vicinity": self.eta * vicinity})  # SBA eq. 11
 
     def augmented_layer(self, step: int) -> str | None:
         """The scheduler (section 3.2): the layer where a step, counted from 0, is augmented, or None."""
@@ -184,10 +246,10 @@ class StochasticBatchAugmentation(Method):
         decision = self.epoch if self.granularity == "epoch" else step
         draws = generator(self.seed, Stream.VIRTUAL_SCHEDULE, position=decision)
         probability = math.cos(self.omega) if self.omega < math.pi / 2 else 0.0  # the cosine is rounded to 6e-17
-        if torch.rand((), generator=draws) >= probability:
+        if torch.rand((), generator=draws, device=draws.device) >= probability:
             return None
         draws = generator(self.seed, Stream.VIRTUAL_LAYER, position=step)
-        return self.layers[torch.randint(len(self.layers), (), generator=draws)]
+        return self.layers[torch.randint(len(self.layers), (), generator=draws, device=draws.device)]
 
     def virtual_points(self, activations: Tensor, draws: Generator) -> Tensor:
         """Draw the M virtual points (M, B, ...) around activations (B, ...), by equations 5, 7 and 8."""

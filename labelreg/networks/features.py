@@ -1,5 +1,9 @@
 """Find a network's classifier and features, and count its parameters."""
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 
 
@@ -11,16 +15,24 @@ def classifier(network: nn.Module) -> nn.Linear:
     return linears[-1]
 
 
+def uncompiled() -> AbstractContextManager:
+    """Return a context in which compiled networks run as they were written: compiled, they would not run our hooks."""
+    possible = "torch._dynamo" in sys.modules and not torch.compiler.is_compiling()  # else nothing has been compiled
+    return torch.compiler.set_stance("force_eager") if possible else nullcontext()
+
+
 def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits (B, K) and the penultimate features (B, D) of one forward pass.
 
     Both carry a gradient and have the dtype of the forward pass (bfloat16 under autocast). In training mode, dropout
-    has been applied to the features. A network that does not call its last ``nn.Linear`` raises ``RuntimeError``.
+    has been applied to the features. A compiled network runs as it was before. A network that does not call its last
+    ``nn.Linear`` raises ``RuntimeError``.
     """
     captured = []
     hook = classifier(network).register_forward_pre_hook(lambda module, arguments: captured.append(arguments[0]))
     try:
-        logits = network(inputs)
+        with uncompiled():
+            logits = network(inputs)
     finally:
         hook.remove()
     if not captured:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from labelreg.names import unknown
-from labelreg.networks.features import classifier
+from labelreg.networks.features import classifier, uncompiled
 from labelreg.networks.language_model import reset_state
 
 # what may lie between the fully connected layers of an MLP: layers that act on each unit separately
@@ -38,7 +38,8 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
         first = _first_fully_connected(network)
         hook = first.register_forward_pre_hook(lambda module, arguments: changed(*arguments))
     try:
-        outputs = network(inputs)
+        with uncompiled():
+            outputs = network(inputs)
     finally:
         hook.remove()
     if calls != 1:

@@ -1,11 +1,11 @@
 """The recurrent language model of Network as Regularization, which carries its state from batch to batch."""
 
 import torch
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat
 from torch import Tensor, nn
 
 from labelreg.networks.registry import register
-from labelreg.options import FractionBelowOne
+from labelreg.options import Count, FractionBelowOne
 
 
 @register("lstm")
@@ -29,8 +29,8 @@ class LanguageModel(nn.Module):
         self,
         num_classes: int,
         input_shape: tuple[()] = (),
-        hidden: PositiveInt = 1500,
-        layers: PositiveInt = 2,
+        hidden: Count = 1500,
+        layers: Count = 2,
         dropout: FractionBelowOne = 0.65,
         init_range: PositiveFloat = 0.04,
     ):

@@ -1,7 +1,9 @@
 """Adaptive Regularization of Labels (2019): tables and figures as experiments."""
 
+from functools import partial
+
 from labelreg.experiment import Experiment
-from labelreg.papers.decoupled import BASELINE, SMOOTHED, tables
+from labelreg.papers.decoupled import BASELINE, SMOOTHED, experiments, tables
 from labelreg.papers.paper import Item, Paper, Row
 
 ALR = "adaptive_label_regularization"
@@ -15,7 +17,7 @@ PAPER = Paper(
     title="Adaptive Regularization of Labels",
     authors=("Ding", "Wu", "Sun", "Guo", "Xia"),
     venue="arXiv, 2019",
-    seeds=5,
     tables=tables(METHODS, EPOCHS, "Against deep mutual learning", "Knowledge Distillation", quoted=True),
     figures={"figure3": Item("The residual labels over training", (Row("ALR", MATRIX),))},
+    experiments=partial(experiments, METHODS, EPOCHS),
 )

@@ -1,9 +1,10 @@
 """What a paper is here: bibliographic facts, and the experiments behind every table and figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 
-from labelreg.experiment import Experiment
+from labelreg.experiment import PROFILES, Experiment
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Item(Sequence[Experiment]):
-    """A table or figure under its title: a sequence of experiments, with one row per printed row or curve."""
+    """A table or figure under its title: a sequence of experiments, with one row per printed row or curve.
+
+    ``seeds`` is the number of runs that the paper averages over, 0 where it does not say.
+    """
 
     title: str
     rows: tuple[Row, ...]
+    seeds: int = 0
+
+    def runs(self, row: Row, profile: str) -> int:
+        """Return the number of runs of a row at a profile: at most the paper's, or else one on ImageNet and three."""
+        return min(PROFILES[profile].seeds, self.seeds or (1 if row.dataset == "imagenet" else 3))
 
     def find(self, dataset: str, network: str, method: str) -> Row | None:
         """Return the row of these names, or None."""
@@ -60,23 +69,49 @@ class Paper:
     Attributes:
         key: short name, as in ``data/reported/<key>.csv``.
         title, authors, venue: as printed; authors by their last names.
-        seeds: number of runs that the paper averages over.
-        last_epochs: a run's number is the median over that many last epochs.
+        last_epochs: a run's number is the median over that many last epochs; 0 for the number at the best epoch, on the
+            validation split where there is one and else on the test set.
         baseline: printed name of the method that the others are compared with.
         tables, figures: name, such as ``"table1"``, to the experiments behind it.
+        experiments: function of a data set and network of the tables to the paper's methods on them, by printed names;
+            by default those of the tables.
     """
 
     key: str
     title: str
     authors: tuple[str, ...]
     venue: str
-    seeds: int
     last_epochs: int = 1
     baseline: str = "Baseline"
     tables: Mapping[str, Item] = field(default_factory=dict)
     figures: Mapping[str, Item] = field(default_factory=dict)
+    experiments: Callable[[str, str], Mapping[str, Experiment]] | None = None
 
     @property
     def items(self) -> dict[str, Item]:
         """Tables and figures together."""
         return {**self.tables, **self.figures}
+
+    def nearest(self, dataset: str = "", network: str = "") -> tuple[Item, Row]:
+        """Return the row of the tables nearest to a data set and network, either of which may be empty, and its table.
+
+        The same network counts most, as recipes are made for networks; then the same data set; then how alike the names
+        of the networks are. The first row where nothing is alike.
+        """
+
+        def likeness(found: tuple[Item, Row]) -> tuple[bool, bool, float]:
+            row = found[1]
+            alike = SequenceMatcher(None, row.network, network).ratio()
+            return row.network == network, row.dataset == dataset, alike
+
+        return max(((item, row) for item in self.tables.values() for row in item.rows), key=likeness)
+
+    def compared(self, dataset: str, network: str) -> dict[str, Experiment]:
+        """Return the methods on a data set and network of the tables, by printed names, at the paper's protocol."""
+        if self.experiments:
+            return dict(self.experiments(dataset, network))
+        found: dict[str, Experiment] = {}
+        for row in (row for item in self.tables.values() for row in item.rows):
+            if (row.dataset, row.network) == (dataset, network):
+                found.setdefault(row.method, row.experiment)
+        return found

@@ -1,6 +1,7 @@
 """Recorded runs beside printed numbers, and what of the tables and figures is left to record."""
 
 from labelreg.reports.compare import compare, is_runnable, recorded_runs
+from labelreg.reports.measures import epochs_until
 from labelreg.reports.plan import coverage, overview, plan, printed_methods
 
-__all__ = ["compare", "coverage", "is_runnable", "overview", "plan", "printed_methods", "recorded_runs"]
+__all__ = ["compare", "coverage", "epochs_until", "is_runnable", "overview", "plan", "printed_methods", "recorded_runs"]

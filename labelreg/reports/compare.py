@@ -13,6 +13,7 @@ from labelreg.papers import Row, papers, reported
 from labelreg.reports.measures import measured, paired
 from labelreg.results import Recorded, Result, Store
 
+RECORDED = ("paper", "fast")  # the profiles of recorded runs, the more telling first
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 
 
@@ -25,8 +26,8 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
         - ``difference`` to the row it is compared with, on the same seeds, and ``half_width`` of its 95 % interval
-        - ``ours`` and ``ours_std``, at the end of training, see :attr:`.Paper.last_epochs`
-        - ``best`` and ``chosen``, at the best epoch on the test set and on the validation split
+        - ``ours`` and ``ours_std``, at the epochs that the paper reports, see :attr:`.Paper.last_epochs`
+        - ``last`` and ``best``, at the last epoch and at the best one on the test set
         - ``gap``, ours minus printed
         - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row; a
           relative improvement needs two, its own and the baseline's
@@ -61,19 +62,24 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
                 **numbers,
                 "gap": numbers["ours"] - cell.printed,
                 "runnable": is_runnable(row),
-                "command": " && ".join(command(each.experiment, papers[paper].seeds) for each in needed),
+                "command": " && ".join(command(each.experiment, table.runs(each, "paper")) for each in needed),
             }
         )
     return cells.join(pd.DataFrame(records))
 
 
-def recorded_runs(rows: Iterable[Row], profile: str, store: Iterable[Result] | None = None) -> dict[Row, list[Result]]:
+def recorded_runs(
+    rows: Iterable[Row], profile: str = "", store: Iterable[Result] | None = None
+) -> dict[Row, list[Result]]:
     """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
 
-    Rows are such as ``papers["kr"].tables["table1"].rows``; the profile is that at which the runs were made.
+    Rows are such as ``papers["kr"].tables["table1"].rows``. The profile is that at which the runs were made; if empty,
+    the one at which most rows are recorded, ``"paper"`` rather than ``"fast"``.
     """
-    recorded = Recorded(Store() if store is None else store)
-    return {row: runs for row in rows if (runs := runs_of(row, profile, recorded))}
+    recorded, rows = Recorded(Store() if store is None else store), list(rows)
+    profiles = (profile,) if profile else RECORDED
+    found = [{row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles]
+    return max(found, key=len)  # the first of equal ones
 
 
 def runs_of(row: Row, profile: str, recorded: Recorded) -> list[Result]:
@@ -88,7 +94,7 @@ def is_runnable(row: Row) -> bool:
 
 def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
     """Find the runs of each row, all at the profile ``"paper"``, else all at ``"fast"``; return the profile too."""
-    for profile in ("paper", "fast"):
+    for profile in RECORDED:
         runs = [runs_of(row, profile, recorded) for row in rows]
         if all(runs):
             return profile, runs
@@ -97,5 +103,5 @@ def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Res
 
 def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
     """By how many percent of the baseline's mean error the method's is smaller."""
-    reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "best", "chosen")}
+    reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "last", "best")}
     return reduced | {"ours_std": np.nan}

@@ -44,7 +44,7 @@ def plan(
         profile: key of :data:`labelreg.experiment.PROFILES`.
         collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
         datasets, networks, methods: names, see :func:`printed_methods`; all networks or methods if empty.
-        seeds: runs of each experiment; 0 for the profile's number, or at ``"paper"`` the paper's.
+        seeds: runs of each experiment; 0 for :meth:`.Item.runs`.
     """
     collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
     networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
@@ -68,7 +68,7 @@ def plan(
     compared.sort(key=lambda rows: _operations(rows[0].experiment.at(profile)))
     found: dict[Experiment, Task] = {}
     for task in (task for rows in compared for task in rows if task.row.method in methods):
-        count = seeds or (COLLECTIONS[task.collection].seeds if profile == "paper" else PROFILES[profile].seeds)
+        count = seeds or COLLECTIONS[task.collection].items[task.item].runs(task.row, profile)
         for each in task.experiment.at(profile).with_seeds(count):
             found.setdefault(each, Task(task.collection, task.item, task.row, each))
     return list(found.values())
@@ -101,7 +101,8 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
 
     The columns are ``collection, item, shows``; the number of ``cells``, printed numbers of a paper's table, or else
     rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and recorded
-    ``at fast`` and ``at paper``; ``mean gap`` and ``largest gap`` between ours and the printed number, in its unit.
+    ``at fast`` and at the collection's ``own protocol``; ``mean gap`` and ``largest gap`` between ours and the printed
+    number, in its unit.
     """
     results = list(Store() if store is None else store)
     recorded = Recorded(results)
@@ -123,7 +124,7 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
                     "cells": len(runnable),
                     "runnable": runnable.sum(),
                     "at fast": (profiles == "fast").sum(),
-                    "at paper": (profiles == "paper").sum(),
+                    "own protocol": (profiles == "paper").sum(),
                     "mean gap": gaps.mean(),
                     "largest gap": max(gaps.dropna(), key=abs, default=float("nan")),
                 }

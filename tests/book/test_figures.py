@@ -1,6 +1,7 @@
 """Figures: what is drawn, read back from the axes, equals what was given."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from labelreg.book.tables import against_baseline
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
+from labelreg.observers import tsne
 from labelreg.papers import Row
-from labelreg.results import Result
+from labelreg.papers.sba import at_layers
+from labelreg.results import Result, paired_difference
 
 
 def result(errors, **observations) -> Result:
@@ -113,6 +116,97 @@ class TestCurves:
         assert texts(right.get_legend().get_texts()) == ["0.2", "0.3", "baseline"]
 
 
+class TestAugmentation:
+    def test_recorded_weights_are_curves_per_network_in_a_panel_per_data_set(self):
+        errors = {
+            "mlp": {"eta = 10": 0.4, "eta = 0": 0.3, "eta = 0.1": 0.2},
+            "resnet8": {"eta = 0.1": 0.3},  # its baseline is not recorded
+        }
+        runs = {
+            Row(label, Experiment(network=network)): [
+                replace(result([error + 0.02 * seed]), experiment=Experiment(seed=seed), provenance={"seconds": 60.0})
+                for seed in (0, 1)
+            ]
+            for network, found in errors.items()
+            for label, error in found.items()
+        }
+        (axes,) = figures.recorded_weights(runs).axes
+        assert axes.get_title() == "digits"
+        assert texts(axes.get_legend().get_texts()) == ["mlp", "resnet8"]
+        assert texts(axes.get_xticklabels()) == ["10", "0.1"]
+        curves = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
+        np.testing.assert_allclose(curves, [[41, 21], [np.nan, 31]])
+        dotted = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
+        np.testing.assert_allclose(dotted, [31, np.nan])
+
+    def test_layers_are_compared_by_operations_until_both_are_as_good(self):
+        adopted = Experiment(method="stochastic_batch_augmentation", options={"virtual": 8})
+        rows = at_layers(adopted, {"image": "features", "end": "head"})
+        errors = {
+            "BA image": [[0.5, 0.4, 0.2, 0.1]] * 2,
+            "SBA image": [[0.5, 0.2, 0.2, 0.2]] * 2,  # as good as in the end after two epochs, BA after three
+            "SBA end": [[0.3] * 4, [0.4] * 4],
+        }
+        runs = {row: [result(each) for each in errors[row.method]] for row in rows if row.method in errors}
+        left, right = figures.layer_trade_off(runs).axes
+        image, end = (bar.get_height() for bar in left.patches)
+        assert image == pytest.approx(3 * (1 + 8) / (2 * (1 + 8 / 2)))
+        assert np.isnan(end)  # without BA there
+        assert texts(right.get_xticklabels()) == texts(left.get_xticklabels()) == ["image", "end"]
+        assert texts(right.get_legend().get_texts()) == ["BA", "SBA"]
+        points = [list(line.get_ydata()) for line in right.lines if line.get_marker() == "o"]
+        np.testing.assert_allclose(points, [[70, np.nan], [80, 65]])
+
+
+class TestDecoupled:
+    """Figures of ALR and KR, which draw live runs by label and recorded ones by the row of the figure."""
+
+    @staticmethod
+    def run(errors, seed=0, method="knowledge_refinery", observed=None, **options) -> Result:
+        experiment = Experiment(method=method, options=options, epochs=len(errors), seed=seed)
+        history = {"test_error": errors, "train_accuracy": [1 - each for each in errors]}
+        return Result(experiment, history, {}, observed or {})
+
+    def test_labels_are_drawn_at_four_epochs(self):
+        matrices = np.arange(30)[:, None, None] * np.ones((3, 3))
+        run = self.run(list(np.linspace(0.9, 0.32, 30)), observed={"residual_labels": matrices})
+        figure = figures.label_development({"ALR": [run, self.run([0.5])]}, {"label": "residual_labels"})
+        grid = figure.axes[:4]
+        drawn = [axes.collections[0].get_array()[0, 0] for axes in grid]
+        assert drawn == [0, 2, 9, 29]
+        assert grid[2].get_title() == "epoch 10, $\\mu$ = 0.28"
+        assert texts(grid[0].get_yticklabels()) == ["0", "1", "2"]
+
+    def test_divergence_is_drawn_where_it_was_observed(self):
+        seen = {"residual_divergence": np.array([0.1, 0.3])}
+        kr, plain = self.run([0.5, 0.2], observed=seen), self.run([0.5, 0.4], method="cross_entropy")
+        rows = {Row("KR", kr.experiment): [kr], Row("Baseline", plain.experiment): [plain]}
+        for runs in (rows, {"KR": [kr], "Baseline": [plain]}):
+            left, right = figures.divergence_and_accuracy(runs, lowest=40).axes
+            assert [line.get_label() for line in left.lines] == ["KR"]
+            np.testing.assert_allclose(left.lines[0].get_ydata(), [0.1, 0.3])
+            assert [line.get_label() for line in right.lines] == ["KR", "Baseline"]
+            np.testing.assert_allclose(right.lines[1].get_xydata(), [[1, 50], [2, 60]])
+            assert right.get_ylim()[0] == 40
+            assert [line.get_color() for line in right.lines] == ["#0072B2", "#000000"]
+
+    def test_decays_draw_weights_and_errors_on_common_seeds(self):
+        plain = [self.run([0.5, 0.4, each], seed, gamma=0.0) for seed, each in enumerate((0.3, 0.5))]
+        half = [self.run([0.5, 0.4, each], seed, gamma=0.5) for seed, each in enumerate((0.2, 0.3, 0.4))]
+        cut = [self.run([0.5, 0.4, 0.1], 5, gamma=1.0, truncate=2)]
+        runs = {
+            Row(f"gamma = {name}", group[0].experiment): group
+            for name, group in zip("0h1", (plain, half, cut), strict=True)
+        }
+        left, right = figures.decays(runs).axes
+        weights = [line.get_ydata() for line in left.lines]
+        np.testing.assert_allclose(weights, [[0, 0, 0], [1, 0.5, 0.25], [1, 1, 0]])
+        np.testing.assert_allclose([bar.get_height() for bar in right.patches], [40, 30, 10])
+        (low, _), (high, _) = np.array(right.collections[0].get_segments()[0])[:, ::-1]
+        assert (high - low) / 2 == pytest.approx(paired_difference([20, 30], [30, 50])[1])
+        assert texts(right.get_xticklabels()) == ["0", "h", "1"]
+
+
 class TestComparisons:
     def test_differences_leave_the_baseline_out_and_mark_conditions(self):
         groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
@@ -136,19 +230,39 @@ class TestComparisons:
         assert figure.axes[0].get_title() == "a\nECE 10.0 ± 0.0 %"
 
     def test_embeddings_draw_every_sample_in_the_colour_of_its_group(self):
-        features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)]).numpy()
-        figure = figures.embeddings({"a": features, "b": features}, [0] * 40 + [1] * 40, "xy", {"a": "1", "b": "2"})
+        features = torch.cat([torch.randn(40, 5), 30 + torch.randn(40, 5)])
+        places, groups = tsne(features), [0] * 40 + [1] * 40
+        shown = {"a": places, "b": places[::-1]}, {"a": groups, "b": groups[::-1]}, {"a": "1", "b": "2"}
+        figure = figures.embeddings(*shown, "xy")
         cloud = figure.axes[0].collections[0]
         points, colours = np.array(cloud.get_offsets()), cloud.get_facecolors()
         assert len(points) == 80
         assert (colours == colours[[0] * 40 + [-1] * 40]).all()
+        np.testing.assert_array_equal(figure.axes[1].collections[0].get_facecolors(), colours[::-1])
         assert not (colours[0] == colours[-1]).all()
         # two clouds that lie far apart stay apart
         assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
         assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        assert not figures.embeddings(*shown).legends
+        assert tsne(features[:4]).shape == (4, 2)
         with pytest.raises(ValueError, match="at most 20 groups"):
-            figures.embeddings({"a": features}, range(80), [str(k) for k in range(21)], {"a": ""})
+            figures.embeddings({"a": places}, {"a": [*range(21)]}, {"a": ""})
+
+    def test_recorded_figures_are_of_the_rows_runs(self):
+        experiments = Experiment(), Experiment(method="class_wise_self_distillation")
+        rows = [Row(label, each) for label, each in zip(("plain", "CS-KD"), experiments, strict=True)]
+        seen = {"bin_confidence": [[0.5]], "bin_accuracy": [[0.4]], "bin_share": [[1.0]], "variance_ratio": [9.0, 0.5]}
+        places = [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]
+        first, second = (result([0.1], **seen, feature_map=[each], feature_group=[[0.0, 1.0]]) for each in places)
+        runs = {rows[0]: [first, second], rows[1]: [second]}
+        drawn = figures.recorded_embeddings(runs)
+        for axes, expected in zip(drawn.axes, places, strict=True):
+            np.testing.assert_array_equal(axes.collections[0].get_offsets(), expected)
+        assert [axes.get_title().split("\n") for axes in drawn.axes][1] == ["CS-KD", "within : between = 0.50"]
+        axes = figures.recorded_reliability(runs).axes[1]
+        assert axes.get_title() == "CS-KD\nECE 10.0 %"
+        assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb("#D55E00")
 
 
 class TestLabels:

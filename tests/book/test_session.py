@@ -3,15 +3,21 @@
 import ast
 import itertools
 import json
+import re
 import statistics
 
 import pytest
+import torch
+from pydantic import PositiveInt
 
 from labelreg.book import Session, show_source
 from labelreg.book.session import COMMON
+from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.losses import js_divergence
+from labelreg.papers import COLLECTIONS, papers
 from labelreg.paths import project_root
+from labelreg.reports import is_runnable
 from labelreg.results import Store
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
@@ -48,6 +54,17 @@ def code_cells(path) -> list[dict]:
     return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
 
 
+def parameters_cell(chapter: str) -> list[str]:
+    path = project_root() / "notebooks" / f"{chapter}.ipynb"
+    return [source(cell) for cell in code_cells(path) if "parameters" in cell["metadata"].get("tags", [])]
+
+
+def set_up_cell(chapter: str) -> str:
+    path = project_root() / "notebooks" / f"{chapter}.ipynb"
+    (cell,) = [source(cell) for cell in code_cells(path) if "get_ipython()" in source(cell)]
+    return cell
+
+
 def source(cell: dict) -> str:
     return "".join(cell["source"])
 
@@ -55,24 +72,33 @@ def source(cell: dict) -> str:
 class TestParameters:
     def test_are_those_of_their_cell_or_what_papermill_sets(self):
         session = Session(Notebook())
-        assert vars(session.parameters).keys() == set(COMMON) | {"label_noise"}
+        assert vars(session.parameters).keys() == COMMON.keys()
         assert (session.parameters.label_noise, session.parameters.epochs, session.seeds) == (0.3, 2, 2)
         assert session.live
-        session = Session(Notebook(injected(seeds=3, profile="fast", label_noise=1)))
+        session = Session(Notebook(injected(seeds=3, profile="fast", label_noise=0)))
         assert (session.seeds, session.live) == (3, False)
 
-    def test_are_read_again_after_other_cells(self):
+    def test_are_read_again_whatever_cells_were_run_since(self):
         notebook = Notebook(injected(seeds=3))
-        for cell in ("import math", "epochs = 7", "seeds: int = 5"):
+        for cell in ("import math", "epochs = 2 * 3 + 1", "seeds: int = 5", "def f():\n    return 3"):
             notebook.run(cell)
         notebook.user_ns["In"].append("not a line of Python")
-        assert (Session(notebook).parameters.epochs, Session(notebook).seeds) == (7, 5)
+        for _ in range(2):
+            session = Session(notebook)
+            assert (session.parameters.epochs, session.seeds) == (7, 5)
 
     def test_are_missed_where_their_cell_has_not_been_run(self):
         notebook = Notebook()
-        notebook.user_ns["In"] = ["", "x = 3", "not a line of Python"]
-        with pytest.raises(ValueError, match="the parameters cell must be run first: it sets profile, dataset"):
+        notebook.user_ns = {"In": ["", "x = 3"], "profile": "quick"}
+        with pytest.raises(ValueError, match="parameter dataset is missing; parameter network is missing"):
             Session(notebook)
+
+    def test_of_one_notebook_are_named_with_their_kind(self):
+        notebook = Notebook("sweep_seeds = 3")
+        assert Session(notebook, sweep_seeds=PositiveInt).parameters.sweep_seeds == 3
+        notebook.run(injected(sweep_seeds=0))
+        with pytest.raises(ValueError, match="parameter sweep_seeds should be greater than 0, got 0"):
+            Session(notebook, sweep_seeds=PositiveInt)
 
     @pytest.mark.parametrize(
         ("values", "message"),
@@ -83,11 +109,82 @@ class TestParameters:
             ({"seeds": True}, "parameter seeds should be a valid integer, got True"),
             ({"dataset": 3}, "parameter dataset should be a valid string, got 3"),
             ({"profile": "quik"}, "no profile is called 'quik'; did you mean quick"),
+            ({"dataset": "cifar"}, "no data set is called 'cifar'; did you mean cifar10"),
+            ({"network": "resnet9"}, "no network is called 'resnet9'; did you mean resnet"),
+            ({"device": "gpu"}, "device"),
+            ({"seeds": -1}, "parameter seeds should be greater than or equal to 0, got -1"),
+            ({"label_noise": 2.0}, "parameter label_noise should be less than 1, got 2.0"),
         ],
     )
     def test_with_another_name_or_type_are_an_error(self, values, message):
         with pytest.raises(ValueError, match=message):
             Session(Notebook(injected(**values)))
+
+
+class TestProtocol:
+    def test_is_the_papers_at_the_profile(self):
+        session = Session(Notebook())
+        protocol = session.protocol(papers["kr"])
+        assert list(protocol) == ["Baseline", "LS", "KR", "KR-LS"]
+        assert protocol["LS"] == papers["kr"].tables["table1"].rows[2].experiment.at("quick", epochs=2)
+        assert (len(session.data.train), session.seeds) == (200, 2)
+
+    def test_all_papers_share_one_baseline_at_quick(self):
+        baselines = {
+            Session(Notebook()).protocol(paper)[paper.baseline].but(observe=()) for paper in COLLECTIONS.values()
+        }
+        assert len(baselines) == 1
+
+    @pytest.mark.parametrize("subset", [10, 19])
+    def test_asks_for_two_samples_of_every_class(self, subset):
+        with pytest.raises(ValueError, match="subset must leave two samples of each of 10 classes"):
+            Session(Notebook(injected(subset=subset))).protocol(papers["kr"])
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """Data sets need not be there: only experiments are made."""
+    train = Split(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]))
+    data = Dataset("none", train, train, classes=("a", "b"))
+    monkeypatch.setattr("labelreg.book.session.prepare_data", lambda experiment: (data, None))
+
+
+@pytest.mark.usefixtures("no_data")
+class TestRecipe:
+    """A chapter trains what ``labelreg reproduce`` records, for every data set and network of its tables."""
+
+    PAIRS = [  # noqa: RUF012
+        (key, name, *pair)
+        for key, collection in COLLECTIONS.items()
+        for name, item in collection.tables.items()
+        for pair in dict.fromkeys((row.dataset, row.network) for row in item.rows if is_runnable(row))
+    ]
+
+    @pytest.mark.parametrize(("key", "name", "dataset", "network"), PAIRS)
+    def test_is_that_of_the_first_table_that_has_it(self, key, name, dataset, network, capsys):
+        chapter = "benchmark" if key == "shared" else key
+        item, _ = COLLECTIONS[key].nearest(dataset, network)
+        for profile in ("fast", "paper"):
+            notebook = Notebook(
+                *parameters_cell(chapter),
+                injected(profile=profile, dataset=dataset, network=network, epochs=0, seeds=0),
+            )
+            exec(
+                set_up_cell(chapter), notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}, made := {}
+            )
+            rows = [row for row in item.rows if (row.dataset, row.network) == (dataset, network)]
+            protocol = {each.but(observe=()) for each in made.get("protocol", made.get("experiments")).values()}
+            wanted = {row.experiment.at(profile).but(observe=()) for row in rows}
+            assert wanted & protocol
+            assert made["base"].but(observe=()) in wanted
+            assert made["session"].seeds == item.runs(rows[0], profile)
+        assert capsys.readouterr().out == ""
+
+    def test_of_what_no_table_has_is_that_of_the_nearest_row_and_said(self, capsys):
+        session = Session(Notebook(injected(profile="paper", dataset="cifar100", network="resnet20", epochs=0)))
+        base = session.protocol(papers["nar"])["Baseline"]
+        assert (base.network, base.epochs, base.milestones, base.weight_decay) == ("resnet20", 300, (150, 225), 1e-4)
+        assert capsys.readouterr().out == "nar has no cifar100 with resnet20; recipe of cifar100, resnet32\n"
 
 
 class TestSession:
@@ -140,7 +237,7 @@ class TestForm:
         assert all(type(value) in (bool, int, float, str) for value in values.values())
         assert set(COMMON) <= values.keys()
         assert values["profile"] == "quick"
-        assert "Session(get_ipython())" in source(cells[position + 1])
+        assert re.search(r"Session\(\s*get_ipython\(\)", source(cells[position + 1]))
         assert "session.provenance()" in source(cells[-1])
 
     def test_cells_are_short_define_nothing_and_keep_no_outputs(self, path):

@@ -7,6 +7,7 @@ from scipy import stats
 from labelreg.book import tables
 from labelreg.experiment import Experiment
 from labelreg.papers import BENCHMARK, Item, papers
+from labelreg.reports.measures import p_values
 from labelreg.results import Result, Store
 
 
@@ -55,6 +56,29 @@ class TestAgainstBaseline:
         assert html.count("±") == intervals
 
 
+def test_a_star_is_for_what_holm_leaves_significant():
+    """Four seeds, differences of the same spread: p-values of .0003, .014 and .027 against .05/3, .05/2 and .05."""
+    spread = np.array([-0.01, 0.01, -0.01, 0.01])
+    groups = {"base": results([0.3] * 4)}
+    groups |= {f"{shift}": results(0.3 + shift + spread) for shift in (-0.1, 0.03, 0.024, 0.001)}
+    table = tables.against_baseline(groups, "base")
+    raw = [stats.ttest_1samp(shift + spread, 0).pvalue for shift in (-0.1, 0.03, 0.024, 0.001)]
+    (corrected,) = p_values([table])
+    first, second, third, last = raw
+    expected = [4 * first, 3 * second, max(3 * second, 2 * third), max(3 * second, 2 * third, last)]
+    np.testing.assert_allclose(corrected, [np.nan, *expected])
+    assert [corrected.lt(0.05).sum() for corrected in p_values([table, table])] == [1, 1]
+    html = tables.show_against_baseline({"clean": table}).data["clean", "against the baseline"]
+    assert [each.endswith("*") for each in html] == [False, True, *(each < 0.05 for each in expected[1:])]
+
+
+def test_of_equal_runs_and_single_ones_nothing_is_significant():
+    table = tables.against_baseline({"base": results([0.1, 0.2]), "same": results([0.1, 0.2])}, "base")
+    assert p_values([table])[0].isna().all()
+    shifted = tables.against_baseline({"base": results([0.1]), "one": results([0.3])}, "base")
+    assert p_values([shifted])[0].isna().all()
+
+
 def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
     store = Store(tmp_path)
     html = tables.beside_printed("kr", "table1", store).to_html()
@@ -68,13 +92,14 @@ def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_the_epoch_that_validation_chooses_is_shown_where_there_is_one(tmp_path, validated):
+def test_the_epoch_that_validation_chooses_is_ours_where_the_paper_chooses_so(tmp_path, validated):
     experiment = papers["cskd"].tables["table2"][0]
     chosen = {"validation_error": [0.1, 0.3, 0.2]} if validated else {}
     store = Store(tmp_path)
     store.save(recorded(experiment, 0.31, 0.20, 0.25, **chosen))
     html = tables.beside_printed("cskd", "table2", store).to_html()
-    assert ("best validation epoch" in html) is ("31.00" in html) is validated
+    assert ("31.00" if validated else "20.00") in html
+    assert ("last epoch" in html, "25.00" in html) == (True, True)
     assert "nan" not in html
 
 
@@ -127,26 +152,23 @@ class TestRecordedAgainstBaseline:
         )
         assert [*shown.data.index] == [*self.LABELS]
         assert shown.data["error, %"][:2].tolist() == ["30.00 ± 7.07", "30.00"]
-        assert shown.data["against the baseline"].tolist() == ["", "+5.00", ""]
+        assert shown.data["against the baseline"].tolist() == ["", "+5.00, common seeds: 1", ""]
         command = shown.data["error, %"]["Confidence penalty"]
         assert "not yet run" in command
         assert "--seeds=3 epochs=30 learning_rate=0.2 schedule=one_cycle precision=bfloat16" in command
         assert "method=confidence_penalty" in command
 
-    def test_of_a_text_the_perplexity_at_the_end_and_where_the_validation_split_has_it_lowest(self):
+    def test_of_a_text_the_perplexity_at_the_end_and_at_its_lowest(self):
         item = BENCHMARK.tables["lstm"]
         rows = [item.find("ptb", "lstm", label) for label in ("Cross-entropy", "Label smoothing")]
         runs = {row: results({0: 0.8, 1: 0.7}) for row in rows}
         for factor, group in enumerate(runs.values(), start=1):
             for result in group:
                 result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
-                result.history["validation_perplexity"] = [60.0, 70.0, 90.0]
         table = tables.recorded_against_baseline(runs, "Cross-entropy", "test_perplexity")
-        expected = [[100, 0, 80, 200], [200, 100, 160, 400]]
-        assert table[["ours", "difference", "best", "chosen"]].values.tolist() == expected
+        assert table[["ours", "difference", "best"]].values.tolist() == [[100, 0, 80], [200, 100, 160]]
         shown = tables.show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").data
         assert shown["test perplexity"]["Cross-entropy"] == "100.00 ± 0.00"
-        assert shown["best validation epoch"]["Label smoothing"] == "400.00"
         assert "NLL, nats" not in shown
         assert "dataset=ptb" in shown["test perplexity"]["NaR"]
 

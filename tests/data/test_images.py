@@ -138,7 +138,25 @@ def single_array(content: bytes) -> bytes:
     return file.getvalue()
 
 
-UNREADABLE = [flip_a_byte, single_array, lambda content: content[:9999], lambda content: b"", lambda content: b"<html>"]
+def compressed_in_an_unknown_way(content: bytes) -> bytes:
+    for header, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.index(header) + place
+        content = content[:at] + b"\x63" + content[at + 1 :]
+    return content
+
+
+def larger_than_memory(content: bytes) -> bytes:
+    return content.replace(b"'shape': (20,), ", b"'shape': (2" + 15 * b"0" + b",), ")
+
+
+UNREADABLE = [compressed_in_an_unknown_way, larger_than_memory]
+UNREADABLE += [
+    flip_a_byte,
+    single_array,
+    lambda content: content[:9999],
+    lambda content: b"",
+    lambda content: b"<html>",
+]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,17 @@ from functools import partial
 import pytest
 import torch
 
-from labelreg.data import Loader, SequenceLoader, Split, balanced_subset, batches, hold_out, load, redraw_labels
+from labelreg.data import (
+    Dataset,
+    Loader,
+    SequenceLoader,
+    Split,
+    balanced_subset,
+    batches,
+    hold_out,
+    load,
+    redraw_labels,
+)
 from labelreg.data.framing import Framing
 from labelreg.data.registry import register
 
@@ -43,6 +53,11 @@ REFUSALS = [
         for part in (-0.1, 1.1, float("nan"))
     ),
     (partial(redraw_labels, IMAGES, 0.5, 4, -1), "must not be negative, got -1"),
+    *(
+        (partial(Dataset, "mine", **{"train": IMAGES, "test": IMAGES, split: labelled()}, classes=("a",)), message)
+        for split in ("train", "test", "validation")
+        for message in [f"the {split} split of mine has no samples"]
+    ),
     # batches
     (partial(loader, augmentation="crop_flp"), r"'crop_flp'.*did you mean.*crop_flip"),
     (partial(loader, views={"partners"}), r"'partners'.*did you mean.*partner"),

@@ -150,7 +150,8 @@ def record_shared() -> dict[str, dict]:
 def record_run(name: str) -> dict:
     """Record a whole run: its history, what was observed, and ``sha256`` of network and method at the end."""
     trained = train(Experiment(**RUNS[name]), device="cpu")
-    history = {key: list(values) for key, values in trained.result.history.items() if key != "seconds"}
+    rows = trained.trainer.history  # with all digits
+    history = {key: [row[key] for row in rows] for key in rows[0] if key != "seconds"}
     observations = sorted(trained.result.observations.items())
     observed = {key: _projection([torch.as_tensor(values)]) for key, values in observations}
     return {"history": history, "observed": observed, "sha256": _hash(trained.network, trained.method)}

@@ -12,6 +12,7 @@ from labelreg.methods import Criterion, Method
 
 CRITERIA = [name for name in methods.names() if issubclass(methods.find(name), Criterion)]
 NEED_A_CLASS = ["ada_cos", "adaptive_label_regularization", "disturb_label", "knowledge_refinery", "virtual_softmax"]
+NEED_A_CLASS += ["forest_as_regularization"]
 every_criterion = pytest.mark.parametrize("name", CRITERIA)
 every_method = pytest.mark.parametrize("name", methods.names())
 
@@ -63,15 +64,47 @@ class TestCriterion:
         assert logits.grad.dtype == dtype
         assert logits.grad.isfinite().all()
 
+    @every_criterion
+    @pytest.mark.parametrize(
+        "transform",
+        [
+            lambda criterion, logits, targets: torch.compile(criterion, fullgraph=True, backend="eager"),
+            lambda criterion, logits, targets: torch.export.export(criterion, (logits, targets)).module(),
+            lambda criterion, logits, targets: lambda *given: torch.vmap(criterion)(*(x[None] for x in given))[0],
+        ],
+        ids=["compiled", "exported", "vectorised"],
+    )
+    def test_can_be_transformed(self, name, transform):
+        criterion, given = create(name).eval(), (torch.randn(12, K), make_batch().targets)
+        torch.testing.assert_close(transform(criterion, *given)(*given), criterion(*given))
+
+    @every_criterion
+    @pytest.mark.parametrize(
+        ("logits", "targets", "error", "message"),
+        [
+            (torch.zeros(6), torch.arange(6), ValueError, r"logits must have shape \(B, K\), got \(6,\)"),
+            (torch.zeros(2, K), [0, 1], TypeError, "targets must be class indices in an int64 tensor, got list"),
+            (torch.zeros(2, K), torch.zeros(2, 1).long(), ValueError, r"must have shape \(2,\), got \(2, 1\)"),
+        ],
+    )
+    def test_says_what_it_takes(self, name, logits, targets, error, message):
+        with pytest.raises(error, match=message):
+            create(name)(logits, targets)
+
 
 class TestStep:
-    @pytest.mark.parametrize(
-        "name", ["ada_cos", "adaptive_label_regularization", "disturb_label", "knowledge_refinery", "virtual_softmax"]
-    )
-    def test_of_what_needs_a_class_refuses_probabilities(self, name):
-        soft = replace(make_batch(), targets=torch.full((12, K), 1 / K))
+    @every_method
+    def test_takes_probabilities_or_says_that_it_does_not(self, name):
+        method, soft = create(name), replace(make_batch(), targets=torch.full((12, K), 1 / K))
+        assert method.takes_probabilities == (name not in NEED_A_CLASS)
+        if method.takes_probabilities:
+            assert methods.Mixup(method, K).step(make_network(), make_batch()).loss.isfinite()
+            return
         with pytest.raises(TypeError, match="targets must be class indices"):
-            create(name).step(make_network(), soft)
+            method.step(make_network(), soft)
+        for wrapped in (method, methods.AdversarialTraining(method)):
+            with pytest.raises(ValueError, match="with its options needs class indices"):
+                methods.Mixup(wrapped, K)
 
     @every_method
     def test_is_a_loss_with_its_logits_and_terms(self, name):
@@ -135,6 +168,21 @@ class TestState:
         expected = method.step(network, make_batch()).loss
         torch.manual_seed(2)
         torch.testing.assert_close(other.step(network, make_batch()).loss, expected, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+    @pytest.mark.parametrize("tracking", ["ema", "epoch"])
+    def test_running_averages_lose_nothing_in_a_cast(self, tracking, dtype):
+        casts = [create("adaptive_label_regularization", tracking=tracking).to(each) for each in (torch.float32, dtype)]
+        targets = torch.arange(100) % K
+        logits = nn.functional.one_hot((targets + (torch.arange(100) >= 90)) % K, K)  # of which 90 % are right
+        for method in casts:
+            for _ in range(500):
+                method(logits.to(dtype), targets)
+            method.start_epoch(1)
+        torch.testing.assert_close(casts[1].accuracy, casts[0].accuracy, check_dtype=False)
+        assert casts[1].accuracy.item() == pytest.approx(0.9 * (1 - 0.99**500 * (tracking == "ema")), abs=1e-4)
+        assert casts[1].to("meta").accuracy.device.type == "meta"
+        assert create("adversarial_training").to(dtype).pixel_std.dtype == torch.promote_types(dtype, torch.float32)
 
 
 class TestParameterGroups:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from methods.small import K, divergence, gradients, make_network, train_on_digits
 from scipy import stats
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from labelreg import networks
 from labelreg.data import Batch
-from labelreg.methods import AdaCos, CrossEntropy, KnowledgeDistillation, Mixup, VirtualSoftmax
+from labelreg.methods import AdaCos, BatchAugmentation, CrossEntropy, KnowledgeDistillation, Mixup, VirtualSoftmax
 from labelreg.methods import ClassWiseSelfDistillation as Distillation
 from labelreg.methods.cskd import _others_of_the_class
 
@@ -53,8 +53,9 @@ class TestTerms:
     ],
 )
 def test_asks_for_the_views_that_it_reads(options, views):
-    assert Distillation(**options).views == views
-    assert Mixup(Distillation(**options), K).views == views
+    method = Distillation(**options)
+    assert method.views == views
+    assert BatchAugmentation(method).views == views
 
 
 @pytest.mark.parametrize(
@@ -151,12 +152,15 @@ class TestPartnersInTheBatch:
 
 class TestCombinations:
     def test_mixup_leaves_no_classes_to_pair_by(self, batch):
+        with pytest.raises(ValueError, match="ClassWiseSelfDistillation with its options needs class indices"):
+            Mixup(Distillation(partners="batch"), K)
+        mixed = replace(batch, targets=one_hot(batch.targets, K).float())
         with pytest.raises(TypeError, match=r"shape \(12, 5\); with mixup, take partners='loader'"):
-            Mixup(Distillation(partners="batch"), K).step(make_network(), batch)
+            Distillation(partners="batch").step(make_network(), mixed)
 
     def test_with_a_teacher(self, batch):
         """Knowledge distillation with CS-KD: both divergences, and one cross-entropy."""
-        teacher = make_network(1)
+        teacher = make_network(1).eval()
         step = Distillation(KnowledgeDistillation(teacher, alpha=0.3)).step(make_network(), batch)
         reference = make_network()
         logits = reference(batch.inputs)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from methods.small import K, divergence, gradients, make_network
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg.methods import BornAgain, DeepMutualLearning, KnowledgeDistillation
@@ -42,9 +43,10 @@ class TestKnowledgeDistillation:
 
     @pytest.mark.parametrize("kind", [KnowledgeDistillation, BornAgain])
     def test_the_teacher_stays_as_it_is(self, batch, kind):
-        student, teacher = make_network(0), make_network(1)
+        student = make_network(0)
+        method = kind(make_network(1))
+        teacher = method.teacher
         before = copy.deepcopy(teacher.state_dict())
-        method = kind(teacher)
         for mode in (True, False, True):
             assert method.train(mode) is method
             assert method.training is mode
@@ -53,6 +55,18 @@ class TestKnowledgeDistillation:
         assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.parameters())
         assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
         assert method.parameter_groups(0.1) == []
+
+
+def test_layers_in_common_go_on_learning_in_the_student(batch):
+    student = make_network(0)
+    teacher = nn.Sequential(student[:2], *make_network(1)[2:])
+    method = KnowledgeDistillation(teacher)
+    expected = method.teach(batch.inputs)
+    with torch.no_grad():
+        student[0].weight.add_(1)
+    assert torch.equal(method.teach(batch.inputs), expected)
+    assert all(parameter.requires_grad for parameter in (*student.parameters(), *teacher.parameters()))
+    assert teacher.training
 
 
 class TestBornAgain:

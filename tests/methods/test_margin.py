@@ -88,6 +88,10 @@ class TestAdaCosScale:
             scale = adacos_scale(cosines, targets, scale)
         assert (scale * cosines).softmax(1)[0, 0].item() == pytest.approx(0.5)
 
+    def test_of_no_samples_is_an_error(self):
+        with pytest.raises(ValueError, match="at least one sample, got none"):
+            adacos_scale(torch.zeros(0, K), torch.zeros(0, dtype=torch.int64), 1.0)
+
     def test_does_not_turn_negative(self):
         cosines = torch.tensor([[1.0, -1.0, -1.0]])
         assert adacos_scale(cosines, torch.tensor([0]), 5.0).item() == 0
@@ -133,6 +137,19 @@ def test_logits_and_their_gradients_are_finite(function, dtype, size):
         torch.testing.assert_close(logits, torch.full((2, 3), float(size > 0)), check_dtype=False)
     cross_entropy(10 * logits, torch.tensor([0, 2])).backward()
     assert all(x.grad.dtype == dtype and x.grad.isfinite().all() for x in inputs)
+
+
+@pytest.mark.parametrize("size", [1e19, 1e25, 1e30])
+def test_large_vectors_are_small_ones_times_a_number(layer, size):
+    """Though the squares of such numbers are infinite in single precision."""
+    features, weight, targets = (each.float() if each.is_floating_point() else each for each in layer)
+    large = (size * features).requires_grad_()
+    torch.testing.assert_close(cosine_logits(large, weight), cosine_logits(features, weight))
+    torch.testing.assert_close(cosine_logits(features, size * weight), cosine_logits(features, weight))
+    virtual = virtual_softmax_logits(large, weight, targets)
+    torch.testing.assert_close(virtual, size * virtual_softmax_logits(features, weight, targets), rtol=1e-5, atol=0)
+    cross_entropy(virtual, targets).backward()
+    assert large.grad.isfinite().all()
 
 
 def make_network():

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from labelreg import networks
-from labelreg.data import Loader, load
+from labelreg.data import Batch, Loader, load
 from labelreg.experiment import Experiment
 from labelreg.methods import (
+    AdversarialTraining,
     CrossEntropy,
     ForestAsRegularization,
     Mixup,
@@ -284,6 +285,42 @@ class TestForest:
         disturbance = 0.1 * probabilities + 0.9 * method.predictions[batch.indices]
         labels = 0.5 * torch.eye(10)[batch.targets] + 0.5 * disturbance
         torch.testing.assert_close(step.loss, cross_entropy(step.logits, labels))
+
+    def test_a_sample_that_is_new_or_never_comes_is_known_to_no_tree(self, digits):
+        """Places without a sample do not enter the forest, which is that of the samples by themselves."""
+        torch.manual_seed(0)
+        inputs, targets = digits.train.inputs[:60], digits.train.targets[:60]
+        network, forests = networks.build("mlp", 10), [ForestAsRegularization(10) for _ in range(2)]
+        for method, offset in zip(forests, (0, 40), strict=True):
+            method.step(network, Batch(inputs, targets, torch.arange(60) + offset))
+            method.start_epoch(30)
+        assert torch.equal(forests[1].predictions[40:], forests[0].predictions)
+        assert (forests[1].predictions[:40] == 0.1).all()
+        forests[1].step(network, Batch(inputs[:2], targets[:2], torch.tensor([3, 150])))
+        assert (forests[1].predictions[[3, 150]] == 0.1).all()
+        assert not forests[1].predictions[60].eq(0.1).all()
+
+    def test_learns_inside_an_attack_and_in_half_precision(self, digits):
+        torch.manual_seed(0)
+        forest = ForestAsRegularization(10)
+        method, network = AdversarialTraining(forest), networks.build("mlp", 10).bfloat16()
+        batch = Batch(digits.train.inputs[:40].bfloat16(), digits.train.targets[:40], torch.arange(40))
+        for epoch in range(2):
+            method.start_epoch(epoch)
+            assert method.step(network, batch).loss.isfinite()
+        assert not forest.inputs.requires_grad
+        assert len(forest.predictions) == 40
+
+    def test_its_state_goes_where_it_goes(self, collected):
+        state, other = collected[1].state_dict(), ForestAsRegularization(10).to("meta")
+        other.load_state_dict(state)
+        assert {each.device.type for each in other.buffers()} == {"meta"}
+        assert {len(each) for each in collected[1].to("meta").buffers()} == {100, 0}
+
+    def test_learns_no_text(self):
+        words = Batch(torch.zeros(3, 4).long(), torch.zeros(12).long(), torch.arange(12))
+        with pytest.raises(ValueError, match="one class per sample, not one per word"):
+            ForestAsRegularization(10).step(nn.Identity(), words)
 
     def test_it_resists_wrong_labels_better_than_the_baseline(self):
         settings = {"subset": 200, "epochs": 20, "label_noise": 0.3}

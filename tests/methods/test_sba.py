@@ -14,8 +14,9 @@ from torch.nn.functional import cross_entropy, softmax
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg.data import Batch, Dataset, Split
+from labelreg.experiment import Experiment
 from labelreg.methods import BatchAugmentation, CrossEntropy, LabelSmoothing, Mixup, StochasticBatchAugmentation
-from labelreg.methods.sba import dropout_points, gaussian_points, random_basis, vicinity_kl
+from labelreg.methods.sba import dropout_points, gaussian_points, random_basis, vicinity_cross_entropy, vicinity_kl
 from labelreg.networks import build
 from labelreg.recipe import Recipe
 from labelreg.training import Trainer
@@ -48,8 +49,11 @@ def gradients(method, network, batch):
     return step, [parameter.grad.clone() for parameter in network.parameters()]
 
 
-def brute_force(network, batch, layer, eta, stack, detach):
-    """The loss of eq. 11 by a forward pass of its own for every virtual point, given the stack of activations."""
+def brute_force(network, batch, layer, eta, stack, label):
+    """The loss of eq. 11 by a forward pass of its own for every virtual point, given the stack of activations.
+
+    The label of a virtual point is hard (eq. 9), fixed, or free, that is with a gradient.
+    """
     depth = 1 if layer == "head.0" else 0
     before = nn.Sequential(network.features, *network.head[:depth])
     after = nn.Sequential(*network.head[depth:], network.classifier)
@@ -60,27 +64,29 @@ def brute_force(network, batch, layer, eta, stack, detach):
     logits = after(activations)
     loss = cross_entropy(logits, batch.targets)
     for i in range(B):
-        reference = softmax(logits[i].detach() if detach else logits[i], 0)
+        reference = softmax(logits[i].detach() if label == "fixed" else logits[i], 0)
         for j in range(1, virtual + 1):
             gaussian = j <= math.ceil(virtual / 2)
             point = activations[i] + noise[j, i] if gaussian else activations[i] * kept[j, i]
             prediction = softmax(after(point[None])[0], 0)
-            loss = loss + eta / (virtual * B) * (reference * (reference / prediction).log()).sum()
+            soft, hard = (reference * (reference / prediction).log()).sum(), -prediction[batch.targets[i]].log()
+            loss = loss + eta / (virtual * B) * (hard if label == "hard" else soft)
     return loss, logits
 
 
 class TestStep:
-    @pytest.mark.parametrize("detach", [True, False])
+    @pytest.mark.parametrize("label", ["fixed", "free", "hard"])
     @pytest.mark.parametrize(("layer", "virtual"), [("head.0", 5), ("features", 4), ("head.0", 1)])
-    def test_is_what_brute_force_gives(self, layer, virtual, detach):
+    def test_is_what_brute_force_gives(self, layer, virtual, label):
         network, batch, stacks = make_network(hidden=(16, 12)).double(), make_batch(), []
         seen = network.head[1] if layer == "head.0" else network.head[0]
         seen.register_forward_pre_hook(lambda module, arguments: stacks.append(arguments[0]))
-        method = always(virtual, layers=layer, detach_reference=detach)
+        kind = "hard" if label == "hard" else "soft"
+        method = always(virtual, layers=layer, detach_reference=label == "fixed", label=kind)
         method.steps = 1
         step, computed = gradients(method, network, batch)
         network.zero_grad()
-        loss, logits = brute_force(network, batch, layer, 0.7, stacks.pop(), detach)
+        loss, logits = brute_force(network, batch, layer, 0.7, stacks.pop(), label)
         loss.backward()
         torch.testing.assert_close(step.loss, loss)
         torch.testing.assert_close(step.logits, logits)
@@ -239,6 +245,19 @@ class TestVicinityKl:
         assert not vicinity_kl(reference, empty, detach_reference=False).requires_grad
 
 
+class TestVicinityCrossEntropy:
+    def test_is_the_mean_over_the_points_which_have_the_label_of_their_sample(self):
+        points, targets = torch.randn(3, 6, 5, dtype=torch.float64), torch.tensor([0, 4, 2, 2, 1, 3])
+        expected = torch.stack([cross_entropy(each, targets, reduction="none") for each in points]).mean(0)
+        soft = nn.functional.one_hot(targets, 5).double()
+        for labels in (targets, soft):
+            torch.testing.assert_close(vicinity_cross_entropy(points, labels, "none"), expected)
+        assert vicinity_cross_entropy(points, targets).item() == pytest.approx(expected.mean().item())
+        assert vicinity_cross_entropy(points[:0], targets, "none").tolist() == [0] * 6
+        with pytest.raises(ValueError, match=r"virtual_logits must have shape \(M, 6, K\), got \(3, 5, 5\)"):
+            vicinity_cross_entropy(points[:, 1:], targets)
+
+
 class TestCost:
     def operations(self, compute):
         with FlopCounterMode(display=False) as counter:
@@ -372,15 +391,44 @@ class TestTraining:
     def test_without_augmentation_is_that_with_cross_entropy_bit_by_bit(self):
         """Dropout draws the same, too."""
         plain = fitted(CrossEntropy).network
-        for options in ({"omega": math.pi / 2}, {"eta": 0.0, "vote": True}, {"virtual": 0}, {"omega": 0.0}):
+        off = {"omega": math.pi / 2}
+        for options in (off, off | {"two_step": True}, {"eta": 0.0, "vote": True}, {"virtual": 0}, {"omega": 0.0}):
             augmented = fitted(partial(StochasticBatchAugmentation, **options)).network
             assert same_weights(plain, augmented) == (options != {"omega": 0.0})
 
-    @pytest.mark.parametrize("granularity", ["iteration", "epoch"])
-    def test_resumes_exactly(self, granularity, tmp_path):
+    def test_in_two_steps_is_algorithm_1(self):
+        """The second update is by the virtual points' loss where the first has led; the schedule goes on once."""
+        network, batch = make_network().double(), make_batch()
+        twin, method = copy.deepcopy(network), always(two_step=True)
+        other = copy.deepcopy(method)
+        split = Split(batch.inputs, batch.targets)
+        dataset = Dataset("noise", split, split, classes=tuple("abcdefghij"))
+        recipe = Recipe(epochs=2, batch_size=B, schedule="cosine", learning_rate=0.1, momentum=0.0, weight_decay=0.0)
+        trainer = Trainer(network, method, dataset, recipe)
+        step = trainer.step(batch)
+        for term in ("hard", "vicinity"):
+            loss = other._step(twin, batch, 0, "").terms[term]
+            gradient = torch.autograd.grad(loss, list(twin.parameters()))
+            with torch.no_grad():
+                for parameter, each in zip(twin.parameters(), gradient, strict=True):
+                    parameter -= 0.1 * each
+            assert step.terms[term].item() == pytest.approx(loss.item())
+        for one, expected in zip(network.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(one, expected)
+        assert step.loss.item() == pytest.approx(sum(step.terms.values()).item())
+        assert (method.steps, trainer.scheduler.last_epoch) == (1, 1)
+
+    def test_in_two_steps_is_not_inside_another_method(self):
+        chosen = {"method": "stochastic_batch_augmentation", "method.two_step": True}
+        with pytest.raises(ValueError, match="SBA makes several updates of a batch"):
+            Experiment(method="mixup", options=chosen)
+
+    @pytest.mark.parametrize(("granularity", "two_step"), [("iteration", False), ("epoch", False), ("iteration", True)])
+    def test_resumes_exactly(self, granularity, two_step, tmp_path):
         def make(seed=0):
             torch.manual_seed(seed)
-            return StochasticBatchAugmentation(4, eta=5.0, granularity=granularity, layers=",features.stage3")
+            options = {"granularity": granularity, "two_step": two_step, "layers": ",features.stage3"}
+            return StochasticBatchAugmentation(4, eta=5.0, **options)
 
         whole = fitted(make, 6)
         fitted(make, 3, checkpoint=tmp_path / "checkpoint")

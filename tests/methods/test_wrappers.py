@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from methods.small import B, K, Spy, make_network, train_on_digits
@@ -15,7 +16,6 @@ from labelreg.data import Batch
 from labelreg.methods import (
     AdversarialTraining,
     CrossEntropy,
-    KnowledgeRefinery,
     LabelSmoothing,
     Mixup,
     NetworkAsRegularization,
@@ -42,7 +42,8 @@ class TestWrapper:
 
     @both
     def test_trains_what_the_method_inside_learns(self, wrap):
-        inner = KnowledgeRefinery(K, lr_mult=3.0)
+        inner = Spy()
+        inner.own, inner.lr_mult = nn.Parameter(torch.zeros(2)), 3.0
         assert wrap(inner).parameter_groups(0.1) == inner.parameter_groups(0.1)
 
     @both
@@ -106,6 +107,26 @@ class TestMixup:
         folded = stats.beta(alpha, alpha)
         assert stats.kstest(weights, lambda x: folded.cdf(x) - folded.cdf(1 - x)).pvalue > 1e-3
 
+    @pytest.mark.parametrize("alpha", [0.09, 0.01])
+    def test_so_is_that_of_a_small_alpha(self, alpha):
+        """Of which most are rounded to 1."""
+        torch.manual_seed(0)
+        method, inputs = Mixup(CrossEntropy(), K, alpha), torch.zeros(4, 3)
+        weights = torch.stack([method._draw(inputs)[0] for _ in range(3000)]).double().numpy()
+        edges, folded = np.array([0.5, 0.75, 0.99, 0.9999, 1.0]), stats.beta(alpha, alpha)
+        expected = np.diff(folded.cdf(edges) - folded.cdf(1 - edges))
+        assert stats.chisquare(np.histogram(weights, edges)[0], 3000 * expected).pvalue > 1e-3
+
+    @pytest.mark.parametrize("alpha", [1e-6, 1e-40])
+    def test_a_tiny_alpha_never_mixes(self, alpha):
+        torch.manual_seed(0)
+        method, inputs = Mixup(CrossEntropy(), K, alpha), torch.zeros(4, 3)
+        assert {method._draw(inputs)[0].item() for _ in range(200)} == {1.0}
+
+    def test_an_alpha_of_0_is_no_mixup(self, batch):
+        mixed = self.mixed(batch, alpha=0)
+        assert mixed is batch
+
     def test_pairs_are_drawn_uniformly(self):
         torch.manual_seed(0)
         method, inputs = Mixup(CrossEntropy(), K), torch.zeros(3, 3)
@@ -162,6 +183,18 @@ class TestAdversarialTraining:
         AdversarialTraining(spy, std).step(network, Batch(inputs, torch.arange(4), torch.arange(4)))
         moved = (spy.batches[1].inputs - inputs).abs() * std[:, None, None]
         torch.testing.assert_close(moved, torch.full_like(moved, 8 / 255), atol=1e-6, rtol=0)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_attacks_where_nothing_is_trained_and_in_half_precision(self, dtype, batch):
+        network, spy = make_network().to(dtype), Spy()
+        half = replace(batch, inputs=batch.inputs.to(dtype))
+        with torch.no_grad():
+            step = AdversarialTraining(spy).step(network, half)
+        moved = spy.batches[1].inputs
+        assert moved.dtype == dtype
+        assert not torch.equal(moved, half.inputs)
+        assert step.loss.isfinite()
+        assert not step.loss.requires_grad
 
     def test_refuses_what_is_no_deviation_of_each_channel(self, batch):
         for std in (torch.tensor(1.0), torch.tensor([1.0, 0.0]), torch.ones(1, 3)):

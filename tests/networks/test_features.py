@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, classifier, count_parameters, features, input_shape, names
+from labelreg.networks import build, classifier, count_parameters, features, inject, input_shape, names
 
 IMAGENET = [name for name in names() if name.startswith("imagenet_")]
 
@@ -64,3 +64,18 @@ def test_count_parameters_counts_what_is_learnt():
     assert count_parameters(network) == 3 * 4 + 4 + 2 * 4
     network[0].bias.requires_grad_(False)
     assert count_parameters(network) == 3 * 4 + 2 * 4
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_compiled_network_has_features_and_takes_injections(in_place):
+    """After plain forward passes too, which were compiled without the hooks."""
+    torch.manual_seed(0)
+    network, inputs = build("mlp", 5), torch.randn(2, 1, 8, 8)
+    expected, doubled = features(network, inputs), inject(network, inputs, "head", lambda activations: 2 * activations)
+    compiled = network if in_place else torch.compile(network, backend="eager")
+    if in_place:
+        network.compile(backend="eager")
+    for _ in range(2):
+        torch.testing.assert_close(compiled(inputs), expected[0])
+        torch.testing.assert_close(features(compiled, inputs), expected)
+        torch.testing.assert_close(inject(compiled, inputs, "head", lambda activations: 2 * activations), doubled)

@@ -4,6 +4,7 @@ import pytest
 
 from labelreg.experiment import Experiment
 from labelreg.papers import papers
+from labelreg.paths import project_root
 
 TABLES = {key: papers[key].tables for key in ("alr", "kr")}
 FIGURES = {key: papers[key].figures for key in ("alr", "kr")}
@@ -60,3 +61,9 @@ def test_kr_5_sweeps_gamma():
     swept = {row.method: (row.experiment.options["gamma"], row.experiment.options["truncate"]) for row in sweep.rows}
     constant = {f"gamma = {gamma:g}": (gamma, 0) for gamma in (0.0, 0.9, 0.99, 0.995, 0.999)}
     assert swept == constant | {"gamma = 1*": (1.0, 20)}
+
+
+@pytest.mark.parametrize("key", FIGURES)
+def test_every_figure_is_drawn_by_the_chapter_where_it_is_recorded(key):
+    chapter = (project_root() / "notebooks" / f"{key}.ipynb").read_text()
+    assert [name for name in FIGURES[key] if rf"recorded(\"{key}\", \"{name}\"" not in chapter] == []

@@ -56,12 +56,17 @@ def test_the_recipes_of_batch_augmentation(protocol):
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
-def test_figure_3_names_the_layers_and_the_adopted_one(dataset, protocol):
-    batch_augmentation, *layers = protocol.find(PAPER.figures["figure3"], dataset=dataset)
-    assert batch_augmentation.experiment == TABLE.find(dataset, "vgg16", "Cutout + BA").experiment
-    assert [row.experiment.options["layers"] for row in layers] == list(sba.LAYERS.values())
+def test_figure_3_has_both_methods_at_the_same_layers(dataset, protocol):
     adopted = TABLE.find(dataset, "vgg16", "SBA").experiment
-    assert [row.experiment for row in layers].count(adopted) == 1
+    rows = protocol.find(PAPER.figures["figure3"], dataset=dataset)
+    own = ("label", "omega", "eta")
+    for method, values in {"BA": ("hard", 0.0, 1.0), "SBA": ("soft", adopted.options["omega"], 0.1)}.items():
+        found = {row.method.removeprefix(f"{method} "): row.experiment for row in rows if row.method.startswith(method)}
+        assert {place: each.options["layers"] for place, each in found.items()} == sba.LAYERS
+        for each in found.values():
+            assert tuple(each.options[name] for name in own) == values
+            like_adopted = {name: adopted.options[name] for name in (*own, "layers")}
+            assert each.but(options={**each.options, **like_adopted}) == adopted
 
 
 def test_vgg16_has_the_layers_of_figure_3():

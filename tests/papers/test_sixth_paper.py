@@ -42,7 +42,7 @@ from labelreg.papers.paper import Item, Paper, Row
 
 PLAIN = Experiment(epochs=2, subset=100)
 ROWS = (Row("Baseline", PLAIN), Row("Toy", PLAIN.but(method="toy")))
-PAPER = Paper("toy", "A toy", ("Nobody",), "nowhere", seeds=1, tables={"table1": Item("Toys", ROWS)})
+PAPER = Paper("toy", "A toy", ("Nobody",), "nowhere", tables={"table1": Item("Toys", ROWS, seeds=1)})
 ''',
     "labelreg/data/parity.py": """
 import torch
@@ -121,7 +121,7 @@ def test_its_runs_stand_beside_its_numbers(facts):
 
 
 def test_is_in_the_benchmark_of_all_methods_and_in_the_figures(facts):
-    assert facts["shared"] == ["resnet8", "resnet18", "resnet32", "plaincnn6"]
+    assert facts["shared"] == ["resnet18", "resnet32", "plaincnn6", "resnet8"]
     assert (facts["name"], facts["style"]) == ("Toy", {"color": "#123456", "linestyle": ":"})
     assert {"Toy", "a toy's distribution", "other"} <= set(facts["on the map"])
 
@@ -133,7 +133,7 @@ def test_the_data_set_is_loaded_by_name(facts):
 
 def test_is_in_the_status(python, facts):
     rows = [line.split() for line in python("-m", "labelreg", "status").splitlines()]
-    # cells, runnable, at fast, at paper
+    # cells, runnable, at fast, own protocol
     (row,) = (row for row in rows if row[:2] == ["toy", "table1"])
     assert row[2:7] == ["Toys", "2", "2", "0", "2"]
     assert rows[-1][:3] == ["2", "recorded", "runs"]

@@ -50,11 +50,13 @@ class TestTable:
         np.testing.assert_array_equal(cells.printed, printed.value)
         np.testing.assert_array_equal(cells.printed_std, printed["std"])
         assert ((cells.profile == "") & (cells.seeds == 0)).all()
-        numbers = ["ours", "ours_std", "difference", "half_width", "best", "chosen", "gap"]
+        numbers = ["ours", "ours_std", "difference", "half_width", "last", "best", "gap"]
         assert cells[numbers].isna().all(axis=None)
         for each in cells.itertuples():
             assert each.runnable == (each.dataset in data.names() and each.network in networks.names())
-            assert each.command.startswith(f"labelreg run --profile=paper --seeds={papers[key].seeds} ")
+            row = papers[key].tables[table].find(each.dataset, each.network, each.method)
+            seeds = papers[key].tables[table].runs(row, "paper")
+            assert each.command.startswith(f"labelreg run --profile=paper --seeds={seeds} ")
 
     @pytest.mark.parametrize(
         ("names", "message"),
@@ -72,14 +74,14 @@ class TestTable:
     @pytest.mark.parametrize("profile", ["fast", "paper"])
     @pytest.mark.parametrize(("key", "table"), TABLES)
     def test_every_row_is_found_in_its_unit(self, key, table, profile):
-        """A run of two epochs, the better one first: at the end is the second, or the median of both."""
+        """A run of two epochs, the better one first: at the end is the second, or the median of both, or the best."""
         generator = random.Random(0)
         errors = {row: generator.random() for row in papers[key].tables[table].rows}
         runs = [result(row.experiment.at(profile), error / 2, error) for row, error in errors.items()]
         cells = compare(key, table, runs)
         assert ((cells.profile == profile) & (cells.seeds == 1)).all()
-        assert cells[["ours", "best", "gap"]].notna().all(axis=None)
-        share_at_the_end = 0.75 if papers[key].last_epochs > 1 else 1.0
+        assert cells[["ours", "last", "best", "gap"]].notna().all(axis=None)
+        share = {0: 0.5, 1: 1.0, 5: 0.75}[papers[key].last_epochs]
         by_names = {(row.dataset, row.network, row.method): error for row, error in errors.items()}
         for each in cells[cells.metric != "relative_improvement"].itertuples():
             error = by_names[each.dataset, each.network, each.method]
@@ -87,7 +89,8 @@ class TestTable:
             units = {"error": (0, scale), "accuracy": (100, -scale), "recall_at_1": (100, -100), "ece": (0, 20)}
             units["perplexity"] = (0, 1)
             ((offset, scale),) = [unit for name, unit in units.items() if each.metric.endswith(name)]
-            assert each.ours == pytest.approx(offset + scale * share_at_the_end * error)
+            assert each.ours == pytest.approx(offset + scale * share * error)
+            assert each.last == pytest.approx(offset + scale * error)
             assert each.best == pytest.approx(offset + scale * 0.5 * error)
 
 
@@ -128,6 +131,9 @@ class TestRuns:
         assert list(found) == [*rows[:2]]
         assert [run.experiment.seed for row in found for run in found[row]] == [0, 1, 0, 1]
         assert recorded_runs(rows, "paper", runs) == {}
+        assert recorded_runs(rows, store=runs) == found
+        paper = [result(row.experiment.at("paper"), 0.2) for row in rows[1:]]
+        assert list(recorded_runs(rows, store=[*runs, *paper])) == [*rows[1:]]
 
 
 class TestDifferences:
@@ -154,7 +160,7 @@ class TestReportedEpoch:
 
     def test_the_median_over_the_last_ones(self):
         found = compare("sba", "table1", [result(self.SBA, 0.01, 0.50, 0.10, 0.90, 0.11, 0.12)]).iloc[0]
-        assert (found.ours, found.best, found.chosen) == pytest.approx((12, 1, math.nan), nan_ok=True)
+        assert (found.ours, found.best, found.last) == pytest.approx((12, 1, 12))
 
     def test_medians_are_taken_run_by_run(self):
         errors = ([0.1, 0.1, 0.1, 0.9, 0.9], [0.3] * 5)
@@ -162,12 +168,13 @@ class TestReportedEpoch:
         found = compare("sba", "table1", runs).iloc[0]
         assert (found.seeds, found.ours, found.ours_std) == (2, pytest.approx(20), pytest.approx(math.sqrt(200)))
 
-    def test_the_one_that_validation_chooses(self):
-        row = papers["cskd"].tables["table2"][0]
-        assert row.holdout == 0.1
-        run = result(row, 0.30, 0.20, 0.25, validation_error=[0.10, 0.40, 0.20])
-        found = compare("cskd", "table2", [run]).iloc[0]
-        assert (found.ours, found.best, found.chosen) == pytest.approx((25, 20, 30))
+    @pytest.mark.parametrize(("dataset", "chosen"), [("cifar100", 30), ("cub200", 20)])
+    def test_the_one_that_validation_chooses_or_where_nothing_is_held_out_the_best(self, dataset, chosen):
+        row = next(row for row in papers["cskd"].tables["table2"].rows if row.dataset == dataset)
+        validation = {"validation_error": [0.10, 0.40, 0.20]} if row.experiment.holdout else {}
+        runs = [result(row.experiment, 0.30, 0.20, 0.25, **validation)]
+        found = cell("cskd", "table2", runs, dataset=dataset, method=row.method)
+        assert (found.ours, found.best, found.last) == pytest.approx((chosen, 20, 25))
 
 
 class TestRelativeImprovement:

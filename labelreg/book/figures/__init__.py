@@ -5,8 +5,16 @@
 (H, W, 3); ``classes`` are the names of the K classes.
 """
 
-from labelreg.book.figures.comparisons import embeddings, paired_differences, reliability_diagrams
+from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
+from labelreg.book.figures.comparisons import (
+    embeddings,
+    paired_differences,
+    recorded_embeddings,
+    recorded_reliability,
+    reliability_diagrams,
+)
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
+from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
 from labelreg.book.figures.labels import (
     as_images,
     disturbed_regression,
@@ -19,7 +27,9 @@ from labelreg.book.figures.labels import (
 from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
-__all__ = ["embeddings", "paired_differences", "reliability_diagrams"]
+__all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
+__all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_reliability", "reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
+__all__ += ["decays", "divergence_and_accuracy", "label_development"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
 __all__ += ["sample_grid", "method_map", "method_name", "method_style", "set_style"]

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from sklearn.manifold import TSNE
+from matplotlib.lines import Line2D
 
+from labelreg.book.figures.methods import method_style
 from labelreg.book.figures.style import panels
+from labelreg.papers import Row
 from labelreg.results import Result
 
 
@@ -62,32 +64,52 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
     return figure
 
 
+def recorded_reliability(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw :func:`reliability_diagrams` of recorded runs, all of one data set and network."""
+    colours = {row.method: method_style(row.experiment)["color"] for row in runs}
+    return reliability_diagrams({row.method: group for row, group in runs.items()}, colours)
+
+
 def embeddings(
-    features: Mapping[str, np.ndarray], groups: Sequence[int], names: Sequence[str], notes: Mapping[str, str]
+    points: Mapping[str, np.ndarray],
+    groups: Mapping[str, Sequence[int]],
+    notes: Mapping[str, str],
+    names: Sequence[str] = (),
 ) -> Figure:
-    """Draw features by t-SNE (van der Maaten and Hinton, 2008), one panel per method and one colour per group.
+    """Draw features in the plane, such as by :func:`.tsne`, one panel per method and one colour per group.
 
     Distances and sizes in such a picture mean little: every panel has a number beneath its title.
 
     Args:
-        features: label to the features (N, D) of the same N samples.
-        groups, names: index of each sample's group, and names of the groups, at most 20.
+        points: label to the places (N, 2) of samples.
+        groups: label to the index of each of these samples' group, of which there are at most 20.
         notes: label to the text beneath it.
+        names: of the groups, for the legend; without them there is none.
     """
-    if len(names) > 20:
-        raise ValueError(f"at most 20 groups can be told apart by colour, not {len(names)}: join some, as superclasses")
-    legend_columns = max(1, min(len(names), 80 // (5 + max(map(len, names)))))
-    figure, grid = panels(len(features), 3, 2.5, 2.75)
-    figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-len(names) // legend_columns))
-    style = {"palette": "colorblind" if len(names) <= 10 else "tab20", "s": 6, "linewidth": 0}
-    hues = [names[group] for group in groups]
-    for axes, (label, vectors) in zip(grid, features.items(), strict=True):
-        points = TSNE(init="pca", random_state=0).fit_transform(np.asarray(vectors))
-        sns.scatterplot(x=points[:, 0], y=points[:, 1], hue=hues, hue_order=names, ax=axes, **style)
-        handles, shown = axes.get_legend_handles_labels()
-        axes.get_legend().remove()
+    count = len(names) or 1 + max(map(max, groups.values()))
+    if count > 20:
+        raise ValueError(f"at most 20 groups can be told apart by colour, not {count}: join some, as superclasses")
+    palette = sns.color_palette("colorblind" if count <= 10 else "tab20", count)
+    figure, grid = panels(len(points), 3, 2.5, 2.75)
+    for axes, (label, places) in zip(grid, points.items(), strict=True):
+        axes.scatter(*np.transpose(places), s=6, linewidth=0, color=[palette[group] for group in groups[label]])
         axes.set(title=f"{label}\n{notes[label]}", xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color="#CCCCCC")
-    legend = {"ncols": legend_columns, "markerscale": 2.5, "handletextpad": 0.1}
-    figure.legend(handles, shown, loc="outside lower center", **legend)
+    if names:
+        columns = max(1, min(count, 80 // (5 + max(map(len, names)))))
+        figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-count // columns))
+        handles = [Line2D([], [], color=colour, marker="o", markersize=5, linestyle="") for colour in palette]
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, handletextpad=0.1)
     return figure
+
+
+def recorded_embeddings(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw :func:`embeddings` of the training samples that ``feature_map`` observed, from the first run of each row.
+
+    The note is the variance ratio of the test samples at the end of that run, as ``embedding`` observed it.
+    """
+    seen = {row.method: group[0].observations for row, group in runs.items()}
+    points = {label: each["feature_map"][-1] for label, each in seen.items()}
+    groups = {label: each["feature_group"][-1].astype(int) for label, each in seen.items()}
+    notes = {label: f"within : between = {each['variance_ratio'][-1]:.2f}" for label, each in seen.items()}
+    return embeddings(points, groups, notes)

@@ -1,0 +1,94 @@
+"""SBA's figures: the weight of its divergence, and where its virtual points are."""
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from labelreg import methods
+from labelreg.book.figures.curves import parameter_curves
+from labelreg.book.figures.style import panels, subplots
+from labelreg.book.tables import recorded_against_baseline
+from labelreg.costs import augmented_step_cost
+from labelreg.papers import Row
+from labelreg.reports.measures import epochs_until, measured
+from labelreg.results import Result
+
+SHADES = ("#E5A9C8", "#CC79A7", "#662255")
+COLOURS = {
+    name: methods.find(method).colour
+    for name, method in {"BA": "batch_augmentation", "SBA": "stochastic_batch_augmentation"}.items()
+}
+
+
+def weight_curves(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
+    """Draw the error over eta, one panel per condition and one curve per network (SBA, figure 2).
+
+    ``tables`` are those of :func:`labelreg.book.tables.against_baseline`, whose index is eta and whose baseline is "0".
+    """
+    figure, grid = panels(len(tables), 2, 3.7, 3.0)
+    networks = dict.fromkeys(network for curves in tables.values() for network in curves)
+    colours = dict(zip(networks, SHADES * len(networks), strict=False))
+    for axes, (condition, curves) in zip(grid, tables.items(), strict=True):
+        parameter_curves(axes, curves, "0", colours)
+        axes.set(xlabel=r"$\eta$", title=condition)
+        axes.legend()
+    figure.supylabel("test error, %", fontsize="medium")
+    return figure
+
+
+def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw :func:`weight_curves` of recorded runs, whose rows are called such as "eta = 0.1", per data set."""
+    values = dict.fromkeys(("eta = 0", *(row.method for row in runs)))
+    found: dict[str, dict[str, dict[Row, Sequence[Result]]]] = {}
+    for row, group in runs.items():
+        found.setdefault(row.dataset, {}).setdefault(row.network, {})[row] = group
+    return weight_curves(
+        {
+            dataset: {
+                network: recorded_against_baseline(rows, "eta = 0")
+                .reindex(values)
+                .rename(columns={"ours": "error"}, index=lambda value: value.removeprefix("eta = "))
+                for network, rows in networks.items()
+            }
+            for dataset, networks in found.items()
+        }
+    )
+
+
+def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw BA and SBA at the layers of a network: cost until they converge, and accuracy (SBA, figure 3).
+
+    Rows are those of :func:`labelreg.papers.sba.at_layers`. The cost is counted in operations, a step's times the
+    epochs until the error is as low as the higher of the two final ones; where one of the two has no runs, there is no
+    bar. Accuracies are medians of the last five epochs, means over the runs with their standard deviations.
+    """
+    groups: dict[str, dict[str, dict[str, Row]]] = {}
+    for row in runs:
+        method, _, place = row.method.partition(" ")
+        groups.setdefault(f"{row.dataset}, {row.network}", {}).setdefault(place, {})[method] = row
+    figure, grid = subplots(len(groups), 2, 7.4, 3.0 * len(groups))
+    for (left, right), (title, places) in zip(grid, groups.items(), strict=True):
+        ratios = [_cost_ratio(found, runs) if len(found) == 2 else float("nan") for found in places.values()]
+        left.bar(range(len(places)), ratios, color=COLOURS["SBA"])
+        left.axhline(1, color=COLOURS["BA"], linewidth=1)
+        left.set(ylabel="cost of BA over that of SBA", title=title)
+        for method, colour in COLOURS.items():
+            found = [measured(runs.get(each.get(method), []), "accuracy", last_epochs=5) for each in places.values()]
+            means, deviations = ([each[name] for each in found] for name in ("ours", "ours_std"))
+            right.errorbar(range(len(places)), means, deviations, fmt="o", capsize=3, color=colour, label=method)
+        right.set(ylabel="test accuracy, %", title=title)
+        right.legend()
+        for axes in (left, right):
+            axes.set_xticks(range(len(places)), places, rotation=30, ha="right", rotation_mode="anchor")
+    return figure
+
+
+def _cost_ratio(found: Mapping[str, Row], runs: Mapping[Row, Sequence[Result]]) -> float:
+    """The cost of BA until it converges over that of SBA, from the row of each."""
+    errors = {name: 1 - measured(runs[row], "accuracy")["ours"] / 100 for name, row in found.items()}
+    costs = {
+        name: epochs_until(runs[row], max(errors.values()) + 1e-9) * augmented_step_cost(row.experiment)
+        for name, row in found.items()
+    }
+    return costs["BA"] / costs["SBA"]
