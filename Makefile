@@ -6,7 +6,7 @@ BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PARAMETERS := -p seeds 2 -p epochs 3
 
-.PHONY: help env test lint format notebooks book small-book clean
+.PHONY: help env test lint format notebooks book small-book check-book clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ small-book: notebooks  ## build the book from the notebooks at tiny PARAMETERS i
 	cp -r book _toc.yml _build/notebooks _build/small
 	awk '{ print } /execute_notebooks:/ { print "  exclude_patterns: [notebooks/*]" }' _config.yml > _build/small/_config.yml
 	$(BIN)/jupyter-book build _build/small --all --warningiserror --nitpick --keep-going
+
+check-book: env  ## look at the small book in a browser, where there is a Chromium
+	LABELREG_BOOK=_build/small/_build/html $(BIN)/pytest -rs -n 2 --dist loadfile tests/browser
 
 clean:  ## remove what was built; the environment stays
 	rm -rf _build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
