@@ -51,7 +51,7 @@ class TestEnvironment:
 
 def test_citation_and_changelog_know_the_version():
     citation = loaded("CITATION.cff")
-    assert {key: citation[key] for key in ("version", "license")} == {key: PROJECT[key] for key in ("version", "license")}
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
     assert f"\n## {PROJECT['version']}\n" in (ROOT / "CHANGELOG.md").read_text()
 
 

@@ -4,15 +4,15 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
-# the bundle of the pages, its fonts, what formulas load when they need it, and speech in English
-LOADED = ("tex-chtml.js", "output/chtml/fonts/woff-v2/*", "input/tex/extensions/*.js", "a11y/*", "sre/mathmaps/[be]*.json")
+FONTS, MACROS = "output/chtml/fonts/woff-v2/*", "input/tex/extensions/*.js"
+SPEECH = "a11y/*.js", "sre/mathmaps/base.json", "sre/mathmaps/en.json"
 
 
 def copy(app, exception):
     if exception:
         return
     with as_file(files("sphinx-mathjax-offline") / "static" / "mathjax") as source:
-        for path in (path for pattern in LOADED for path in source.glob(pattern)):
+        for path in (path for pattern in ("tex-chtml.js", FONTS, MACROS, *SPEECH) for path in source.glob(pattern)):
             target = Path(app.outdir, "_static", "mathjax", path.relative_to(source))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
