@@ -7,5 +7,6 @@ def passed_on(app, what, name, item, skip, options):
 
 
 def setup(app):
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("autodoc-skip-member", passed_on)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
