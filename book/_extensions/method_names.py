@@ -8,7 +8,8 @@ from labelreg import methods
 def entry(name: str) -> str:
     """The names of a method, what it is, and where to read on: one entry of a glossary, in MyST Markdown."""
     method = methods.find(name)
-    spelled = {each.lower(): each for each in (name.replace("_", " "), *reversed(method.aliases), method.title)}
+    names = [method.title, *method.aliases, *([name.replace("_", " ")] if method.paper else [])]
+    spelled = {each.lower(): each for each in reversed(names)}  # no two that differ in capitals only
     definition = [method.__doc__.partition("\n")[0], f"In code: {{py:class}}`~{method.__module__}.{method.__name__}`."]
     if method.paper:
         definition.append(f"Its chapter: [](../notebooks/{method.paper}.ipynb).")
