@@ -48,7 +48,7 @@ def address(book):
 
 
 @pytest.fixture(scope="session")
-def browser():
+def browser(book):
     driver = pytest.importorskip("playwright.sync_api")
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
