@@ -107,7 +107,7 @@ def train(
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
     Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
-    ``shared``; see :meth:`labelreg.methods.Method.share`. The other arguments are those of :func:`run`.
+    ``shared``; see :meth:`.Method.share`. The other arguments are those of :func:`run`.
     """
     teach = partial(train, device=device, progress=progress, stop=stop)
     return _train(experiment, device, progress, stop, teach, shared=shared)
