@@ -9,7 +9,6 @@ clear line why they cannot; a bad command line is answered by one line and exit 
 """
 
 import argparse
-import json
 import os
 import pickle
 import random
