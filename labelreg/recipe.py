@@ -3,15 +3,23 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from annotated_types import Ge, Gt, Le
-from pydantic import BeforeValidator, model_validator
+from annotated_types import Gt, Le
+from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveFloat, ValidationInfo, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
 
-# PyTorch computes with float32 and int64, and a setting that is larger than either fails late
+LARGEST = 1e38  # float32, in which PyTorch computes, holds little more
+
+
+def _as_float32(value: float, info: ValidationInfo) -> float:
+    if value > LARGEST:
+        raise ValueError(f"{info.field_name} should be less than or equal to {LARGEST:g}, got {value}")
+    return value
+
+
 Count = Annotated[int, Gt(0), Le(2**31)]
-Positive = Annotated[float, Gt(0), Le(1e38)]
-NonNegative = Annotated[float, Ge(0), Le(1e38)]
+Positive = Annotated[PositiveFloat, AfterValidator(_as_float32)]
+NonNegative = Annotated[NonNegativeFloat, AfterValidator(_as_float32)]
 
 
 class Recipe(Settings):
