@@ -244,7 +244,7 @@ def mistype(arguments: list[str], folder: Path) -> None:
         sys.argv = ["labelreg", *arguments]
         cli.main()
 
-    code = ended(fork(call, folder / "output"), 60)
+    code = ended(fork(call, folder / "output"), 120)
     said = (folder / "output").read_text()
     shown = f"{' '.join(arguments)[:200]} ended with {code}: {said[-500:]}"
     ensure(code == 2 and "Traceback" not in said, shown)
