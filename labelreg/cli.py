@@ -73,7 +73,7 @@ def reproduce(
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
     seeds: Annotated[
-        int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each experiment; by default the profile's.")
+        int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the profile's number.")
     ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
     device: _Device = "auto",

@@ -176,7 +176,7 @@ def damage(draws: random.Random, folder: Path, straight: Straight) -> None:
         quietly(experiment)
     victims = [*work.glob("*.pt"), *work.glob("*.epochs"), *Store().root.glob("*/*.npz")]
     victims += [] if resumed else Store().root.glob("*/*.json")
-    victim = draws.choice(victims)
+    victim = draws.choice([each for each in victims if each.stat().st_size])
     content, marker = bytearray(victim.read_bytes()), folder / "code was run"
     place = draws.randrange(len(content))
     match draws.choice(("bit", "cut", "zeros", "evil")):
