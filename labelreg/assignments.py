@@ -9,6 +9,7 @@ from labelreg.experiment import Experiment
 from labelreg.names import unknown
 
 _DEFAULTS = {name: field.default for name, field in Experiment.model_fields.items()}
+MOST_GENERATIONS = 20
 _GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 
 
@@ -20,14 +21,20 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     teacher: list[str] = []
+    given: dict[str, str] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
         group, dot, member = name.partition(".")
         if not equals or not name:
             raise ValueError(f"settings are given as NAME=VALUE, not {assignment!r}")
+        if name in given:
+            raise ValueError(f"{name} is set twice, by {given[name]!r} and by {assignment!r}")
+        given[name] = assignment
         if group not in _DEFAULTS or bool(dot) != (group in _GROUPS):
             known = [f"{each}.NAME" if each in _GROUPS else each for each in _DEFAULTS]
             raise unknown("setting", name, known)
+        if name.count("teacher.") > MOST_GENERATIONS:
+            raise ValueError(f"teachers of teachers can be {MOST_GENERATIONS} generations, got {assignment!r}")
         if group == "teacher":
             teacher.append(f"{member}={text}")
         elif dot:
@@ -62,7 +69,7 @@ def command(experiment: Experiment, seeds: int = 1) -> str:
 def _value(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # of text that is no literal, or nested too deeply
         if "," in text:
             return tuple(_value(part) for part in text.split(",") if part)
         return {"true": True, "false": False}.get(text.lower(), text)

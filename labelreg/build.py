@@ -1,6 +1,7 @@
 """From an experiment to what is trained: its data, network, method and trainer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -33,7 +34,7 @@ class Parts:
     def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
         """Return a trainer of a network and a method on the experiment's data and recipe."""
         # a stream of its own: what methods draw while they are made must not change what training draws
-        torch.manual_seed(self.experiment.seed + TRAINING_STREAM)
+        _seed(self.experiment.seed + TRAINING_STREAM, self.device)
         augmentation = self.experiment.augmentation
         return Trainer(
             network,
@@ -51,11 +52,13 @@ class Parts:
 def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module]) -> Parts:
     """Build what an experiment trains, from its seed; ``teacher`` returns the network of its teacher.
 
+    This seeds PyTorch's generators, from which training goes on to draw; see :func:`own_generators`.
+
     Settings that do not fit the data set raise ``ValueError``, a data set that cannot be had ``FileNotFoundError``.
     """
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
-    torch.manual_seed(experiment.seed + GENERATION_STREAM * _generation(experiment))
+    _seed(experiment.seed + GENERATION_STREAM * _generation(experiment), target)
     network = _network(experiment.network, experiment.network_options, dataset)
 
     def second_network(role: str, chosen: str | None) -> nn.Module:
@@ -101,10 +104,26 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.zeros(1, device=device).item()  # which a device without memory cannot give
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+@contextmanager
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Give back PyTorch's generators of the CPU and of a device as they were: what is drawn here is nobody else's."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(cuda):
+        yield
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of a device; unlike ``torch.manual_seed``, those of no other device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+import traceback
 import warnings
 from collections.abc import Iterable
 from types import ModuleType
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelreg import __version__, paths
-from labelreg.experiment import PROFILES, Experiment
+from labelreg.experiment import MOST_SEEDS, PROFILES, Experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +31,7 @@ app = typer.Typer(
 _SETTINGS = (
     "Settings of the experiment, such as dataset=cifar100 method=knowledge_refinery options.smoothing=0.1 epochs=30."
 )
+_LONGEST = 1000  # line of an error, which may quote what was given
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
@@ -37,7 +40,9 @@ _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFI
 def run(
     settings: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help=_SETTINGS)] = None,
     profile: _Profile = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, the experiment's own and those after it.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, the experiment's own and those after it.")
+    ] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there are cores.")] = 1,
     device: _Device = "auto",
     results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
@@ -67,7 +72,7 @@ def reproduce(
     dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
-    seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the table's.")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the table's number.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
     device: _Device = "auto",
     output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
@@ -80,13 +85,14 @@ def reproduce(
     from labelreg.results import Recorded, Store
     from labelreg.running import Runtimes, resolve_device
 
+    target = resolve_device(device)  # a plan takes longer than to say that there is no such device
     wanted = {"collections": _listed(papers), "datasets": _listed(dataset), "networks": _listed(network)}
     todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
     if not todo:
         typer.echo("no table or figure asks for such a run")
         return
     results = [*Store(), *(Store(output) if output else ())]
-    recorded, runtimes = Recorded(results), Runtimes(results, resolve_device(device))
+    recorded, runtimes = Recorded(results), Runtimes(results, target)
     table = overview(todo, recorded, runtimes)
     _print(table, f"runs at {profile}, in their order")
     hours = table.hours.sum(skipna=False) / jobs
@@ -168,7 +174,7 @@ def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experime
         raise typer.Exit(130) from None
     except ExceptionGroup as group:
         for error in group.exceptions:
-            _say(f"labelreg: {error}")
+            _say(_told(error))
         raise typer.Exit(2) from None
 
 
@@ -201,11 +207,27 @@ def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
     typer.echo(f"{title}\n\n{table}\n")
 
 
+def _told(error: Exception) -> str:
+    """One line: what this package or the operating system refused; of any other error, where its traceback lies too."""
+    if isinstance(error, ValueError | OSError) or type(error).__module__.startswith("labelreg."):
+        return f"labelreg: {_one_short_line(str(error))}"
+    with tempfile.NamedTemporaryFile("w", prefix="labelreg-", suffix=".txt", delete=False) as file:
+        file.writelines(traceback.format_exception(error))
+    said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())[:1]]  # the second is a traceback
+    where = f"if this should work, it is a mistake in labelreg, and its traceback is in {file.name}"
+    return f"labelreg: {'; '.join(map(_one_short_line, [*said, where]))}"
+
+
+def _one_short_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+
+
 def main() -> None:
     """Run the command line; an error is one line, with exit code 2."""
     warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
     try:
         app(prog_name="labelreg")
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        _say(f"labelreg: {error}")
+    except Exception as error:
+        _say(_told(error))
         sys.exit(2)

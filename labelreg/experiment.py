@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
@@ -12,7 +12,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PositiveInt,
+    StringConstraints,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -20,7 +20,7 @@ from pydantic import (
 
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, Options, as_tuple
-from labelreg.recipe import Recipe
+from labelreg.recipe import Count, Recipe
 
 # Methods and networks are imported where they are needed: a mistyped setting is answered without loading PyTorch.
 
@@ -35,7 +35,12 @@ def _options(chosen: Any) -> Options:
     return options
 
 
+# part of file names, so that no name leads out of a folder
+_Name = Annotated[str, StringConstraints(pattern=r"^[\w.-]+$")]
 _OptionsByName = Annotated[Options, BeforeValidator(_options), PlainSerializer(dict)]
+
+
+MOST_SEEDS = 10_000  # of one experiment: what is asked for at once is held in memory
 
 
 class Experiment(Recipe):
@@ -59,14 +64,14 @@ class Experiment(Recipe):
         observe: keys of :data:`labelreg.observers.OBSERVERS`.
     """
 
-    dataset: str = "digits"
-    network: str = "mlp"
+    dataset: _Name = "digits"
+    network: _Name = "mlp"
     network_options: _OptionsByName = Options()
     method: str = "cross_entropy"
     options: _OptionsByName = Options()
     auxiliary_options: _OptionsByName = Options()
     augmentation: str = "standard"
-    subset: PositiveInt | None = None
+    subset: Count | None = None
     holdout: FractionBelowOne = 0.0
     label_noise: FractionBelowOne = 0.0
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
@@ -130,6 +135,11 @@ class Experiment(Recipe):
         if len(set(names)) < len(names):
             raise ValueError(f"observe names an observer twice: {', '.join(names)}")
         return names
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _teacher_of_settings(cls, chosen: Any) -> Any:
+        return _teacher(lambda: cls(**chosen)) if isinstance(chosen, Mapping) else chosen
 
     @model_validator(mode="after")
     def _taught_if_it_learns_from_a_teacher(self) -> Self:
@@ -211,7 +221,7 @@ class Experiment(Recipe):
             raise unknown("profile", profile, PROFILES)
         changes = PROFILES[profile].changes(self, overrides)
         if isinstance(chosen := overrides.get("teacher"), Mapping):
-            changes["teacher"] = Experiment().at(profile, **chosen)
+            changes["teacher"] = _teacher(lambda: Experiment().at(profile, **chosen))
         elif self.teacher and not overrides.keys() & {"teacher", "method"}:
             own = ("network", "network_options", "auxiliary_options", "options", "observe")
             shared = {name: value for name, value in overrides.items() if name not in own}
@@ -220,6 +230,8 @@ class Experiment(Recipe):
 
     def with_seeds(self, count: int) -> list[Self]:
         """Return the experiment with ``count`` consecutive seeds, its own first; a teacher's seed is shifted alike."""
+        if not isinstance(count, int) or not 0 <= count <= MOST_SEEDS:
+            raise ValueError(f"the number of seeds must be an integer from 0 to {MOST_SEEDS}, got {count!r}")
         if count:
             self.but(seed=self.seed + count - 1)  # refuses what is too large
         teachers = self.teacher.with_seeds(count) if self.teacher else [None] * count
@@ -233,6 +245,14 @@ _FOLLOWS = {
     "network": ("network_options", "auxiliary_options"),
     "network_options": ("auxiliary_options",),
 }
+
+
+def _teacher(make: Callable[[], Experiment]) -> Experiment:
+    """Make a teacher; what is wrong with it is said to be the teacher's."""
+    try:
+        return make()
+    except ValueError as error:
+        raise ValueError(f"the teacher: {error}") from None
 
 
 def is_teacher(role: str) -> bool:

@@ -1,4 +1,4 @@
-"""The error for a name that nothing goes by."""
+"""What errors say: of a name that nothing goes by, and in one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,3 +10,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
     close = difflib.get_close_matches(str(name), known, n=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there is {', '.join(known) or 'none'}"
     return ValueError(f"no {kind} is called {name!r}; {hint}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says, in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

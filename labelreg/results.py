@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 import labelreg
 from labelreg import paths
 from labelreg.experiment import Experiment
+from labelreg.names import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 DIGITS = 5  # significant digits of a recorded number: more than any of them is good for, and small files
+LARGEST = 1e308  # number in a file: an int in JSON may be larger than any float
+_ALWAYS_RECORDED = {"test_error", "test_nll", "test_ece"}
 SECONDS_BETWEEN_QUESTIONS = 1.0  # whether to go on waiting for another process
 
 
@@ -147,6 +150,8 @@ class Store:
         target.mkdir(parents=True, exist_ok=True)
         content = _content(result)
         with self._lock("saving"):
+            for left_over in paths.unfinished(target):
+                left_over.unlink()
             for attempt in itertools.count():
                 suffix = f"-{attempt}" if attempt else ""  # a file of that name that is no such result stays
                 path = target / f"{result.experiment.name}-{result.experiment.key}{suffix}.json"
@@ -249,21 +254,35 @@ def _read(path: Path) -> Result | None:
         content = json.loads(path.read_text())
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
-        if not all(isinstance(content[name], Mapping) for name in ("experiment", "history", "provenance")):
-            raise ValueError("experiment, history and provenance are not all objects")
-        history = content["history"].items()
-        history = {name: [math.nan if value is None else value for value in values] for name, values in history}
+        experiment = Experiment.from_recorded(content["experiment"])
+        hash(experiment)  # by which results are found
+        history, origin = _history(content["history"]), content["provenance"]
+        if not _is_number(origin["seconds"]):
+            raise ValueError(f"provenance.seconds must be a number, got {origin['seconds']!r}")
         observations = {}
         if (arrays := path.with_suffix(".npz")).exists():
             with np.load(arrays) as stored:
                 observations = {name: stored[name].astype(np.float32) for name in stored}
-        experiment = Experiment.from_recorded(content["experiment"])
-        result = Result(experiment, history, content["provenance"], observations)
-        result.best  # noqa: B018 (a history without test errors is no result)
-        return result
+        return Result(experiment, history, origin, observations)
     except Exception as error:  # a damaged file may raise anything
-        warnings.warn(f"{path} is not a valid result and is skipped: {type(error).__name__}: {error}", stacklevel=3)
+        warnings.warn(f"{path} is not a valid result and is skipped: {one_line(error)}", stacklevel=3)
         return None
+
+
+def _history(columns: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the columns of a file, with NaN for null, or raise an error where they are no history."""
+    if missing := _ALWAYS_RECORDED - columns.keys():
+        raise ValueError(f"the history has no {', '.join(sorted(missing))}")
+    for name, values in columns.items():
+        if not isinstance(values, list) or not all(value is None or _is_number(value) for value in values):
+            raise ValueError(f"history.{name} must be a list of numbers")
+        if not len(values) == len(columns["test_error"]) > 0:
+            raise ValueError(f"history.{name} must be as long as test_error, at least 1, and is {len(values)}")
+    return {name: [math.nan if value is None else value for value in values] for name, values in columns.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,20 +20,27 @@ from filelock import FileLock
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from torch import Tensor, nn
 
-from labelreg import methods, paths
-from labelreg.build import build, prepare_data, resolve_device, untrained
+from labelreg import checkpoints, methods, paths
+from labelreg.assignments import render
+from labelreg.build import build, own_generators, prepare_data, resolve_device, untrained
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
+from labelreg.names import one_line
 from labelreg.results import Claimed, Recorded, Result, Store, hold, provenance, rounded
-from labelreg.training import Interrupted, Stop, Trainer, one_line, stop_on_signals
+from labelreg.training import Interrupted, Stop, Trainer, stop_on_signals
 
 __all__ = ["Runtimes", "Trained", "prepare_data", "resolve_device", "run", "run_all", "train", "trained"]
 
 Progress = Callable[[str], None] | None
 # a group of runs, the results, and what ended it before its last
 _Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]
+_CHECKPOINTS = ("checkpoint.pt", "preparation.pt")  # of a run, and of what its method trains beforehand
 SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
+
+
+class Killed(RuntimeError):
+    """A process that was training is gone, perhaps since there was not enough memory for it."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +95,10 @@ def run(
         labelreg.results.Claimed: another process is running it, and this one does not wait.
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
     """
+    _check(experiment)
     store = Store(results)
     if found := store.find(experiment):
+        _sweep(experiment, store)
         return found
     with _at_work(experiment, store, progress, stop, wait) as folder:
         # another process may have finished it while this one waited
@@ -109,6 +118,7 @@ def train(
     Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
     ``shared``; see :meth:`.Method.share`. The other arguments are those of :func:`run`.
     """
+    _check(experiment)
     teach = partial(train, device=device, progress=progress, stop=stop)
     return _train(experiment, device, progress, stop, teach, shared=shared)
 
@@ -125,23 +135,35 @@ def trained(
 
     Weights stay on the machine that trained; a network trained again on another may differ in the last digits.
     """
+    _check(experiment)
     store = Store(results)
-    with _at_work(experiment, store, progress, stop) as folder:
-        weights = folder / "weights.pt"
-        result = store.find(experiment)
-        if result is None or not weights.exists():
-            result = _train_and_record(experiment, store, folder, device, progress, stop)
+    result, weights = store.find(experiment), _folder(experiment) / "weights.pt"
+    _sweep(experiment, store)
+    if result is None or not weights.exists():
+        with _at_work(experiment, store, progress, stop) as folder:
+            result = store.find(experiment)
+            if result is None or not weights.exists():
+                result = _train_and_record(experiment, store, folder, device, progress, stop)
+    with own_generators(resolve_device(device)):
+        # an untrained teacher suffices: its weights are part of the method's state
+        parts = build(experiment, device, lambda: untrained(experiment.teacher))
         try:
-            stored = torch.load(weights, map_location="cpu", weights_only=True)
+            stored = checkpoints.read(weights)
+            parts.network.load_state_dict(stored["network"])
+            # a method may have made in preparation what predictions have no use for
+            missing = parts.method.load_state_dict(stored["method"], strict=False).missing_keys
+            if missing:
+                raise ValueError(f"it lacks {', '.join(missing)}")
         except Exception as error:
             what = f"{weights} cannot be read ({one_line(error)}); move it away to train {experiment.name} anew"
             raise ValueError(what) from error
-    # an untrained teacher suffices: its weights are part of the method's state
-    parts = build(experiment, device, lambda: untrained(experiment.teacher))
-    parts.network.load_state_dict(stored["network"])
-    # not strictly: a method may have made in preparation what predictions have no use for
-    parts.method.load_state_dict(stored["method"], strict=False)
-    return Trained(result, parts.trainer(parts.network, parts.method))
+        return Trained(result, parts.trainer(parts.network, parts.method))
+
+
+def _check(*experiments: Experiment) -> None:
+    for each in experiments:
+        if not isinstance(each, Experiment):
+            raise TypeError(f"an experiment must be an Experiment, got {each!r}")
 
 
 @contextmanager
@@ -160,10 +182,34 @@ def _at_work(
         told = True
         return True
 
-    folder = paths.runs_root() / f"{experiment.name}-{experiment.key}"
+    folder = _folder(experiment)
     folder.mkdir(parents=True, exist_ok=True)
     with store.claim(experiment, waits), hold(FileLock(folder / "lock"), waits):
+        for file in _leftovers(folder, recorded=store.find(experiment) is not None):
+            file.unlink(missing_ok=True)
         yield folder
+
+
+def _folder(experiment: Experiment) -> Path:
+    return paths.runs_root() / f"{experiment.name}-{experiment.key}"
+
+
+def _leftovers(folder: Path, recorded: bool) -> list[Path]:
+    """The files in a work folder that nobody needs, and a process had no time to delete because it was killed."""
+    finished = recorded and (folder / "weights.pt").exists()
+    return [*paths.unfinished(folder), *(_checkpoint_files(folder) if finished else ())]
+
+
+def _checkpoint_files(folder: Path) -> list[Path]:
+    files = (file for name in _CHECKPOINTS for file in checkpoints.files(folder / name))
+    return [file for file in files if file.exists()]
+
+
+def _sweep(experiment: Experiment, store: Store) -> None:
+    """Delete what is left over of a recorded run, unless another process is at work there."""
+    if _leftovers(_folder(experiment), recorded=True):
+        with suppress(Claimed, OSError), _at_work(experiment, store, None, None, wait=False):
+            pass
 
 
 def _train_and_record(
@@ -171,14 +217,12 @@ def _train_and_record(
 ) -> Result:
     """Train with a checkpoint; record the result, then store the weights, then delete the checkpoint."""
     teach = partial(trained, results=store.root, device=device, progress=progress, stop=stop)
-    checkpoint, preparation = folder / "checkpoint.pt", folder / "preparation.pt"
-    finished = _train(experiment, device, progress, stop, teach, checkpoint, preparation)
+    finished = _train(experiment, device, progress, stop, teach, *(folder / name for name in _CHECKPOINTS))
     store.save(finished.result)
     states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
-    with paths.atomic_write(folder / "weights.pt") as unfinished:
-        torch.save(states, unfinished)
-    for file in (checkpoint, preparation):
-        file.unlink(missing_ok=True)
+    checkpoints.write(folder / "weights.pt", states)
+    for file in _checkpoint_files(folder):
+        file.unlink()
     return store.find(experiment)  # read back, so that a new and a recorded result are rounded alike
 
 
@@ -193,22 +237,23 @@ def _train(
     shared: dict | None = None,
 ) -> Trained:
     """Train, from a checkpoint if there is one; ``preparation`` is that of what a method trains beforehand."""
-    parts = build(experiment, device, lambda: teach(experiment.teacher).network)
-    tell = progress and (lambda row: progress(_progress_line(experiment, row)))
-    tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
+    with own_generators(resolve_device(device)):
+        parts = build(experiment, device, lambda: teach(experiment.teacher).network)
+        tell = progress and (lambda row: progress(_progress_line(experiment, row)))
+        tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
 
-    def prepare(network: nn.Module, method: Method) -> None:
-        parts.trainer(network, method).fit(preparation, tell_before, stop)
+        def prepare(network: nn.Module, method: Method) -> None:
+            parts.trainer(network, method).fit(preparation, tell_before, stop)
 
-    parts.method.prepare(prepare)
-    if shared is not None:
-        parts.method.share(shared)
-    trainer = parts.trainer(parts.network, parts.method, experiment.observe)
-    origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
-    trainer.fit(checkpoint, tell, stop)
-    for common in (shared or {}).values():
-        common.finish()
-    return Trained(_result(experiment, trainer, origin), trainer)
+        parts.method.prepare(prepare)
+        if shared is not None:
+            parts.method.share(shared)
+        trainer = parts.trainer(parts.network, parts.method, experiment.observe)
+        origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
+        trainer.fit(checkpoint, tell, stop)
+        for common in (shared or {}).values():
+            common.finish()
+        return Trained(_result(experiment, trainer, origin), trainer)
 
 
 def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) -> Result:
@@ -281,15 +326,22 @@ def run_all(
     Raises:
         ExceptionGroup: several runs failed; a single failure is raised as it is.
         labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
-        RuntimeError: a process was killed.
+        Killed: a process was killed.
     """
-    if jobs < 0:
-        raise ValueError(f"jobs is a number of processes, 0 for as many as there are cores, not {jobs}")
-    target = resolve_device(device)
-    todo = list(dict.fromkeys(experiments))
-    known = list(Store(results)) if record else []
+    if not isinstance(jobs, int) or jobs < 0:
+        raise ValueError(f"jobs is a number of processes, 0 for as many as there are cores, not {jobs!r}")
+    if not isinstance(minutes, int | float) or not minutes >= 0:
+        raise ValueError(f"minutes is a budget of time, at least 0, not {minutes!r}")
+    if isinstance(experiments, Experiment) or not isinstance(experiments, Iterable):
+        raise TypeError(f"experiments must be a list of them, or another iterable, got {experiments!r}")
+    _check(*(todo := list(experiments)))
+    todo = list(dict.fromkeys(todo))
+    target, store = resolve_device(device), Store(results)
+    known = list(store) if record else []
     recorded, runtimes = Recorded(known), Runtimes(known, target)
     finished = {each: found for each in todo if (found := recorded.find(each))}
+    for each in finished:
+        _sweep(each, store)
     # what is recorded may be resumed, and then the runs that it shares something with are gone
     waiting = [[each] for each in todo if each not in finished] if record else _sharing(todo)
     workers = min(jobs or (1 if target.type == "cuda" else joblib.cpu_count()), len(waiting)) or 1
@@ -326,7 +378,7 @@ def run_all(
         except TerminatedWorkerError as error:
             names = "; ".join(each.name for each in under_way)
             what = f"a process was killed, possibly out of memory, while these ran: {names}"
-            raise RuntimeError(f"{what}. The same call resumes from their last finished epochs") from error
+            raise Killed(f"{what}. The same call resumes from their last finished epochs") from error
         if stop.flag.exists():
             raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
     if len(failures) > 1:
@@ -366,10 +418,14 @@ def _run_group(
             else:
                 done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
     except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
+        if os.getpid() == stop.parent and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+            raise  # a second signal acts at once
         if stop.orphaned:
             os._exit(1)  # nobody waits for the outcome, and what was done is saved
-        if os.getpid() != stop.parent and not isinstance(error, Claimed | KeyboardInterrupt):
-            error.add_note(traceback.format_exc())  # which does not travel between processes
+        if not isinstance(error, Claimed | KeyboardInterrupt):
+            error.add_note(f"in the run {' '.join(render(each.changes()))}")
+            if os.getpid() != stop.parent:
+                error.add_note(traceback.format_exc())  # which does not travel between processes
         return group, done, error
     return group, done, None
 
@@ -410,10 +466,10 @@ def _described(outcome: _Outcome) -> str:
 
 
 class _SlowLines:
-    """Prints a line if this process has printed none for some seconds."""
+    """Prints a run's first line, and another if some seconds have passed since the last."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = -math.inf
 
     def __call__(self, line: str) -> None:
         if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:

@@ -13,11 +13,12 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
+from labelreg import checkpoints
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
 from labelreg.metrics import perplexity_from_nll, summarise_batches
+from labelreg.names import one_line
 from labelreg.networks import features, reset_state
-from labelreg.paths import atomic_write
 from labelreg.recipe import Recipe
 
 EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
@@ -33,7 +34,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Diverged(RuntimeError):
-    """The training loss is no longer a finite number."""
+    """The loss, or that of the network on a split it is evaluated on, is no longer a finite number."""
 
 
 class Trainer:
@@ -49,6 +50,7 @@ class Trainer:
             if they have one, is called before training.
 
     Attributes:
+        epoch: number of finished epochs.
         history: one dict per epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``,
             ``test_error``, ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of
             the validation split, ``learning_rate`` at its end, ``seconds``.
@@ -88,10 +90,23 @@ class Trainer:
         self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
-        self.epoch, self.position, self.seconds = 0, 0, 0.0
+        self.position, self.seconds = 0, 0.0
         self.totals: dict[str, Tensor] = {}
-        self.history: list[dict[str, float]] = []
-        self.observations: dict[str, list[Tensor]] = {}
+        self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
+        self._journal: checkpoints.Journal | None = None
+
+    @property
+    def epoch(self) -> int:
+        return len(self._finished)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return [row for row, _ in self._finished]
+
+    @property
+    def observations(self) -> dict[str, list[Tensor]]:
+        names = dict.fromkeys(name for _, seen in self._finished for name in seen)
+        return {name: [seen[name] for _, seen in self._finished if name in seen] for name in names}
 
     def fit(self, checkpoint: Path | None = None, progress: Progress | None = None, stop: Stop | None = None) -> None:
         """Train from the current state to the recipe's last epoch.
@@ -103,7 +118,7 @@ class Trainer:
 
         Raises:
             Interrupted: on SIGINT, SIGTERM or ``stop``, after the current step; a second signal acts at once.
-            Diverged: the loss of an epoch is not finite.
+            Diverged: the loss of an epoch is not finite, or the evaluation after it.
         """
         if checkpoint is not None and checkpoint.exists():
             self.load(checkpoint)
@@ -178,22 +193,21 @@ class Trainer:
         samples = self.method.copies * len(self.loader.split)
         values = (torch.stack(list(self.totals.values())) / samples).tolist()
         row = {"epoch": self.epoch + 1} | dict(zip(self.totals, values, strict=True))
-        if not math.isfinite(row["loss"]):
-            raise Diverged(f"the loss is {row['loss']} in epoch {self.epoch + 1}; a lower learning_rate may help")
+        _check_finite(row, "loss")
         splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
         for name, split in splits.items():
             row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
+            _check_finite(row, f"{name}_nll")  # the last step may be the one that blew up
+        seen: dict[str, Tensor] = {}
         for observer in self.observers:
-            if getattr(observer, "at_end", False) and self.epoch + 1 < self.recipe.epochs:
-                continue
-            for name, value in observer(self).items():
-                self.observations.setdefault(name, []).append(value.cpu())
+            if not getattr(observer, "at_end", False) or self.epoch + 1 == self.recipe.epochs:
+                seen |= {name: value.cpu() for name, value in observer(self).items()}
         if self.recipe.schedule == "plateau":
             self.scheduler.step(row["validation_nll"])
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         row["seconds"] = time.perf_counter() - started
-        self.history.append(row)
-        self.epoch, self.position, self.seconds, self.totals = self.epoch + 1, 0, 0.0, {}
+        self._finished.append((row, seen))
+        self.position, self.seconds, self.totals = 0, 0.0, {}
 
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return the method's logits (N, K) in float32 and the targets (N,) of a split.
@@ -243,37 +257,49 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:
-        """Save the state of training, atomically."""
-        state = {name: getattr(self, name) for name in _PROGRESS}
-        state |= {name: getattr(self, name).state_dict() for name in ("network", "method", "optimizer", "scheduler")}
+        """Save the state of training, atomically; what is known of finished epochs is appended to a file beside it."""
+        if self._journal is None or self._journal.path != checkpoints.Journal(path).path:
+            self._journal = checkpoints.Journal(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._journal.keep(self._finished)
+        state = {"ends": self._journal.ends} | {name: getattr(self, name) for name in _PROGRESS}
+        state |= {name: getattr(self, name).state_dict() for name in _MODULES}
         state["random"] = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             state["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as unfinished:
-            torch.save(state, unfinished)
+        checkpoints.write(path, state)
 
     def load(self, path: Path) -> None:
         """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
         try:
-            # on the CPU, where observations are kept; whatever belongs on the device is copied there
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = checkpoints.read(path)
+            self._journal = checkpoints.Journal(path, state["ends"])
+            self._finished = self._journal.read()
             for name in _PROGRESS:
                 setattr(self, name, state[name])
+            if self.epoch > self.recipe.epochs or self.position > len(self.loader):
+                raise ValueError(f"it is in epoch {self.epoch + 1}, step {self.position}, which this run has not")
+            # what belongs on the device is copied there; observations are kept on the CPU
             self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
             # what start_epoch derives from the epoch is no part of the method's state
             self.method.start_epoch(self.epoch, self.history)
-            for name in ("network", "method", "optimizer", "scheduler"):
+            for name in _MODULES:
                 getattr(self, name).load_state_dict(state[name])
+            torch.set_rng_state(state["random"]["cpu"])
+            if self.device.type == "cuda" and "cuda" in state["random"]:
+                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
         except Exception as error:
             reason = one_line(error)
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
-        torch.set_rng_state(state["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in state["random"]:
-            torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
 
 
-_PROGRESS = ("epoch", "position", "seconds", "totals", "history", "observations")
+_PROGRESS = ("position", "seconds", "totals")
+_MODULES = ("network", "method", "optimizer", "scheduler")
+
+
+def _check_finite(row: dict[str, float], name: str) -> None:
+    if not math.isfinite(row[name]):
+        raise Diverged(f"the {name} is {row[name]} in epoch {row['epoch']}; a lower learning_rate may help")
 
 
 def _make_loader(
@@ -322,15 +348,14 @@ def _make_scheduler(
             return schedulers.ConstantLR(optimizer, factor=1.0)
 
 
-def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
-
-
 @contextlib.contextmanager
 def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
-    """Call a function at the first SIGINT or SIGTERM, so that the current step completes; a second acts at once."""
-    if threading.current_thread() is not threading.main_thread():
+    """Call a function at the first SIGINT or SIGTERM, so that the current step completes; a second acts at once.
+
+    Inside another such block, whose function has to reach it, this one leaves the signals to that.
+    """
+    inside = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == __name__
+    if inside or threading.current_thread() is not threading.main_thread():
         yield
         return
     with contextlib.ExitStack() as previous:

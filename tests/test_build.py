@@ -43,6 +43,8 @@ class TestData:
         ("settings", "device", "message"),
         [
             ({}, "gpu", "device 'gpu' cannot be used here"),
+            ({}, "meta", "device 'meta' cannot be used here"),
+            ({}, None, "device None cannot be used here"),
             ({}, "cuda:63", "device 'cuda:63' cannot be used here"),
             ({"dataset": "digit"}, "cpu", "no data set is called 'digit'; did you mean digits"),
             ({"network": "mpl"}, "cpu", "no network is called 'mpl'; did you mean mlp"),

@@ -5,10 +5,11 @@ import signal
 import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from labelreg import __version__, cli, data, methods, networks, paths
+from labelreg import __version__, cli, data, methods, networks, paths, running
 from labelreg.experiment import Experiment
 from labelreg.papers import COLLECTIONS, shared
 from labelreg.reports import printed_methods
@@ -74,23 +75,43 @@ class TestRun:
         ("arguments", "message"),
         [
             (["epoch=3"], "no setting is called 'epoch'; did you mean epochs?"),
-            (["epochs=two"], "epochs should be a valid integer, got 'two'"),
+            (["batch_size=two"], "batch_size should be a valid integer, got 'two'"),
             (["observe=residual_labels"], "CrossEntropy learns no residual labels that could be observed"),
             (["--results=/dev/null"], "[Errno 20] Not a directory"),
             (["subset=5000"], "cannot take a subset of 5000 samples"),
             (["--profile=qick"], "no profile is called 'qick'; did you mean quick?"),
             (["--device=gpu"], "device 'gpu' cannot be used here"),
             (["learning_rate=1e30"], "the loss is nan in epoch 1; a lower learning_rate may help"),
+            (["learning_rate=1e20", "subset=64"], "the test_nll is nan in epoch 1; a lower learning_rate may help"),
+            (["epochs=2"], "epochs is set twice, by 'epochs=1' and by 'epochs=2'"),
+            (["learning_rate=" + 5000 * "-" + "1"], "learning_rate should be a valid number, got '---"),
+            ([500 * "teacher." + "epochs=1"], "teachers of teachers can be 20 generations, got 'teacher.teacher."),
+            (["--device=meta"], "device 'meta' cannot be used here"),
+            (["method=born_again", "teacher.epochs=-1"], "the teacher: epochs should be greater than 0, got -1"),
         ],
     )
     def test_a_mistake_is_one_line(self, arguments, message, labelreg):
         assert_one_line(labelreg("run", "epochs=1", *arguments), message)
 
+    @pytest.mark.parametrize("kind", [RuntimeError, OverflowError, MemoryError, RecursionError, KeyError, TypeError])
+    def test_what_nobody_foresaw_names_the_run_and_where_its_traceback_is(self, kind, labelreg, monkeypatch):
+        def fail(*arguments):
+            raise kind("two\nlines")
+
+        monkeypatch.setattr(running, "build", fail)
+        outcome = labelreg("run", *QUICK, "momentum=0.5")
+        said = "'two\\nlines'" if kind is KeyError else "two lines"
+        assert_one_line(outcome, f"{kind.__name__}: {said}; in the run epochs=2 batch_size=64 momentum=0.5")
+        file = Path(outcome[2].split()[-1])
+        assert f"{kind.__name__}: " in file.read_text()
+        assert "in fail" in file.read_text()
+        file.unlink()
+
     def test_several_failures_are_one_line_each(self, labelreg):
         code, out, err = labelreg("run", "learning_rate=1e30", "--seeds=2", *QUICK)
         assert (code, out, err.count("labelreg: the loss is nan")) == (2, "", 2)
 
-    @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--jobs=-1"], ["--seed=3"]])
+    @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--seeds=1000000000"], ["--jobs=-1"], ["--seed=3"]])
     def test_a_wrong_flag_is_shown_with_the_usage(self, arguments, labelreg):
         code, _, err = labelreg("run", *arguments)
         assert code == 2
@@ -185,9 +206,10 @@ class TestReproduce:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["--papers=kk"], "no collection is called 'kk'; there is alr, cskd"),
+            (["--papers=kk"], "no paper is called 'kk'; there is alr, cskd"),
             (["--dataset=digit"], "no data set is called 'digit'; did you mean digits?"),
             (["--methods=RK"], "no method in any table or figure is called 'RK'"),
+            (["--device=meta"], "device 'meta' cannot be used here"),
             (["--profile=fats"], "no profile is called 'fats'; did you mean fast?"),
         ],
     )

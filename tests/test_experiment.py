@@ -289,6 +289,9 @@ TEACHER = {"teacher": Experiment()}
         ({"method": "mixup", "options": {"method": "born_again"}}, "mixup learns from a teacher: name another exper"),
         (TEACHER, "cross_entropy learns from no teacher, and digits-mlp-cross_entropy-s0 is given as one"),
         (KD | {"teacher": Experiment(dataset="cifar10")}, "the teacher learns cifar10, the student digits"),
+        (KD | {"teacher": {"epochs": -1}}, "the teacher: epochs should be greater than 0, got -1"),
+        ({"network": "../../n"}, "network string should match pattern"),
+        ({"dataset": "a/b"}, "dataset string should match pattern"),
         (KD | {"teacher": "resnet18"}, "teacher should be a valid dictionary or instance of Experiment"),
         (KD | TEACHER | {"options": {"teacher": "mlp"}}, "the teacher is an experiment, not the name of a network"),
     ],
@@ -407,3 +410,6 @@ class TestTeacher:
         for each in (last, Experiment(**KD, teacher=last)):
             with pytest.raises(ValueError, match="seed should be less than 2147483648"):
                 each.with_seeds(3)
+        for count in (-1, 10**9, "3", 2.0, None):
+            with pytest.raises(ValueError, match="the number of seeds must be an integer from 0 to 10000, got"):
+                student.with_seeds(count)

@@ -1,5 +1,7 @@
 """Where folders are, and that a file is written whole or not at all."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,19 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path):
         unfinished.write_text([unfinished.write_text("third")])
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_can_be_found(tmp_path):
+    whole = tmp_path / "file"
+    whole.touch()
+    assert paths.unfinished(tmp_path) == paths.unfinished(tmp_path / "nowhere") == []
+    with paths.atomic_write(whole) as unfinished:
+        unfinished.touch()
+        assert paths.unfinished(tmp_path) == [unfinished]
+
+
+def test_a_full_disk_is_named_with_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'$"), paths.atomic_write(tmp_path / "file"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=r"another'$"), paths.atomic_write(tmp_path / "file"):
+        (tmp_path / "no" / "another").touch()

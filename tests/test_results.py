@@ -1,9 +1,11 @@
 """Results on disk: written whole or not at all, read back as they were, and never mistaken for something else."""
 
+import io
 import json
 import math
 import multiprocessing
 import warnings
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -180,6 +182,14 @@ class TestStore:
         with pytest.raises(ValueError, match=f"folder must lie in .*, and '{folder}' does not"):
             store.save(make_result(), folder=folder)
 
+    def test_sweeps_what_a_killed_writer_left(self, store):
+        path = store.save(make_result())
+        left_over = path.with_name(f".{path.name}.1234.tmp")
+        left_over.touch()
+        store.save(make_result(Experiment(seed=1)))
+        assert not left_over.exists()
+        assert len(list(store)) == 2
+
     @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
     def test_many_writers_leave_one_result(self, store):
         """Saved at once by several processes, also with observations, and never seen half-written meanwhile."""
@@ -221,6 +231,17 @@ def content(experiment=PLAIN, history=None, **changes):
     return json.dumps({"schema": 1, "experiment": experiment, "history": history, "provenance": {}} | changes)
 
 
+def recorded(metrics=(), **changes):
+    """A result as it should be, but for some columns and parts."""
+    history = {"test_error": [0.2, 0.1], "test_nll": [1, 0.5], "test_ece": [0.1, None]} | dict(metrics)
+    return content(history=history, **{"provenance": {"seconds": 1.5}} | changes)
+
+
+def with_options(name, options, **settings):
+    """A result of a network that is not here, whose options nobody knows."""
+    return recorded(experiment=PLAIN | {"network": "lost", name: options} | settings)
+
+
 FOREIGN = {
     "cut short": '{"schema":1,"exper',
     "a list": "[1, 2]",
@@ -235,7 +256,32 @@ FOREIGN = {
     "an option of another version": content(experiment=PLAIN | {"options": {"warmth": 3}}),
     "a method of another version": content(experiment=PLAIN | {"method": "lost"}),
     "no text": b"\xff\xfe\x00\x80",
+    "a number beyond all floats": recorded(experiment=PLAIN | {"learning_rate": 10**400}),
+    "a metric beyond all floats": recorded({"test_nll": [10**400, 1]}),
+    "an option that is a list": with_options("network_options", {"key": [1]}),
+    "an option that is a mapping": with_options("network_options", {"hidden": {"a": 1}}),
+    "a known option that is a mapping": recorded(experiment=PLAIN | {"network_options": {"hidden": {"a": 1}}}),
+    "nested beyond all depth": "[" * 100_000,
+    "seconds of text": recorded(provenance={"seconds": "abc"}),
+    "seconds of null": recorded(provenance={"seconds": None}),
+    "no seconds": recorded(provenance={}),
+    "a metric of text": recorded({"test_error": "ab"}),
+    "a metric of nested lists": recorded({"test_error": [[0.2], [0.1]]}),
+    "a metric that is Infinity": recorded({"test_error": [math.inf, 0.1]}),
+    "columns of different length": recorded({"test_ece": [0.1]}),
+    "no calibration error": json.dumps(
+        {**json.loads(recorded()), "history": {"test_error": [0.1], "test_nll": [1.0]}},
+    ),
+    "a name that leads out of the folder": recorded(experiment=PLAIN | {"network": "../../n"}),
 }
+
+
+def test_a_file_as_it_should_be_is_a_result(store):
+    """So that each of the others differs from one in what it is named for."""
+    store.root.mkdir()
+    for name, text in (("one", recorded()), ("other", with_options("network_options", {"hidden": 1}))):
+        (store.root / f"{name}.json").write_text(text)
+    assert [each.last["test_nll"] for each in store] == [0.5, 0.5]
 
 
 class TestForeignFiles:
@@ -272,6 +318,16 @@ class TestForeignFiles:
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 assert len(list(store)) == 1 - sum("is skipped" in str(each.message) for each in said)
+
+    def test_observations_said_to_be_larger_than_any_memory_are_named_too(self, store):
+        path = store.save(replace(make_result(), observations={"labels": np.ones(3)}))
+        header = io.BytesIO()
+        described = {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+        np.lib.format.write_array_header_1_0(header, described)
+        with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+            archive.writestr("labels.npy", header.getvalue())
+        with pytest.warns(UserWarning, match="is skipped"):
+            assert list(store) == []
 
     def test_only_files_that_could_be_it_are_opened(self, store):
         store.save(make_result())

@@ -14,7 +14,7 @@ import pytest
 import torch
 from interruption import assert_is_the_straight_run, folder
 
-from labelreg import running
+from labelreg import checkpoints, running
 from labelreg.experiment import Experiment
 from labelreg.results import Claimed, Store
 from labelreg.running import run, run_all, train
@@ -39,7 +39,7 @@ def metrics(results, digits=5):
 
 def epochs_saved(experiment):
     path = folder(experiment) / "checkpoint.pt"
-    return torch.load(path, weights_only=True)["epoch"] if path.exists() else 0
+    return len(checkpoints.read(path)["ends"]) if path.exists() else 0
 
 
 class TestOneProcess:
@@ -71,8 +71,12 @@ class TestOneProcess:
 
     def test_nothing_to_run_is_nothing_and_no_process_can_be_less(self):
         assert run_all([], progress=None) == {}
-        with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there are cores, not -1"):
-            run_all([SHORT], jobs=-1)
+        for jobs in (-1, "2", 1.5):
+            with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there are cores, no"):
+                run_all([SHORT], jobs=jobs)
+        for minutes in (-1, "2", math.nan):
+            with pytest.raises(ValueError, match="minutes is a budget of time, at least 0, not"):
+                run_all([SHORT], minutes=minutes)
 
     @pytest.mark.parametrize("record", [True, False])
     def test_a_run_that_fails_does_not_stop_the_others(self, record):
@@ -186,6 +190,16 @@ class TestStopping:
         finished = run_all(SEEDS, jobs=1, progress=None)
         assert metrics(finished.values()) == metrics(train(each).result for each in SEEDS)
 
+    def test_a_second_signal_acts_at_once_and_does_not_say_that_all_is_saved(self):
+        def tell(line):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            run_all(SEEDS, jobs=1, progress=tell)
+        assert type(caught.value) is KeyboardInterrupt
+        assert epochs_saved(SEEDS[0]) == 0  # which was about to be
+
     @pytest.mark.parametrize(("seconds", "expected"), [(200, 0), (10, 1), (2, 2), (0.5, 0)])
     def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
         known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])
@@ -202,9 +216,9 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
     lines = []
     with Store().claim(claimed), pytest.raises(ExceptionGroup, match="2 of 8 runs failed") as caught:
         run_all([*students, BROKEN, *SEEDS, LOST, claimed], jobs=2, device="cpu", minutes=60, progress=lines.append)
-    notes = [note for each in caught.value.exceptions for note in each.__notes__]
-    assert len(notes) == 2
-    assert all("Traceback" in note and "running.py" in note for note in notes), "where it failed is told"
+    broken, lost = (each.__notes__ for each in caught.value.exceptions)
+    assert broken[0] == "in the run epochs=2 batch_size=32 schedule=one_cycle subset=100 observe=residual_labels"
+    assert all("Traceback" in notes[1] and "running.py" in notes[1] for notes in (broken, lost)), "where it failed"
     assert {type(each) for each in caught.value.exceptions} == {ValueError}
     assert sum(f"{claimed.name}: another process is running it" in line for line in lines) == 1
     assert lines[-1].startswith("5 of 8: ")
@@ -221,10 +235,20 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
         assert result.history["loss"] == pytest.approx(straight.history["loss"], rel=1e-3)
 
 
+def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and_then(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(running.time, "monotonic", lambda: now[0])
+    tell = running._SlowLines()
+    for line in ("waiting for another process", "epoch 1", "epoch 2", "epoch 3"):
+        tell(line)
+        now[0] += 4
+    assert capsys.readouterr().err.splitlines() == ["waiting for another process", "epoch 3"]
+
+
 # no run ends before the other is on its way: in their second epoch they wait until they are to stop
 PROGRAM = """
 import os, time
-from labelreg import running
+from labelreg import checkpoints, running
 from labelreg.experiment import Experiment
 
 class Holding(running.StopWhen):
@@ -306,14 +330,14 @@ def test_a_signal_saves_all_a_kill_loses_at_most_the_epoch_under_way_and_no_proc
     assert "Interrupted: interrupted; saved, the same call resumes there" in said
     assert said.count("stopped; the same call resumes there") == 2
     wait_for(lambda: not any(map(runs, children)))
-    assert {torch.load(folder(each) / "checkpoint.pt", weights_only=True)["epoch"] for each in LONG} == {1}
+    assert [epochs_saved(each) for each in LONG] == [1, 1]
 
     process, children = start()
     trains = [each for each in children if b"LokyProcess" in Path(f"/proc/{each}/cmdline").read_bytes()]
     os.kill(trains[-1], signal.SIGKILL)
     said = process.communicate(timeout=240)[0]
     assert process.returncode == 1
-    assert "RuntimeError: a process was killed, possibly out of memory, while these ran: " in said
+    assert "Killed: a process was killed, possibly out of memory, while these ran: " in said
     assert all(each.name in said for each in LONG)
     assert "The same call resumes from their last finished epochs" in said
     wait_for(lambda: not any(map(runs, children)))

@@ -13,14 +13,14 @@ import torch
 from interruption import assert_is_the_straight_run, assert_same_weights, folder, kept_weights
 
 import labelreg
-from labelreg import networks, results, running
+from labelreg import checkpoints, networks, results, running
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
 from labelreg.metrics import top_k_error
 from labelreg.recipe import Recipe
 from labelreg.results import Claimed, Result, Store
-from labelreg.running import Runtimes, Trained, run, train, trained
+from labelreg.running import Runtimes, Trained, run, run_all, train, trained
 from labelreg.training import Interrupted, Trainer
 
 SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
@@ -74,6 +74,44 @@ class TestRun:
         recorded = [f"elsewhere/shared/{theirs}.json", f"results/shared/{ours}.json"]
         assert files(tmp_path) == [*recorded, f"runs/{ours}/weights.pt", f"runs/{theirs}/weights.pt"]
 
+    @pytest.mark.parametrize("weights", [True, False])
+    def test_sweeps_what_a_killed_process_left(self, weights):
+        """Unfinished files, and checkpoints only where the weights, of which they are the last copy, are stored."""
+        result, left = run(PLAIN, progress=None), ["checkpoint.epochs", "checkpoint.pt", "preparation.pt"]
+        for name in (*left, ".checkpoint.pt.1234.tmp"):
+            (folder(PLAIN) / name).touch()
+        if not weights:
+            (folder(PLAIN) / "weights.pt").unlink()
+        assert run(PLAIN, progress=pytest.fail) == result
+        assert files(folder(PLAIN)) == (["weights.pt"] if weights else left)
+
+    def test_leaves_to_another_process_what_it_is_writing(self):
+        result, file = run(PLAIN, progress=None), folder(PLAIN) / ".weights.pt.1234.tmp"
+        with running._at_work(PLAIN, Store(), None, None):
+            file.touch()
+            assert run(PLAIN, progress=pytest.fail) == result
+            assert file.exists()
+        assert run_all([PLAIN], jobs=1, progress=pytest.fail) == {PLAIN: result}
+        assert not file.exists()
+
+    @pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+    def test_leaves_the_callers_random_numbers_alone(self, device):
+        expected = torch.Generator(device).manual_seed(7)
+        torch.manual_seed(7)
+        for work in (run, train, trained):
+            work(STUDENT, device=device, progress=None)
+            draws = torch.rand(3, device=device)
+            assert torch.equal(draws, torch.rand(3, device=device, generator=expected))
+
+    @pytest.mark.parametrize("one", ["digits", None, {"epochs": 1}, 3])
+    def test_runs_nothing_but_experiments(self, one, tmp_path):
+        for work in (run, train, trained, lambda each: run_all([PLAIN, each])):
+            with pytest.raises(TypeError, match=r"^an experiment must be an Experiment, got [^\n]*$"):
+                work(one)
+        with pytest.raises(TypeError, match=r"^experiments must be a list of them, or another iterable, got [^\n]*$"):
+            run_all(PLAIN)
+        assert list(tmp_path.iterdir()) == []
+
     @pytest.mark.parametrize("moved", ["LABELREG_RUNS", "LABELREG_RESULTS", None])
     def test_what_another_process_makes_is_waited_for_only_as_long_as_asked(self, moved, monkeypatch, tmp_path):
         """Whether the folders of the work, of the results, or both are shared with it."""
@@ -94,16 +132,16 @@ class TestRun:
     @pytest.mark.parametrize("broken", ["result", "weights"])
     def test_is_recorded_by_the_next_call_where_recording_failed(self, broken, monkeypatch):
         """The checkpoint stays until result and weights are there: nothing is trained twice, nothing stays behind."""
-        save = torch.save
+        write = checkpoints.write
 
         def full(*arguments):
-            if broken == "result" or "weights" in str(arguments[1]):
+            if broken == "result" or "weights" in str(arguments[0]):
                 raise OSError("no space left on device")
-            save(*arguments)
+            write(*arguments)
 
         lines = []
         with monkeypatch.context() as patched:
-            patched.setattr(*(Store, "save") if broken == "result" else (torch, "save"), full)
+            patched.setattr(*(Store, "save") if broken == "result" else (checkpoints, "write"), full)
             with pytest.raises(OSError, match="no space"):
                 run(PLAIN, progress=lines.append)
         assert (Store().find(PLAIN) is None) == (broken == "result")
@@ -182,15 +220,32 @@ class TestTrained:
         assert_same_weights(found.network.state_dict(), kept)
         assert len(list(Store())) == 1
 
-    @pytest.mark.parametrize("content", [b"", b"no weights"])
+    @pytest.mark.parametrize("content", ["", "text", "list", "shape", "part"])
     def test_weights_that_are_damaged_are_named_and_stay(self, content):
-        run(PLAIN, progress=None)
-        path = folder(PLAIN) / "weights.pt"
-        path.write_bytes(content)
-        message = rf"^[^\n]*weights\.pt cannot be read \(.*\); move it away to train {PLAIN.name} anew$"
+        experiment = PLAIN.but(method="knowledge_refinery")
+        run(experiment, progress=None)
+        path = folder(experiment) / "weights.pt"
+        states = checkpoints.read(path)
+        match content:
+            case "" | "text":
+                path.write_text(content)
+            case "list":
+                checkpoints.write(path, [1, 2])
+            case "shape":
+                checkpoints.write(path, states | {"network": networks.build("mlp", 10, hidden=(8,)).state_dict()})
+            case "part":
+                checkpoints.write(path, states | {"method": {}})
+        content = path.read_bytes()
+        message = rf"^[^\n]*weights\.pt cannot be read \(.*\); move it away to train {experiment.name} anew$"
         with pytest.raises(ValueError, match=message):
-            trained(PLAIN, progress=pytest.fail)
+            trained(experiment, progress=pytest.fail)
         assert path.read_bytes() == content
+
+    def test_needs_to_write_nothing_where_all_is_there(self, monkeypatch):
+        """As where the results are read-only."""
+        result = run(PLAIN, progress=None)
+        monkeypatch.setattr(running, "_at_work", None)
+        assert trained(PLAIN, progress=pytest.fail).result == result
 
     @pytest.mark.parametrize(
         ("method", "options"),

@@ -14,7 +14,7 @@ from interruption import Signaller, assert_goes_on_bit_by_bit, assert_identical,
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from labelreg import methods
+from labelreg import checkpoints, methods
 from labelreg.data import Dataset, Loader, Split
 from labelreg.methods import CrossEntropy, KnowledgeRefinery, Mixup, Step
 from labelreg.recipe import Recipe
@@ -174,6 +174,22 @@ class TestLoop:
         resumed.load(checkpoint)
         assert resumed.epoch == len(resumed.history) == 1
 
+    @pytest.mark.parametrize("split", ["test", "validation"])
+    def test_stops_where_the_last_step_leaves_no_number(self, split):
+        """Whose loss is the network's before it."""
+        held_out = {"validation": make_split(20, 7)} if split == "validation" else {}
+        trainer = make_trainer(trainer=held_out, epochs=1, batch_size=TRAIN)
+        infinite = {"test": DATASET.test, "validation": trainer.validation}[split].inputs
+        predict = trainer.method.predict
+
+        def blown_up(network, inputs):
+            return predict(network, inputs) * (math.nan if len(inputs) == len(infinite) else 1)
+
+        trainer.method.predict = blown_up
+        with pytest.raises(Diverged, match=f"the {split}_nll is nan in epoch 1; a lower learning_rate may help"):
+            trainer.fit()
+        assert trainer.history == []
+
 
 class TestOptimizer:
     def test_the_methods_own_parameters_are_not_decayed_its_networks_are(self):
@@ -292,7 +308,7 @@ class TestInterruption:
             with pytest.raises(Interrupted):
                 resumed.fit(tmp_path / "checkpoint.pt")
         resumed.fit(tmp_path / "checkpoint.pt", progress=lambda row: pytest.fail("nothing is left to do"))
-        assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.epochs", "checkpoint.pt"]
         assert_identical(outcome(resumed), expected)
 
     def test_says_where_and_leaves_no_file_without_a_place_for_it(self, tmp_path, monkeypatch):
@@ -332,6 +348,16 @@ class TestInterruption:
         assert_identical(outcome(resumed), expected)
 
 
+def test_inside_another_block_signals_are_left_to_that():
+    """So that a second one acts at once there too."""
+    outer, inner = [], []
+    with stop_on_signals(lambda: outer.append(1)), stop_on_signals(lambda: inner.append(1)):
+        signal.raise_signal(signal.SIGINT)
+        assert (outer, inner) == ([1], [])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
 def test_signals_are_passed_on_once_and_only_inside():
     """The first calls the function, the second is the caller's own; afterwards and in threads all is as before."""
     received, requested = [], []
@@ -365,6 +391,28 @@ class TestCheckpoint:
         assert resumed.totals["loss"].device.type == "meta"
         assert [each.device.type for each in resumed.observations["seen"]] == ["cpu"]
         assert {state["step"].device.type for state in resumed.optimizer.state.values()} == {"cpu"}
+
+    @pytest.mark.parametrize("damage", ["flipped bit", "no random", "too long", "no journal", "another's journal"])
+    def test_that_is_damaged_is_refused_like_any_other(self, damage, tmp_path):
+        checkpoint, journal = checkpoints.files(tmp_path / "checkpoint.pt")
+        trainer = make_trainer(epochs=2)
+        trainer.fit(checkpoint)
+        state = checkpoints.read(checkpoint)
+        match damage:
+            case "flipped bit":
+                content = bytearray(checkpoint.read_bytes())
+                content[len(content) // 2] ^= 4
+                checkpoint.write_bytes(content)
+            case "no random":
+                checkpoints.write(checkpoint, {name: value for name, value in state.items() if name != "random"})
+            case "no journal":
+                journal.unlink()
+            case "another's journal":
+                make_trainer(epochs=1).fit(tmp_path / "another.pt")
+                (tmp_path / "another.epochs").rename(journal)
+        message = r"^[^\n]*checkpoint\.pt cannot be resumed from \(\w+:[^\n]*\); move it away to start anew$"
+        with pytest.raises(ValueError, match=message):
+            make_trainer(epochs=1 if damage == "too long" else 2).fit(checkpoint)
 
     @pytest.mark.parametrize(
         ("content", "other"),

@@ -50,7 +50,7 @@ def plan(
     networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
     for kind, names, known in (
         ("profile", [profile], PROFILES),
-        ("collection", collections, COLLECTIONS),
+        ("paper", collections, COLLECTIONS),
         ("data set", datasets, dataset_names()),
         ("network", networks, network_names()),
         ("method in any table or figure", methods, printed_methods()),

@@ -24,6 +24,12 @@ def results(errors) -> list[Result]:
     ]
 
 
+def recorded(experiment, *errors, **history):
+    """A made-up run that a store takes for one."""
+    metrics = {"test_error": [*errors], "test_ece": [0.1] * len(errors), "test_nll": [1.0] * len(errors)}
+    return Result(experiment, metrics | history, {"seconds": 1.0})
+
+
 class TestAgainstBaseline:
     def test_difference_and_interval_are_those_of_a_paired_t_test(self):
         baseline, method = [0.10, 0.12, 0.11, 0.15], [0.08, 0.11, 0.10, 0.11]
@@ -78,7 +84,7 @@ def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
     html = tables.beside_printed("kr", "table1", store).to_html()
     assert (html.count("not yet run"), "gap" in html) == (16, False)
     for each, error in zip(papers["kr"].tables["table1"][0].with_seeds(2), (0.05, 0.06), strict=True):
-        store.save(Result(each, {"test_error": [0.04, error], "test_ece": [0.1, 0.1]}, {}))
+        store.save(recorded(each, 0.04, error))
     html = tables.beside_printed("kr", "table1", store).to_html()
     for shown in ("5.50 ± 0.71", "+0.78", "paper, 2 seeds", "labelreg run --profile=paper --seeds=5"):
         assert shown in html  # +0.78: against 4.72
@@ -88,9 +94,9 @@ def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
 @pytest.mark.parametrize("validated", [True, False])
 def test_the_epoch_that_validation_chooses_is_ours_where_the_paper_chooses_so(tmp_path, validated):
     experiment = papers["cskd"].tables["table2"][0]
-    history = {"test_error": [0.31, 0.20, 0.25]} | ({"validation_error": [0.1, 0.3, 0.2]} if validated else {})
+    chosen = {"validation_error": [0.1, 0.3, 0.2]} if validated else {}
     store = Store(tmp_path)
-    store.save(Result(experiment, history, {}))
+    store.save(recorded(experiment, 0.31, 0.20, 0.25, **chosen))
     html = tables.beside_printed("cskd", "table2", store).to_html()
     assert ("31.00" if validated else "20.00") in html
     assert ("last epoch" in html, "25.00" in html) == (True, True)
@@ -172,7 +178,7 @@ def test_recorded_rows_show_their_difference_to_the_baseline(tmp_path):
     baseline, method = (item.find("cifar100", "wrn28_10", name).experiment for name in ("Baseline", "KR"))
     for experiment, errors in ((baseline, (0.20, 0.22)), (method, (0.19, 0.20))):
         for each, error in zip(experiment.with_seeds(2), errors, strict=True):
-            store.save(Result(each, {"test_error": [error]}, {}))
+            store.save(recorded(each, error))
     shown = tables.beside_printed("kr", "table1", store).data
     differences = shown["against the baseline"]
     assert differences[differences != ""].tolist() == ["-1.50 ± 6.35"]

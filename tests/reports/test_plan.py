@@ -88,7 +88,7 @@ class TestPlan:
         ("arguments", "message"),
         [
             ({"profile": "fats"}, "no profile is called 'fats'; did you mean fast"),
-            ({"collections": ["tow"]}, "no collection is called 'tow'; did you mean two"),
+            ({"collections": ["tow"]}, "no paper is called 'tow'; did you mean two"),
             ({"datasets": ["digit"]}, "no data set is called 'digit'; did you mean digits"),
             ({"networks": ["resnet"]}, "no network is called 'resnet'; did you mean resnet8"),
             ({"methods": ["RK"]}, "no method in any table or figure is called 'RK'"),
