@@ -4,22 +4,11 @@ from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from annotated_types import Gt, Le
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, PositiveFloat, ValidationInfo, model_validator
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
 
-LARGEST = 1e38  # float32, in which PyTorch computes, holds little more
-
-
-def _as_float32(value: float, info: ValidationInfo) -> float:
-    if value > LARGEST:
-        raise ValueError(f"{info.field_name} should be less than or equal to {LARGEST:g}, got {value}")
-    return value
-
-
 Count = Annotated[int, Gt(0), Le(2**31)]
-Positive = Annotated[PositiveFloat, AfterValidator(_as_float32)]
-NonNegative = Annotated[NonNegativeFloat, AfterValidator(_as_float32)]
 
 
 class Recipe(Settings):
@@ -45,16 +34,16 @@ class Recipe(Settings):
     epochs: Count = 200
     batch_size: Count = 128
     optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Positive = 0.1
+    learning_rate: PositiveFloat = 0.1
     momentum: FractionBelowOne = 0.9
     nesterov: bool = True
-    weight_decay: NonNegative = 5e-4
+    weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["multi_step", "one_cycle", "cosine", "constant", "plateau"] = "multi_step"
     milestones: Annotated[tuple[Count, ...], BeforeValidator(as_tuple)] = (60, 120, 160)
-    decay: Positive = 0.1
+    decay: PositiveFloat = 0.1
     precision: Literal["float32", "bfloat16"] = "float32"
     sequence_length: Count = 35
-    clip_norm: NonNegative = 0.0
+    clip_norm: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")
     def _can_be_scheduled(self) -> Self:
