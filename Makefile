@@ -6,7 +6,7 @@ BIN := .venv/bin
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 PARAMETERS := -p seeds 2 -p epochs 3
 
-.PHONY: help env test lint format notebooks book small-book clean
+.PHONY: help env test lint format notebooks book small-book check-book clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,18 +32,22 @@ notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, two at 
 		$(BIN)/papermill --cwd notebooks --no-progress-bar -p jobs 1 $(PARAMETERS) {} _build/{}
 
 book: env  ## run every page at its default parameters and build the book into _build/html
+	rm -rf book/api
 	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going
 	@echo "The book is at file://$(CURDIR)/_build/html/index.html"
 
 small-book: notebooks  ## build the book from the notebooks at tiny PARAMETERS into _build/small/_build/html
-	rm -rf _build/small
+	rm -rf book/api _build/small
 	mkdir -p _build/small
 	cp -r book _toc.yml _build/notebooks _build/small
 	awk '{ print } /execute_notebooks:/ { print "  exclude_patterns: [notebooks/*]" }' _config.yml > _build/small/_config.yml
 	$(BIN)/jupyter-book build _build/small --all --warningiserror --nitpick --keep-going
 
+check-book: env  ## look at the small book in a browser, where there is a Chromium
+	LABELREG_BOOK=_build/small/_build/html $(BIN)/pytest -rs -n 2 --dist loadfile tests/browser
+
 clean:  ## remove what was built; the environment stays
-	rm -rf _build .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf _build book/api .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/installed: pyproject.toml uv.lock | $(UV)
 	$(UV) sync --frozen --all-extras --compile-bytecode

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelreg import __version__, paths
-from labelreg.experiment import PROFILES, Experiment
+from labelreg.experiment import MOST_SEEDS, PROFILES, Experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,9 @@ _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFI
 def run(
     settings: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help=_SETTINGS)] = None,
     profile: _Profile = "quick",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, the experiment's own and those after it.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, the experiment's own and those after it.")
+    ] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there are cores.")] = 1,
     device: _Device = "auto",
     results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
@@ -70,7 +72,7 @@ def reproduce(
     dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
-    seeds: Annotated[int, typer.Option(min=0, help="Runs of each experiment; by default the table's.")] = 0,
+    seeds: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the table's number.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
     device: _Device = "auto",
     output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
@@ -83,13 +85,14 @@ def reproduce(
     from labelreg.results import Recorded, Store
     from labelreg.running import Runtimes, resolve_device
 
+    target = resolve_device(device)  # a plan takes longer than to say that there is no such device
     wanted = {"collections": _listed(papers), "datasets": _listed(dataset), "networks": _listed(network)}
     todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
     if not todo:
         typer.echo("no table or figure asks for such a run")
         return
     results = [*Store(), *(Store(output) if output else ())]
-    recorded, runtimes = Recorded(results), Runtimes(results, resolve_device(device))
+    recorded, runtimes = Recorded(results), Runtimes(results, target)
     table = overview(todo, recorded, runtimes)
     _print(table, f"runs at {profile}, in their order")
     hours = table.hours.sum(skipna=False) / jobs

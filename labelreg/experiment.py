@@ -12,7 +12,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainSerializer,
-    PositiveInt,
     StringConstraints,
     ValidationInfo,
     field_validator,
@@ -21,7 +20,7 @@ from pydantic import (
 
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, Options, as_tuple
-from labelreg.recipe import Recipe
+from labelreg.recipe import Count, Recipe
 
 # Methods and networks are imported where they are needed: a mistyped setting is answered without loading PyTorch.
 
@@ -72,7 +71,7 @@ class Experiment(Recipe):
     options: _OptionsByName = Options()
     auxiliary_options: _OptionsByName = Options()
     augmentation: str = "standard"
-    subset: PositiveInt | None = None
+    subset: Count | None = None
     holdout: FractionBelowOne = 0.0
     label_noise: FractionBelowOne = 0.0
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0

@@ -3,9 +3,12 @@
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from annotated_types import Gt, Le
+from pydantic import BeforeValidator, NonNegativeFloat, PositiveFloat, model_validator
 
 from labelreg.options import FractionBelowOne, Settings, as_tuple
+
+Count = Annotated[int, Gt(0), Le(2**31)]
 
 
 class Recipe(Settings):
@@ -28,18 +31,18 @@ class Recipe(Settings):
         clip_norm: maximum norm of each network's gradient; 0 for no clipping.
     """
 
-    epochs: PositiveInt = 200
-    batch_size: PositiveInt = 128
+    epochs: Count = 200
+    batch_size: Count = 128
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: PositiveFloat = 0.1
     momentum: FractionBelowOne = 0.9
     nesterov: bool = True
     weight_decay: NonNegativeFloat = 5e-4
     schedule: Literal["multi_step", "one_cycle", "cosine", "constant", "plateau"] = "multi_step"
-    milestones: Annotated[tuple[PositiveInt, ...], BeforeValidator(as_tuple)] = (60, 120, 160)
+    milestones: Annotated[tuple[Count, ...], BeforeValidator(as_tuple)] = (60, 120, 160)
     decay: PositiveFloat = 0.1
     precision: Literal["float32", "bfloat16"] = "float32"
-    sequence_length: PositiveInt = 35
+    sequence_length: Count = 35
     clip_norm: NonNegativeFloat = 0.0
 
     @model_validator(mode="after")

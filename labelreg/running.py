@@ -116,7 +116,7 @@ def train(
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
     Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
-    ``shared``; see :meth:`labelreg.methods.Method.share`. The other arguments are those of :func:`run`.
+    ``shared``; see :meth:`.Method.share`. The other arguments are those of :func:`run`.
     """
     _check(experiment)
     teach = partial(train, device=device, progress=progress, stop=stop)

@@ -36,6 +36,8 @@ def test_the_defaults_are_the_cifar_protocol():
         ({"learning_rate": math.inf}, "learning_rate should be a finite number, got inf"),
         ({"weight_decay": -1e-4}, "weight_decay should be greater than or equal to 0, got -0.0001"),
         ({"clip_norm": math.nan}, "clip_norm should be a finite number, got nan"),
+        ({"weight_decay": 1e308}, r"weight_decay should be at most 3.4e\+38 in size, got 1e\+308"),
+        ({"batch_size": 10**400}, "batch_size should be less than or equal to 2147483648, got 1000000000"),
         ({"momentum": 1.0}, "momentum should be less than 1, got 1.0"),
         ({"nesterov": 1}, "nesterov should be a valid boolean, got 1"),
         ({"decay": -1.0}, "decay should be greater than 0, got -1.0"),

@@ -49,6 +49,12 @@ class TestEnvironment:
         assert tools <= {re.match(r"[\w-]+", each)[0] for each in PROJECT["optional-dependencies"]["dev"]}
 
 
+def test_citation_and_changelog_know_the_version():
+    citation = loaded("CITATION.cff")
+    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+    assert f"\n## {PROJECT['version']}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
 def make(*arguments: str) -> str:
     finished = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
@@ -66,6 +72,7 @@ class TestCommands:
             ("notebooks", ["papermill --cwd notebooks"]),
             ("book", ["jupyter-book build . --all --warningiserror --nitpick"]),
             ("small-book", ["papermill --cwd notebooks", "jupyter-book build _build/small --all --warningiserror"]),
+            ("check-book", ["LABELREG_BOOK=_build/small/_build/html", "tests/browser"]),
             ("clean", ["rm -rf _build"]),
         ],
     )
@@ -91,7 +98,7 @@ class TestBook:
         assert sorted(listed) == sorted(f"{path.parent.name}/{path.stem}" for path in pages)
 
     def test_every_module_is_in_the_reference(self):
-        documented = re.findall(r"automodule:: labelreg\.(\w+)$", (ROOT / "book" / "api.md").read_text(), re.M)
+        documented = re.findall(r"^   labelreg\.(\w+)$", (ROOT / "book" / "api.md").read_text(), re.M)
         modules = {path.stem for path in (ROOT / "labelreg").glob("[a-z]*") if path.suffix == ".py" or path.is_dir()}
         assert sorted(documented) == sorted(modules - {"cli"})
 
@@ -99,7 +106,7 @@ class TestBook:
         configuration = loaded("_config.yml")
         assert configuration["execute"]["execute_notebooks"] == "force"
         assert configuration["sphinx"]["config"]["nb_execution_raise_on_error"] is True
-        assert "sphinx-mathjax-offline" in configuration["sphinx"]["extra_extensions"]
+        assert "offline_mathjax" in configuration["sphinx"]["config"]["extensions"]
 
     def test_every_citation_is_in_the_bibliography(self):
         known = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "book" / "references.bib").read_text(), re.M))

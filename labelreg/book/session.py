@@ -43,7 +43,7 @@ class Session:
 
     Args:
         shell: the notebook's ``get_ipython()``, whose parameters cell has been run.
-        own: the parameters of this notebook that are not in :data:`COMMON`, by name, as annotations for pydantic.
+        own: the parameters of this notebook that are not in ``COMMON``, by name, as annotations for pydantic.
 
     Raises:
         ValueError: for a parameter that is missing, has no such value, or that this notebook does not have.

@@ -34,7 +34,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, root: str | os.PathLike | None = None, subset: int | None = None) -> Dataset:
-    """Load a data set as tensors on the CPU, from the folder :func:`data_root` of the raw data.
+    """Load a data set as tensors on the CPU, from the folder :func:`.data_root` of the raw data.
 
     ``subset`` is the number of training samples of a classification to keep, see :func:`balanced_subset`; the test
     split stays whole.

@@ -1,6 +1,6 @@
 """How a batch becomes a loss: one file per paper, and one per family of baselines.
 
-Every :class:`Method` defined in a module of this package is exported here and goes by its snake-case name, so a new
+Every :class:`.Method` defined in a module of this package is exported here and goes by its snake-case name, so a new
 method is one new file. The parameters of its constructor are its options. A wrong name or value raises ``ValueError``,
 which says what would be right.
 """

@@ -102,7 +102,7 @@ class NetworkAsRegularization(Method):
     smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
     The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
-    :meth:`~labelreg.methods.Method.share` them: the first records its logits; the others replay them and train no
+    :meth:`.Method.share` them: the first records its logits; the others replay them and train no
     auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where lam
     scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target would miss.
 
