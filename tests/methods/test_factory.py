@@ -61,7 +61,7 @@ class TestFacts:
         assert re.fullmatch("#[0-9A-F]{6}", kind.colour)
         assert kind.paper == PAPERS.get(name, "")
         assert kind.linestyle == "-"
-        assert kind.capturable == (name != "forest_as_regularization")
+        assert bool(kind.capturable) == (name != "forest_as_regularization")
         assert kind.added == {}
         whose, when = kind.place
         assert when in ("before training", "slowly, over epochs", "anew at every step", "")
