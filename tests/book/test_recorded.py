@@ -12,8 +12,8 @@ ITEM = papers["kr"].figures["figure5"]
 
 
 def made_up(experiment):
-    provenance = {"device": "a card", "torch": "2.11"}
-    return Result(experiment, {"test_error": [0.2], "test_ece": [0.1]}, provenance)
+    provenance = {"device": "a card", "torch": "2.11", "seconds": 1.0}
+    return Result(experiment, {"test_error": [0.2], "test_nll": [0.5], "test_ece": [0.1]}, provenance)
 
 
 def test_is_a_command_where_nothing_is_recorded():
