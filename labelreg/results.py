@@ -152,14 +152,13 @@ class Store:
         with self._lock("saving"):
             for left_over in paths.unfinished(target):
                 left_over.unlink()
-            for attempt in itertools.count():
-                suffix = f"-{attempt}" if attempt else ""  # a file of that name that is no such result stays
-                path = target / f"{result.experiment.name}-{result.experiment.key}{suffix}.json"
-                if not path.exists():
-                    break
-                found = _read(path)
-                if found is not None and found.experiment == result.experiment:
+            # one of another key was recorded when an experiment had fewer settings
+            for path in sorted(target.glob(f"{result.experiment.name}-*.json")):
+                if (found := _read(path)) is not None and found.experiment == result.experiment:
                     return path
+            stem = f"{result.experiment.name}-{result.experiment.key}"
+            names = (f"{stem}-{attempt}.json" if attempt else f"{stem}.json" for attempt in itertools.count())
+            path = next(target / name for name in names if not (target / name).exists())  # what is no result stays
             if result.observations:  # before the result, which is complete once it is there
                 _save_arrays(path.with_suffix(".npz"), result.observations)
             with paths.atomic_write(path) as unfinished:

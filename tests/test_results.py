@@ -150,6 +150,10 @@ class TestStore:
         assert store.save(make_result(test_error=[0.0, 0.0, 0.0])) == path
         assert path.read_bytes() == before
         assert len(list(store)) == 1
+        # under any key: it may have been recorded when an experiment had fewer settings
+        older = path.rename(path.with_name(path.name.replace(make_result().experiment.key, "0" * 12)))
+        assert store.save(make_result()) == older
+        assert len([*store]) == 1
 
     def test_another_result_under_this_name_stays_beside(self, store):
         taken = store.save(make_result(Experiment(seed=1)))
