@@ -5,7 +5,7 @@
 (H, W, 3); ``classes`` are the names of the K classes.
 """
 
-from labelreg.book.figures.comparisons import embeddings, paired_differences, reliability_diagrams
+from labelreg.book.figures.comparisons import embeddings, paired_differences, recorded_errors, reliability_diagrams
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
 from labelreg.book.figures.labels import (
     as_images,
@@ -19,7 +19,7 @@ from labelreg.book.figures.labels import (
 from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
-__all__ = ["embeddings", "paired_differences", "reliability_diagrams"]
+__all__ = ["embeddings", "paired_differences", "recorded_errors", "reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
 __all__ += ["sample_grid", "method_map", "method_name", "method_style", "set_style"]
