@@ -93,7 +93,7 @@ class TestPennTreebank:
         (row,) = protocol.find(self.TABLE, method=label)
         assert (row.experiment.method, row.experiment.auxiliary_options.get("hidden")) == (method, auxiliary)
 
-    @pytest.mark.parametrize(("label", "strength"), [("Label noise", 0.1), ("LSR", 0.1), ("CP", 2.0)])
+    @pytest.mark.parametrize(("label", "strength"), [("Label noise", 0.1), ("LSR", 0.1), ("CP", 2 / 35)])
     def test_strengths_are_those_of_pereyra_et_al(self, label, strength, protocol):
         (row,) = protocol.find(self.TABLE, method=label)
         assert strength in row.experiment.options.values()
