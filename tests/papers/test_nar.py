@@ -58,7 +58,7 @@ def test_quick_pairs_cross_the_sizes_of_a_perceptron():
     expected = {(target, "Single"): (sizes[target], None) for target in sizes}
     expected |= {(one, f"NaR ({other})"): (sizes[one], sizes[other]) for one in sizes for other in sizes}
     assert widths == expected
-    assert pairs["middle"]["NaR (middle)"] == base.but(method=nar.NAR)
+    assert pairs["large"]["NaR (large)"] == base.but(method=nar.NAR)
 
 
 @pytest.mark.parametrize(
