@@ -32,8 +32,9 @@ LANGUAGE_MODEL: dict[str, Any] = {"dataset": "ptb", "network": "lstm", "batch_si
 LANGUAGE_MODEL |= {"learning_rate": 1.0 * WORDS, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 10 / WORDS}
 LANGUAGE_MODEL |= {"epochs": 55, "schedule": "plateau", "decay": 0.25}
 # the same on the little text that Python carries, for a run of seconds
-QUICK_LANGUAGE_MODEL: dict[str, Any] = {"dataset": "pydoc", "epochs": 5, "sequence_length": 20}
+QUICK_LANGUAGE_MODEL: dict[str, Any] = {"dataset": "pydoc", "epochs": 10, "batch_size": 10, "sequence_length": 20}
 QUICK_LANGUAGE_MODEL |= {"network_options": {"hidden": 64, "layers": 1, "dropout": 0.0, "init_range": 0.1}}
+QUICK_LANGUAGE_MODEL |= {"learning_rate": 30.0, "clip_norm": 0.25}
 # in place of table 3's networks, widths of hidden layers
 QUICK_SIZES = {"small": (16,), "middle": (64, 64), "large": (256, 256)}
 # of figure 4, "from 10^-2 to 0.9": the grid itself is not printed
