@@ -38,7 +38,7 @@ def nar_targets(
     sources = (logits.detach() if detach_disturbance else logits, auxiliary_logits.detach())
     predictions, auxiliary = (losses.log_softmax(each).exp() for each in sources)  # NaR eq. 2
     labels = losses.distribution(targets.detach(), logits.shape[1]).to(predictions.dtype)
-    return _disturbed(predictions, auxiliary, labels, lam, alpha)
+    return disturb(predictions, auxiliary, labels, lam, alpha)
 
 
 @torch.no_grad()
@@ -50,10 +50,11 @@ def nar_regression_targets(
     Outputs and targets have any one shape, which is also that of the result.
     """
     losses.check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
-    return _disturbed(outputs, auxiliary_outputs, targets, lam, alpha)
+    return disturb(outputs, auxiliary_outputs, targets, lam, alpha)
 
 
-def _disturbed(outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float, alpha: float) -> Tensor:
+def disturb(outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float, alpha: float) -> Tensor:
+    """Targets mixed with the outputs of two networks, all of one shape, with gradients (NaR, equations 3 and 4)."""
     for name, weight in (("lam", lam), ("alpha", alpha)):
         if not 0 <= weight < 1:
             raise ValueError(f"{name} must lie in [0, 1), got {weight}")
