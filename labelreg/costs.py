@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -41,17 +42,28 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
 
 
 def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
-    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations.
+    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations."""
+    steps = {name: partial(_differentiated, method, network, batch) for name, method in methods.items()}
+    return median_seconds(steps, rounds)
 
-    The methods take turns, so that what else the machine does slows all of them alike. A first round is not timed.
+
+def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
+    method.step(network, batch).loss.backward()
+
+
+def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
+    """Return the median duration of each call over so many repetitions, in seconds.
+
+    The calls take turns, so that whatever else the machine does meets all of them alike; a first turn is not counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(1 + rounds):
-        for name, method in methods.items():
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for repeat in range(repeats + 1):
+        for name, call in calls.items():
             started = time.perf_counter()
-            method.step(network, batch).loss.backward()
-            seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(each[1:]) for name, each in seconds.items()}
+            call()
+            if repeat:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(each) for name, each in seconds.items()}
 
 
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:

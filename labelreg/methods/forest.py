@@ -2,16 +2,24 @@
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
-from labelreg.data import Batch
+from labelreg.data import Batch, Dataset
 from labelreg.losses import check_loss, soft_cross_entropy
 from labelreg.methods.base import Method, Step, check_samples
 from labelreg.methods.nar import nar_targets
 from labelreg.options import Count, FractionBelowOne, takes_options
+
+
+def forest_error(dataset: Dataset, trees: int, seed: int = 0) -> float:
+    """Error on the test split, in [0, 1], of a random forest of so many trees fitted to the training split."""
+    forest = _fitted(dataset.train.inputs, dataset.train.targets, trees, seed)
+    return 1 - forest.score(_features(dataset.test.inputs), dataset.test.targets.cpu().numpy())
 
 
 class ForestAsRegularization(Method):
@@ -19,14 +27,15 @@ class ForestAsRegularization(Method):
 
     The forest is fitted anew before every epoch, with more trees each time, so that its disturbance matures as that of
     an auxiliary network does. Its predictions for a training sample are *out of bag*, from the trees that have not seen
-    the sample: a forest knows the labels it was fitted to by heart. The first epoch collects the samples and trains on
-    plain labels. Where data are augmented, the forest knows the view last seen. Targets are class indices, one for each
-    sample, so that it can learn no text, and not from mixed labels.
+    the sample, unless all trees are asked: a forest knows the labels it was fitted to by heart. The first epoch
+    collects the samples and trains on plain labels. Where data are augmented, the forest knows the view last seen.
+    Targets are class indices, one for each sample, so that it can learn no text, and not from mixed labels.
 
     Args:
         num_classes: K.
         lam, alpha: see :func:`.nar_targets`.
         trees: number of trees added per epoch, at least 1.
+        out_of_bag: whether only the trees that have not seen a sample are asked.
     """
 
     title = "forest as regularization"
@@ -41,6 +50,7 @@ class ForestAsRegularization(Method):
         lam: FractionBelowOne = 0.5,
         alpha: FractionBelowOne = 0.1,
         trees: Count = 1,
+        out_of_bag: bool = True,
     ):
         super().__init__()
         # by the sample's place in the training split, (N, ...): its last view, its class, -1 for a sample that has not
@@ -52,16 +62,12 @@ class ForestAsRegularization(Method):
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
         if len(self.inputs) == 0:
             return
-        from sklearn.ensemble import RandomForestClassifier  # slow to import, and nobody else needs it
-
         seen = self.targets >= 0
-        forest = RandomForestClassifier(self.trees * max(epoch, 1), oob_score=True, random_state=epoch)
-        with warnings.catch_warnings():
-            # a sample that every tree has seen gets no prediction, which is dealt with below
-            warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
-            forest.fit(self.inputs[seen].flatten(1).float().cpu().numpy(), self.targets[seen].cpu().numpy())
-        shares = torch.zeros(int(seen.sum()), self.num_classes, device="cpu")
-        shares[:, forest.classes_.astype(int)] = torch.from_numpy(forest.oob_decision_function_).float()
+        inputs, targets = self.inputs[seen], self.targets[seen]
+        forest = _fitted(inputs, targets, self.trees * max(epoch, 1), epoch, self.out_of_bag)
+        votes = forest.oob_decision_function_ if self.out_of_bag else forest.predict_proba(_features(inputs))
+        shares = torch.zeros(len(votes), self.num_classes, device="cpu")
+        shares[:, forest.classes_.astype(int)] = torch.from_numpy(votes).float()
         unknown = shares.sum(1, keepdim=True) == 0
         self.predictions = self._uniform(len(seen))
         self.predictions[seen] = torch.where(unknown, 1 / self.num_classes, shares).to(self.inputs.device)
@@ -97,3 +103,17 @@ class ForestAsRegularization(Method):
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():
             setattr(self, name, value.to(self.inputs.device))
+
+
+def _fitted(inputs: Tensor, targets: Tensor, trees: int, seed: int, out_of_bag: bool = False) -> Any:
+    from sklearn.ensemble import RandomForestClassifier  # slow to import, and nobody else needs it
+
+    forest = RandomForestClassifier(trees, oob_score=out_of_bag, random_state=seed)
+    with warnings.catch_warnings():
+        # a sample that every tree has seen gets no prediction, and of it nothing is known
+        warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
+        return forest.fit(_features(inputs), targets.cpu().numpy())
+
+
+def _features(inputs: Tensor) -> np.ndarray:
+    return inputs.flatten(1).float().cpu().numpy()

@@ -17,22 +17,28 @@ from labelreg.methods.baselines import CrossEntropy
 from labelreg.options import Fraction, FractionBelowOne, takes_options
 
 
-@torch.no_grad()
 def nar_targets(
-    logits: Tensor, auxiliary_logits: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
+    logits: Tensor,
+    auxiliary_logits: Tensor,
+    targets: Tensor,
+    lam: float = 0.5,
+    alpha: float = 0.1,
+    detach_disturbance: bool = True,
 ) -> Tensor:
-    """The disturbed labels of Network as Regularization, (B, K) without gradient (NaR, equations 2 to 4).
+    """The disturbed labels of Network as Regularization, (B, K) (NaR, equations 2 to 4).
 
     Args:
         logits, auxiliary_logits: (B, K), of the target and of the auxiliary network.
         targets: (B,) class indices or (B, K) probabilities.
         lam: weight of the networks' predictions in the labels, in [0, 1).
         alpha: weight of the target network among the predictions, in [0, 1).
+        detach_disturbance: whether the labels are fixed; else they have a gradient for logits, the only one.
     """
     losses.check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
-    predictions, auxiliary = (losses.log_softmax(each).exp() for each in (logits, auxiliary_logits))  # NaR eq. 2
-    labels = losses.distribution(targets, logits.shape[1]).to(predictions.dtype)
-    return nar_regression_targets(predictions, auxiliary, labels, lam, alpha)
+    sources = (logits.detach() if detach_disturbance else logits, auxiliary_logits.detach())
+    predictions, auxiliary = (losses.log_softmax(each).exp() for each in sources)  # NaR eq. 2
+    labels = losses.distribution(targets.detach(), logits.shape[1]).to(predictions.dtype)
+    return disturb(predictions, auxiliary, labels, lam, alpha)
 
 
 @torch.no_grad()
@@ -44,6 +50,11 @@ def nar_regression_targets(
     Outputs and targets have any one shape, which is also that of the result.
     """
     losses.check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
+    return disturb(outputs, auxiliary_outputs, targets, lam, alpha)
+
+
+def disturb(outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float, alpha: float) -> Tensor:
+    """Targets mixed with the outputs of two networks, all of one shape, with gradients (NaR, equations 3 and 4)."""
     for name, weight in (("lam", lam), ("alpha", alpha)):
         if not 0 <= weight < 1:
             raise ValueError(f"{name} must lie in [0, 1), got {weight}")
@@ -60,9 +71,10 @@ def nar_loss(
     lam: float = 0.5,
     alpha: float = 0.1,
     reduction: str = "mean",
+    detach_disturbance: bool = True,
 ) -> Tensor:
     """Cross-entropy with the labels of :func:`nar_targets` (NaR, equation 5); its gradient flows to logits only."""
-    labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha)
+    labels = nar_targets(logits, auxiliary_logits, targets, lam, alpha, detach_disturbance)
     return losses.soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
 
 
@@ -96,22 +108,28 @@ class NetworkAsRegularization(Method):
     predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No gradient flows
     from one loss into the other network, so one optimizer trains both as two would.
 
-    The published code departs from the paper, and ``variant="official"`` follows it: the target's loss is
-    (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p and the disturbance xi of equation 3; the
-    auxiliary's loss is scaled by (1 - lam) as well; and in the first epochs both learn from the labels alone. It also
-    smooths the auxiliary's labels, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
+    The published code departs from the paper in four ways. ``variant="official"`` has the first three, and each of them
+    is a variant by itself:
+
+    - ``"divergence"``: the target's loss is (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p
+      and the disturbance xi of equation 3;
+    - ``"scale"``: the auxiliary's loss is scaled by 1 - lam, as the target's labels are;
+    - ``"warm_up"``: in the first epochs lam is 0, and both learn from the labels alone;
+    - the auxiliary's labels are smoothed, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
     The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
-    :meth:`.Method.share` them: the first records its logits; the others replay them and train no
-    auxiliary, with the same result bit by bit. Two kinds of runs share nothing: ``variant="official"``, where lam
-    scales the auxiliary's loss, and those whose auxiliary draws random numbers (dropout), which the target would miss.
+    :meth:`.Method.share` them: the first records its logits; the others replay them and train no auxiliary, with the
+    same result bit by bit. Two kinds of runs share nothing: those where lam scales the auxiliary's loss, and those
+    whose auxiliary draws random numbers (dropout), which the target would miss.
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
         lam, alpha: see :func:`nar_targets`. The published code calls 1 - lam ``lam``.
-        variant: ``"paper"`` or ``"official"``.
-        warm_up: epochs in which the official variant does not disturb the labels yet.
+        variant: ``"paper"``, ``"official"``, ``"divergence"``, ``"scale"`` or ``"warm_up"``.
+        warm_up: epochs in which the variants that warm up do not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
+        detach_disturbance: whether the disturbance is fixed, as the paper says; else the target's loss has a gradient
+            through its own prediction in the disturbance too.
     """
 
     title = "NaR"
@@ -128,9 +146,10 @@ class NetworkAsRegularization(Method):
         auxiliary: nn.Module,
         lam: FractionBelowOne = 0.5,
         alpha: FractionBelowOne = 0.1,
-        variant: Literal["paper", "official"] = "paper",
+        variant: Literal["paper", "official", "divergence", "scale", "warm_up"] = "paper",
         warm_up: NonNegativeInt = 20,
         auxiliary_smoothing: Fraction = 0.0,
+        detach_disturbance: bool = True,
     ):
         super().__init__()
         self.auxiliary = auxiliary
@@ -140,7 +159,7 @@ class NetworkAsRegularization(Method):
         self.start_epoch(0)
 
     def share(self, shared: dict) -> None:
-        if self.variant == "official":
+        if self._follows_code("scale"):
             return
         found = shared.get("auxiliary", Trajectory())
         self.replays = found.complete
@@ -150,7 +169,7 @@ class NetworkAsRegularization(Method):
         self.capturable = False  # what is recorded and replayed is a list of tensors
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
-        self.warming_up = self.variant == "official" and epoch < self.warm_up
+        self.warming_up = self._follows_code("warm_up") and epoch < self.warm_up
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         logits, auxiliary_logits = network(batch.inputs), self._auxiliary_logits(batch.inputs)
@@ -158,17 +177,23 @@ class NetworkAsRegularization(Method):
 
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Compute the named parts of the loss: ``auxiliary`` trains the auxiliary network, the rest the target."""
+        lam = 0.0 if self.warming_up else self.lam
         smoothing = self.auxiliary_smoothing
         auxiliary = losses.smooth_cross_entropy(auxiliary_logits, targets, smoothing, "others")  # NaR eq. 6
-        if self.variant == "paper":
-            disturbed = nar_loss(logits, auxiliary_logits, targets, self.lam, self.alpha)
-            return {"disturbed": disturbed, "auxiliary": auxiliary}
-        lam = 0.0 if self.warming_up else self.lam
-        return {
-            "hard": (1 - lam) * losses.soft_cross_entropy(logits, targets),
-            "disturbance": lam * _symmetric_kl(logits, auxiliary_logits, self.alpha),
-            "auxiliary": (1 - lam) * auxiliary,
-        }
+        if self._follows_code("scale"):
+            auxiliary = (1 - lam) * auxiliary
+        fixed = self.detach_disturbance
+        if self._follows_code("divergence"):
+            return {
+                "hard": (1 - lam) * losses.soft_cross_entropy(logits, targets),
+                "disturbance": lam * _symmetric_kl(logits, auxiliary_logits, self.alpha, fixed),
+                "auxiliary": auxiliary,
+            }
+        disturbed = nar_loss(logits, auxiliary_logits, targets, lam, self.alpha, detach_disturbance=fixed)
+        return {"disturbed": disturbed, "auxiliary": auxiliary}
+
+    def _follows_code(self, change: str) -> bool:
+        return self.variant in ("official", change)
 
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -293,12 +318,13 @@ class _Keeper(CrossEntropy):
         self.kept = state
 
 
-def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float) -> Tensor:
+def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float, fixed: bool) -> Tensor:
     """KL(p || xi) + KL(xi || p), with a gradient for logits only; the published code's, but nothing is clamped."""
     dtype = losses.compute_dtype(logits, auxiliary_logits)
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf
-    log_xi = torch.logaddexp(log_alpha + log_p.detach(), math.log1p(-alpha) + log_auxiliary)
+    own = log_p.detach() if fixed else log_p
+    log_xi = torch.logaddexp(log_alpha + own, math.log1p(-alpha) + log_auxiliary)
     return losses.expectation(log_p.exp() - log_xi.exp(), log_p - log_xi).mean()
 
 

@@ -4,7 +4,6 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
@@ -108,12 +107,18 @@ class TestCurves:
         assert texts(axes.get_xticklabels()) == ["1", "2"]
 
     def test_sensitivity_shows_means_as_numbers_and_as_curves(self):
-        runs = pd.DataFrame(itertools.product((0.1, 0.5), (0.2, 0.3), (4.0, 6.0)), columns=["a", "b", "error"])
-        runs.error += 10 * runs.a + 100 * runs.b
+        runs = {}
+        for lam, alpha in itertools.product((0.1, 0.5), (0.2, 0.3)):
+            options = {"lam": lam, "alpha": alpha}
+            point = Experiment(method="network_as_regularization", options=options)
+            errors = [each + 0.1 * lam + alpha for each in (0.04, 0.06)]
+            runs[Row(str(options), point)] = [replace(result([0.9, each]), experiment=point) for each in errors]
         left, right, *_ = figures.sensitivity(runs, 30.0).axes
         assert texts(left.texts) == ["26.0", "36.0", "30.0", "40.0"]
         np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.1, 26], [0.5, 30]])
         assert texts(right.get_legend().get_texts()) == ["0.2", "0.3", "baseline"]
+        without = figures.sensitivity(runs).axes[1].get_legend()
+        assert texts(without.get_texts()) == ["0.2", "0.3"]
 
 
 class TestAugmentation:
@@ -219,6 +224,17 @@ class TestComparisons:
         assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
         (low, _), (high, _) = axes.collections[0].get_segments()[0]
         assert (high - low) / 2 == pytest.approx(table.half_width["new"])
+
+    def test_recorded_errors_are_means_with_deviations_in_a_panel_per_network(self):
+        rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
+        figure = figures.recorded_errors({row: [result([0.9, 0.1]), result([0.9, 0.3])] for row in rows[:3]})
+        first, second = figure.axes
+        assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
+        assert (texts(first.get_yticklabels()), texts(second.get_yticklabels())) == (["x", "y"], ["x"])
+        (low, _), (high, _) = first.collections[0].get_segments()[0]
+        assert (low, high) == pytest.approx((20 - 200**0.5, 20 + 200**0.5))
+        single = figures.recorded_errors({rows[0]: [result([0.25])]}).axes[0]
+        np.testing.assert_allclose(single.lines[0].get_xydata(), [[25, 0]])
 
     def test_reliability_averages_bins_by_their_samples(self):
         bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}

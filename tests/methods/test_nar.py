@@ -64,6 +64,29 @@ class TestPaper:
         disturbed = (1 - lam) * entropy(label, p) + lam * entropy(xi, p)
         assert values(step.terms) == pytest.approx({"disturbed": disturbed, "auxiliary": entropy(label, q)}, abs=1e-5)
 
+    @pytest.mark.parametrize("alpha", [0.0, 0.6])
+    @pytest.mark.parametrize("variant", ["paper", "divergence"])
+    def test_a_disturbance_with_a_gradient_is_differentiated_too(self, variant, alpha):
+        logits, other = (torch.randn(12, K, dtype=torch.float64, requires_grad=True) for _ in range(2))
+        fixed, free = (
+            NetworkAsRegularization(make_network(1), 0.7, alpha, variant, detach_disturbance=detach)
+            for detach in (True, False)
+        )
+        gradients = []
+        for method in (fixed, free):
+            terms = method.terms(logits, other, make_batch().targets)
+            del terms["auxiliary"]
+            gradient, none = torch.autograd.grad(sum(terms.values()), (logits, other), allow_unused=True)
+            assert none is None
+            gradients.append(gradient)
+        p, q = logits.softmax(1), other.detach().softmax(1)
+        xi = alpha * p + (1 - alpha) * q
+        hard, own, there = -0.3 * torch.from_numpy(one_hot(make_batch())) * p.log(), xi * p.log(), p * (p / xi).log()
+        disturbance = -own if variant == "paper" else there + xi * (xi / p).log()
+        loss = (hard + 0.7 * disturbance).sum(1).mean()
+        torch.testing.assert_close(gradients[1], torch.autograd.grad(loss, logits)[0])
+        assert torch.allclose(*gradients) == (alpha == 0)
+
     @pytest.mark.parametrize("variant", ["paper", "official"])
     def test_no_gradient_flows_from_one_loss_into_the_other_network(self, variant):
         network, auxiliary = make_network(0), make_network(1)
@@ -103,6 +126,31 @@ class TestOfficial:
         loss += (1 - weight) * (rel_entr(p, xi) + rel_entr(xi, p)).sum(1).mean()
         assert float(step.loss.detach()) == pytest.approx(loss, rel=1e-5)
         assert values(step.terms)["auxiliary"] == pytest.approx(weight * entropy(smooth, q), rel=1e-5)
+
+    @pytest.mark.parametrize("change", ["divergence", "scale", "warm_up"])
+    @pytest.mark.parametrize("epoch", [0, 1])
+    def test_each_change_can_be_made_alone(self, change, epoch):
+        network, auxiliary, batch = make_network(0), make_network(1), make_batch()
+        plain, paper, official, alone = (
+            NetworkAsRegularization(auxiliary, lam, 0.2, variant, warm_up=1)
+            for lam, variant in ((0.0, "paper"), (0.7, "paper"), (0.7, "official"), (0.7, change))
+        )
+        terms = []
+        for method in (plain, paper, official, alone):
+            method.start_epoch(epoch)
+            terms.append(values(method.terms(network(batch.inputs), auxiliary(batch.inputs), batch.targets)))
+        plain, paper, official, alone = terms
+        learned = plain if change == "warm_up" and epoch == 0 else paper
+        expected = {
+            "disturbed": learned["disturbed"],
+            "auxiliary": paper["auxiliary"] * (0.3 if change == "scale" else 1),
+        }
+        if change == "divergence":
+            del expected["disturbed"]
+            expected["hard"] = 0.3 * plain["disturbed"]
+            # which the published code has after its warm-up
+            expected["disturbance"] = official["disturbance"] if epoch else alone["disturbance"]
+        assert alone == pytest.approx(expected)
 
     def test_blocks_the_disturbance_too(self):
         """With xi fixed, d/dz of KL(xi || p) is p - xi, and of KL(p || xi) it is p (log(p / xi) - KL(p || xi))."""

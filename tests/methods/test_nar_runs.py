@@ -1,6 +1,7 @@
 """Network as Regularization in training: what runs share, snapshots of the auxiliary network, and forests."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -23,6 +24,7 @@ from labelreg.methods import (
     NetworkAsRegularization,
     SnapshotRegularization,
 )
+from labelreg.methods.forest import forest_error
 from labelreg.methods.nar import Trajectory, nar_loss
 from labelreg.recipe import Recipe
 from labelreg.running import train
@@ -138,9 +140,10 @@ class TestSharing:
             assert not method.replays
             assert not shared["auxiliary"].complete
 
-    def test_the_official_variant_shares_nothing_as_its_auxiliarys_loss_depends_on_lam(self):
+    @pytest.mark.parametrize("variant", ["official", "scale"])
+    def test_an_auxiliary_whose_loss_depends_on_lam_is_not_shared(self, variant):
         shared = {}
-        assert not self.sharing(shared, variant="official").replays
+        assert not self.sharing(shared, variant=variant).replays
         assert shared == {}
 
     def test_a_replayed_run_is_no_longer_than_the_recorded_and_has_no_labels_to_show(self, digits):
@@ -270,6 +273,25 @@ class TestForest:
         method.targets[right] = wrong
         method.start_epoch(60)  # the same forest but for one wrong label
         assert method.predictions[right].argmax() != wrong
+
+    def test_where_all_trees_are_asked_they_know_the_labels_by_heart(self, collected):
+        out_of_bag, batches = collected[1], collected[3]
+        method = ForestAsRegularization(10, out_of_bag=False)
+        for batch in batches:
+            method._collect(batch)
+        for each in (out_of_bag, method):
+            each.start_epoch(60)
+        known, guessed = (
+            each.predictions.gather(1, each.targets[:, None].long()).squeeze(1) for each in (method, out_of_bag)
+        )
+        # two of three trees have seen a sample, and are sure
+        assert known.min() > 0.45
+        torch.testing.assert_close(known.mean(), 1 - 0.368 * (1 - guessed.mean()), atol=0.02, rtol=0)
+
+    def test_its_own_error_is_that_on_the_test_split_and_falls_with_the_number_of_trees(self, digits):
+        assert 0.02 < forest_error(digits, trees=60) < 0.2 < forest_error(digits, trees=1) < 0.7
+        trained = replace(digits, test=digits.train)
+        assert forest_error(trained, trees=60) == 0
 
     def test_a_sample_seen_by_every_tree_gets_a_uniform_prediction(self, collected):
         method = collected[1]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from labelreg.experiment import Experiment
 from labelreg.papers import nar, papers
 
 PAPER = papers["nar"]
@@ -45,6 +46,29 @@ def test_table_3_pairs_every_network_with_every_auxiliary(protocol):
     assert {row.experiment.method for row in protocol.find(table, method="Single")} == {"cross_entropy"}
 
 
+def test_quick_pairs_cross_the_sizes_of_a_perceptron():
+    base = Experiment().at("quick")
+    pairs = nar.quick_pairs(base)
+    widths = {
+        (target, name): (each.network_options["hidden"], each.auxiliary_options.get("hidden"))
+        for target, group in pairs.items()
+        for name, each in group.items()
+    }
+    sizes = nar.QUICK_SIZES
+    expected = {(target, "Single"): (sizes[target], None) for target in sizes}
+    expected |= {(one, f"NaR ({other})"): (sizes[one], sizes[other]) for one in sizes for other in sizes}
+    assert widths == expected
+    assert pairs["large"]["NaR (large)"] == base.but(method=nar.NAR)
+
+
+@pytest.mark.parametrize(
+    ("classes", "epochs", "smoothing", "warm_up"), [(10, 200, 0.3, 20), (100, 300, 0.5, 20), (10, 5, 0.3, 1)]
+)
+def test_published_code_smooths_by_the_data_set_and_warms_up_for_twenty_epochs(classes, epochs, smoothing, warm_up):
+    options = nar.published_code(classes, epochs)
+    assert options == {"variant": "official", "auxiliary_smoothing": smoothing, "warm_up": warm_up}
+
+
 class TestPennTreebank:
     TABLE = PAPER.tables["table4"]
 
@@ -68,6 +92,11 @@ class TestPennTreebank:
     def test_methods_under_their_printed_names(self, label, method, auxiliary, protocol):
         (row,) = protocol.find(self.TABLE, method=label)
         assert (row.experiment.method, row.experiment.auxiliary_options.get("hidden")) == (method, auxiliary)
+
+    @pytest.mark.parametrize(("label", "strength"), [("Label noise", 0.1), ("LSR", 0.1), ("CP", 2 / 35)])
+    def test_strengths_are_those_of_pereyra_et_al(self, label, strength, protocol):
+        (row,) = protocol.find(self.TABLE, method=label)
+        assert strength in row.experiment.options.values()
 
     def test_other_settings_reach_the_auxiliary(self):
         quick = nar.language_models(**nar.QUICK_LANGUAGE_MODEL)

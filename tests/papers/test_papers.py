@@ -114,7 +114,7 @@ def test_what_no_table_has_takes_the_recipe_of_the_nearest_row(key, asked, found
         ("kr", "figure5", "dataset network method epochs", ("cifar100", "preact_resnet18", "knowledge_refinery", 200)),
         ("nar", "table4", "dataset network schedule decay", ("ptb", "lstm", "plateau", 0.25)),
         ("nar", "table4", "sequence_length batch_size", (35, 20)),
-        ("nar", "table4", "epochs learning_rate momentum weight_decay clip_norm", (40, 20.0, 0.0, 0.0, 0.25)),
+        ("nar", "table4", "epochs learning_rate momentum weight_decay clip_norm", (55, 35.0, 0.0, 0.0, 10 / 35)),
         ("cskd", "", "epochs milestones decay schedule", (200, (100, 150), 0.1, "multi_step")),
         ("cskd", "", "optimizer learning_rate momentum nesterov weight_decay", ("sgd", 0.1, 0.9, False, 1e-4)),
         ("cskd", "", "augmentation subset label_noise", ("standard", None, 0.0)),

@@ -10,6 +10,7 @@ from labelreg.book.figures.comparisons import (
     embeddings,
     paired_differences,
     recorded_embeddings,
+    recorded_errors,
     recorded_reliability,
     reliability_diagrams,
 )
@@ -28,7 +29,8 @@ from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
-__all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_reliability", "reliability_diagrams"]
+__all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
+__all__ += ["reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
 __all__ += ["decays", "divergence_and_accuracy", "label_development"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from labelreg.book.figures.curves import by_setting
 from labelreg.book.figures.methods import method_style
 from labelreg.book.figures.style import panels
 from labelreg.papers import Row
@@ -36,6 +37,24 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     axes.legend()
+    return figure
+
+
+def recorded_errors(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw the last error of recorded runs, one panel per data set and network: means and standard deviations.
+
+    There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
+    """
+    groups = by_setting(runs)
+    figure, grid = panels(len(groups), 3, 3.4, 0.3 * max(map(len, groups.values())) + 1.1)
+    for axes, (title, group) in zip(grid, groups.items(), strict=True):
+        for place, results in enumerate(group.values()):
+            errors = [100 * each.last["test_error"] for each in results]
+            spread = np.std(errors, ddof=1) if len(errors) > 1 else None
+            colour = method_style(results[0].experiment)["color"]
+            axes.errorbar(np.mean(errors), place, xerr=spread, fmt="o", color=colour, capsize=3)
+        axes.set_yticks(range(len(group)), group)
+        axes.set(title=title, ylim=(len(group) - 0.5, -0.5), xlabel="test error, %")
     return figure
 
 

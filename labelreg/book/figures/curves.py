@@ -1,6 +1,7 @@
 """Curves: quantities over the epochs of training, or over what else was varied."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,9 +49,7 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
 
     There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
     """
-    groups: dict[str, dict[str, Sequence[Result]]] = {}
-    for row, group in runs.items():
-        groups.setdefault(f"{row.dataset}, {row.network}", {})[row.method] = group
+    groups = by_setting(runs)
     styles = _distinct({row.method: method_style(row.experiment) for row in runs})
     scale, unit = (100, ", %") if quantity.endswith("error") else (1, "")
     figure, grid = panels(len(groups), 3, max(3.0, 5.4 / len(groups)), 2.9)
@@ -62,6 +61,14 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
     lines = {line.get_label(): line for axes in grid for line in axes.get_lines()}
     figure.legend(lines.values(), lines, loc="outside right center")
     return figure
+
+
+def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequence[Result]]]:
+    """Group recorded runs by data set and network, and within by method, each by the name to be shown."""
+    groups: dict[str, dict[str, Sequence[Result]]] = {}
+    for row, group in runs.items():
+        groups.setdefault(f"{row.dataset}, {row.network}", {})[row.method] = group
+    return groups
 
 
 def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
@@ -87,18 +94,24 @@ def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: s
         axes.set_xticks(places, values.index)
 
 
-def sensitivity(runs: pd.DataFrame, reference: float) -> Figure:
-    """Draw a quantity over a grid of two parameters: as a heatmap of means, and as curves with standard deviations.
+def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = None) -> Figure:
+    """Draw the last error over NaR's lambda and alpha: as a heatmap of means, and as curves with standard deviations.
 
-    ``runs`` has one row per run: first parameter, second, quantity. A line marks the baseline's value, ``reference``.
+    ``runs`` are the results of each point, whose options say which it is. A line marks the baseline's error,
+    ``reference``, in percent.
     """
-    first, second, quantity = runs.columns
+    columns = first, second, quantity = [r"$\lambda$", r"$\alpha$", "test error, %"]
+    results = [result for group in runs.values() for result in group]
+    points = [(each.experiment.options["lam"], each.experiment.options["alpha"]) for each in results]
+    errors = [100 * each.last["test_error"] for each in results]
+    table = pd.DataFrame([(*point, error) for point, error in zip(points, errors, strict=True)], columns=columns)
     figure, (left, right) = panels(2, 2, 4.2, 3.1)
-    means = runs.pivot_table(index=first, columns=second, values=quantity)
+    means = table.pivot_table(index=first, columns=second, values=quantity)
     sns.heatmap(means, ax=left, cmap="viridis_r", annot=True, fmt=".1f", square=True, cbar_kws={"label": quantity})
     left.invert_yaxis()
     style = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}, "palette": "plasma", "marker": "o"}
-    sns.lineplot(runs, x=first, y=quantity, hue=runs[second].astype(str), ax=right, **style)
-    right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
+    sns.lineplot(table, x=first, y=quantity, hue=table[second].astype(str), ax=right, **style)
+    if reference is not None:
+        right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
     right.legend(title=second, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
