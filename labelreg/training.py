@@ -226,7 +226,7 @@ class Trainer:
         """Return the batches of a split for evaluation: in stored order, normalised, not augmented."""
         if self.dataset.task == "language_modelling":
             return SequenceLoader(split, EVALUATION_STREAMS, self.recipe.sequence_length).epoch(0)
-        size = min(1024, max(1, EVALUATION_VALUES // math.prod(self.dataset.input_shape)))
+        size = min(1024, max(1, EVALUATION_VALUES // self.dataset.sample_values))
         return batches(split, size, self.dataset.mean, self.dataset.std)
 
     def autocast(self) -> torch.autocast:
@@ -285,7 +285,7 @@ def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch
     groups = [{"params": list(network.parameters())}, *method.parameter_groups(recipe.learning_rate)]
     common = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, **common)
+        return torch.optim.Adam(groups, **common, fused=True)  # several times as fast for a large vocabulary
     nesterov = recipe.nesterov and recipe.momentum > 0
     return torch.optim.SGD(groups, **common, momentum=recipe.momentum, nesterov=nesterov)
 

@@ -29,6 +29,7 @@ class ForestAsRegularization(Method):
     """
 
     title = "forest as regularization"
+    on_tokens = False
     colour = "#999933"
     capturable = False
 
