@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -265,7 +265,7 @@ class Profile:
     settings: Mapping[str, Any]
     seeds: int
     peak: float = 0.0
-    adam: Mapping[str, Any] = field(default_factory=dict)
+    adam: Mapping[str, Any] = Options()
 
     def changes(self, recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings that replace a recipe's own, with overrides, which win."""

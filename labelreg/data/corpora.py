@@ -1,8 +1,11 @@
 """Texts with classes: the data sets of Zhang, Zhao and LeCun (2015) and 20 Newsgroups, and one without files.
 
-A training set and a test set lie in ``NAME_csv/train.csv`` and ``NAME_csv/test.csv``, without a heading: the class, from
-1, then columns of text, which are joined. The texts of a test set are put in the order of their lengths, so that those
-of like lengths are tested together.
+They lie in ``NAME_csv/train.csv`` and ``NAME_csv/test.csv``, without a heading: the class, from 1, then columns of
+text, which are joined. The texts of a test set are put in the order of their lengths, so that those of like lengths are
+tested together.
+
+Of AG News (the 15k subset) half of the training texts have 42 words or more, 1 % has 91; 0.6 % are cut at 100. Of 20
+Newsgroups half have 206 or more, 10 % have 602; 38 % are cut at 256. Of 1014 characters, none and 48 % have more.
 """
 
 import csv
@@ -119,10 +122,10 @@ def docstrings(root: Path) -> Dataset:
     pairs = [(text, *labels) for text, labels in found.items() if len(labels) == 1]
     parts = ([pair for number, pair in enumerate(pairs) if (number % 5 == 4) == held] for held in (False, True))
     train, test = (_split([text.encode() for text, _ in part], [label for _, label in part]) for part in parts)
-    return _dataset("docstrings", train, test, tuple(packages), 256, "Python's docstrings")
+    return _dataset("docstrings", train, test, tuple(packages), 100, "Python's docstrings")
 
 
-PACKAGES = "asyncio email http importlib logging multiprocessing unittest urllib xml"
+PACKAGES = "asyncio email http importlib logging unittest urllib xml"
 DOCSTRING = re.compile(r':\s*\n\s*[rR]?"""(.+?)"""', re.DOTALL)  # a string at the beginning of a block
 
 
@@ -156,8 +159,8 @@ def _find(corpus: Corpus, root: Path, file: str) -> Path:
             path.unlink(missing_ok=True)  # which has another checksum
             problem += f", and {url} cannot be downloaded ({error})"
     raise FileNotFoundError(
-        f"{problem}. Put train.csv and test.csv of {corpus.title} into that folder: {corpus.source}; or name the folder "
-        f"that holds {folder.name}/ by the root argument or the environment variable LABELREG_DATA."
+        f"{problem}. Put train.csv and test.csv of {corpus.title} into that folder, {corpus.source}, or name the "
+        f"folder that holds {folder.name}/ by the root argument or the environment variable LABELREG_DATA."
     )
 
 

@@ -104,8 +104,9 @@ def reading(name: str) -> str:
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
     """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
-    It maps inputs ``(B, *input_shape)``, texts (B, L) int64 filled up with 0, to logits (B, K); a language model maps words (T, B) to the logits (T * B, K)
-    of the words that follow. ``input_shape=None`` is the network's default; for its options see its builder.
+    It maps inputs ``(B, *input_shape)``, or texts (B, L) int64 filled up with 0, to logits (B, K); a language model
+    maps words (T, B) to the logits (T * B, K) of the words that follow. ``input_shape=None`` is the network's default;
+    for its options see its builder.
     """
     entry = _entry(name)
     settings = complete_options(name, chosen)

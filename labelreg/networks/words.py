@@ -1,4 +1,4 @@
-"""What networks of texts share: texts (B, L) int64 are filled up with 0, and whatever a network returns ignores that."""
+"""What networks of texts share: texts (B, L) int64 are filled up with 0, which changes nothing of what is returned."""
 
 import torch
 from torch import Tensor, nn
