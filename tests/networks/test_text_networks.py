@@ -179,6 +179,13 @@ class TestTransformer:
                     table[place, 2 * pair : 2 * pair + 2], torch.stack((angle.sin(), angle.cos()))
                 )
 
+    def test_drops_out_the_sums_and_what_the_parts_of_a_layer_return(self):
+        network = make("transformer", {"width": 16, "layers": 2, "dropout": 0.3})
+        places = {path for path, module in network.named_modules() if isinstance(module, nn.Dropout)}
+        assert places == {"dropout", *(f"layers.{layer}.dropout{part}" for layer in range(2) for part in (1, 2))}
+        assert {layer.self_attn.dropout for layer in network.layers} == {0.0}
+        assert not torch.equal(network(texts(12, 5)), network(texts(12, 5)))
+
     def test_knows_the_order_of_words(self):
         network = make("transformer", {"width": 16}).eval()
         one, other = network(torch.tensor([[3, 4, 5], [5, 4, 3]]))
