@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import chain, count, islice
 
 import torch
@@ -17,43 +18,59 @@ from labelreg.assignments import parse
 from labelreg.build import prepare_training, resolve_device
 from labelreg.data import Batch
 from labelreg.experiment import PROFILES, Experiment
+from labelreg.networks import PADDING
 from labelreg.results import provenance
 from labelreg.training import Trainer
 
 WARM_UP = 5  # steps that are not timed: kernels are chosen and memory is allocated in them
+TURN = 10  # steps of one loop before the other takes its turn
 
 
 def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto") -> dict[str, float]:
     """Measure the samples per second of an experiment's training, and of the bare loop that bounds it.
 
+    The two take turns, ten steps each, so that what else the machine does slows both.
+
     Args:
-        experiment: what to train, on images or digits; nothing is recorded.
+        experiment: what to train, on samples of classes; nothing is recorded.
         steps: how many to time.
         device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
 
     Returns:
         ``training``: batches are drawn, augmented and trained on with the experiment's method. ``bare``: forward,
-        backward and update of cross-entropy, repeated on one batch.
+        backward and update of cross-entropy, on batches that are there already. ``padding``: the share of tokens that
+        fill texts up, 0 for images.
 
     Raises:
-        ValueError: what :func:`labelreg.running.run` raises, or a text, whose batches are no samples.
+        ValueError: what :func:`labelreg.running.run` raises, or a language model, whose batches are no samples.
     """
     # long enough for the schedule to last
     trainer = prepare_training(experiment.but(epochs=max(experiment.epochs, WARM_UP + steps)), device)
     if trainer.dataset.task != "classification":
-        raise ValueError(f"throughput is measured on samples of classes, and {experiment.dataset} is a text")
+        raise ValueError(f"throughput is measured on samples of classes, and {experiment.dataset} is one text")
     trainer.network.train()
     trainer.method.train()
     batches = chain.from_iterable(trainer.loader.epoch(epoch) for epoch in count())
-    ready = next(iter(trainer.loader.epoch(0)))
-    return {
-        "training": _samples_per_second(trainer.step, islice(batches, WARM_UP + steps), trainer.device),
-        "bare": _samples_per_second(_bare_step(trainer), (ready for _ in range(WARM_UP + steps)), trainer.device),
-    }
+    bare_step = _bare_step(trainer)
+    ready = [trainer.step(batch) and batch for batch in islice(batches, WARM_UP)]
+    for batch in ready:
+        bare_step(batch)
+    totals: Counter[str] = Counter()
+    for begin in range(0, steps, TURN):
+        ready, began = [], _now(trainer.device)
+        for batch in islice(batches, min(TURN, steps - begin)):
+            trainer.step(batch)
+            ready.append(batch)
+        between = _now(trainer.device)
+        for batch in ready:
+            bare_step(batch)
+        totals.update(training=between - began, bare=_now(trainer.device) - between, **_sizes(trainer, ready))
+    speeds = {loop: totals["samples"] / totals[loop] for loop in ("training", "bare")}
+    return speeds | {"padding": totals["filled"] / totals["tokens"] if totals["tokens"] else 0.0}
 
 
 def _bare_step(trainer: Trainer) -> Callable[[Batch], None]:
-    optimizer = torch.optim.SGD(trainer.network.parameters(), 1e-3, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    optimizer = type(trainer.optimizer)(trainer.network.parameters(), **trainer.optimizer.defaults)
 
     def step(batch: Batch) -> None:
         with trainer.autocast():
@@ -65,16 +82,17 @@ def _bare_step(trainer: Trainer) -> Callable[[Batch], None]:
     return step
 
 
-def _samples_per_second(step: Callable[[Batch], object], batches: Iterable[Batch], device: torch.device) -> float:
-    samples, began = 0, 0.0
-    for position, batch in enumerate(batches):
-        if position == WARM_UP:
-            _synchronize(device)
-            samples, began = 0, time.perf_counter()
-        step(batch)
-        samples += len(batch.targets)
+def _sizes(trainer: Trainer, batches: Sequence[Batch]) -> dict[str, int]:
+    sizes = {"samples": sum(len(batch.targets) for batch in batches)}
+    if trainer.dataset.reading:
+        sizes["tokens"] = sum(batch.inputs.numel() for batch in batches)
+        sizes["filled"] = sum(int((batch.inputs == PADDING).sum()) for batch in batches)
+    return sizes
+
+
+def _now(device: torch.device) -> float:
     _synchronize(device)
-    return samples / (time.perf_counter() - began)
+    return time.perf_counter()
 
 
 def _synchronize(device: torch.device) -> None:
@@ -91,10 +109,11 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = Experiment().at(arguments.profile, **parse(arguments.settings))
     measured = throughput(experiment, steps=arguments.steps, device=arguments.device)
-    for loop, speed in measured.items():
-        print(f"{loop:9}{speed:10,.0f} samples/s")
+    for loop in ("training", "bare"):
+        print(f"{loop:9}{measured[loop]:10,.0f} samples/s")
     name = provenance(resolve_device(arguments.device))["device"]
-    print(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {name}")
+    padding = f"; {measured['padding']:.1%} of the tokens fill texts up" if measured["padding"] else ""
+    print(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {name}{padding}")
 
 
 if __name__ == "__main__":

@@ -69,12 +69,15 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module])
     pixel_std = dataset.std / dataset.pixel_range
     classes, options = dataset.num_classes, experiment.options
     method = methods.create(experiment.method, classes, options, second_network, pixel_std=pixel_std)
+    for part in method.modules() if dataset.reading else ():
+        if isinstance(part, Method) and not part.on_tokens:
+            raise ValueError(f"{type(part).__name__} is for images or numbers, and {dataset.name} is made of texts")
     return Parts(experiment, network, method, dataset, validation, target)
 
 
 def untrained(experiment: Experiment) -> nn.Module:
     """Return an experiment's network with random parameters."""
-    return _network(experiment.network, experiment.network_options, load(experiment.dataset))
+    return _network(experiment.network, experiment.network_options, _load(experiment))
 
 
 def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
@@ -85,7 +88,7 @@ def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
 
 def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
     """Load the data set and apply subset, hold-out and label noise; return it with the validation split or None."""
-    dataset = load(experiment.dataset, subset=experiment.subset)
+    dataset = _load(experiment, experiment.subset)
     if dataset.task == "regression":
         raise ValueError(f"{dataset.name} is a regression task; experiments need classes or words")
     training, validation = dataset.train, dataset.validation
@@ -126,7 +129,15 @@ def _seed(seed: int, device: torch.device) -> None:
             torch.cuda.manual_seed(seed)
 
 
+def _load(experiment: Experiment, subset: int | None = None) -> Dataset:
+    """Load an experiment's data set, texts as its network reads them."""
+    return load(experiment.dataset, subset=subset, reading=networks.reading(experiment.network) or "words")
+
+
 def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:
+    if (reading := networks.reading(name)) != dataset.reading:
+        given = f"made of texts, given as {dataset.reading}" if dataset.reading else "no data set of texts"
+        raise ValueError(f"{name} reads {reading or 'no texts'}, and {dataset.name} is {given}")
     with torch.device("cpu"):  # whose generator draws the same numbers wherever they go
         return networks.build(name, dataset.num_classes, input_shape=dataset.input_shape, **options)
 

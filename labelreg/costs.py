@@ -78,10 +78,13 @@ def forward_operations(network_name: str, num_classes: int = 10, **options: Any)
 @functools.cache
 @torch.no_grad()
 def _forward_operations(name: str, num_classes: int, options: Options) -> int:
-    shape = networks.input_shape(name)
+    shape, reading = networks.input_shape(name), networks.reading(name)
     with torch.device("meta"):
         network = networks.build(name, num_classes, **options).eval()
-        sample = torch.empty(1, *shape) if shape else torch.empty(1, 1, dtype=torch.int64)
+        if shape and not reading:
+            sample = torch.empty(1, *shape)
+        else:
+            sample = torch.ones(1, shape[0] if reading else 1, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter:
         network(sample)
     return counter.get_total_flops()

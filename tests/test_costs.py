@@ -168,12 +168,25 @@ class TestThroughput:
 
     SCRIPT = runpy.run_path(str(project_root() / "benchmarks" / "throughput.py"))
 
-    def test_warm_up_is_not_counted(self):
-        warm_up = self.SCRIPT["WARM_UP"]
-        pauses = iter([0.2] * warm_up + [0.01] * 4)
-        batches = [SimpleNamespace(targets=torch.zeros(size)) for size in [1000] * warm_up + [6] * 4]
-        speed = self.SCRIPT["_samples_per_second"](lambda _: time.sleep(next(pauses)), batches, torch.device("cpu"))
-        assert 24 / 2 < speed < 24 / 0.04
+    def test_warm_up_is_not_counted(self, monkeypatch):
+        """A step of training takes a second of a clock that hardly moves otherwise, one of the first five thousands."""
+        clock, steps, step = [0.0], [], CrossEntropy.step
+
+        def now():
+            clock[0] += 1e-6
+            return clock[0]
+
+        def slow(self, network, batch):
+            steps.append(len(batch.targets))
+            clock[0] += 5000 if len(steps) <= 5 else 1
+            return step(self, network, batch)
+
+        monkeypatch.setattr(CrossEntropy, "step", slow)
+        monkeypatch.setattr(time, "perf_counter", now)
+        speeds = self.SCRIPT["throughput"](BASE.but(batch_size=10), steps=12, device="cpu")
+        assert len(steps) == 5 + 12
+        assert speeds["training"] == pytest.approx(10, rel=1e-3)  # ten samples a second
+        assert speeds["bare"] > 1e6
 
     def test_trains_over_the_end_of_an_epoch_and_of_the_experiment(self, monkeypatch):
         sizes = []
@@ -185,8 +198,9 @@ class TestThroughput:
         )
         speeds = self.SCRIPT["throughput"](BASE.but(subset=50, batch_size=20, epochs=2), steps=4, device="cpu")
         assert sizes == [20, 20, 10] * 3
-        assert speeds.keys() == {"training", "bare"}
-        assert all(speed > 0 for speed in speeds.values())
+        assert speeds.keys() == {"training", "bare", "padding"}
+        assert min(speeds["training"], speeds["bare"]) > 0
+        assert speeds["padding"] == 0
 
     def test_a_teacher_need_not_be_trained(self):
         student = Experiment(method="knowledge_distillation", teacher=Experiment(epochs=10**6))
@@ -203,6 +217,10 @@ class TestThroughput:
         assert int(share) == pytest.approx(100 * speeds[0] / speeds[1], abs=1.5)
         assert rest.startswith(" of the bare loop, on ")
 
+    def test_of_texts_counts_what_fills_them_up(self):
+        texts = Experiment(dataset="docstrings", network="fasttext", network_options={"buckets": 16}, batch_size=32)
+        assert 0 < self.SCRIPT["throughput"](texts, steps=12, device="cpu")["padding"] < 0.3
+
     def test_a_text_has_no_samples(self):
-        with pytest.raises(ValueError, match="pydoc is a text"):
+        with pytest.raises(ValueError, match="pydoc is one text"):
             self.SCRIPT["throughput"](Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 8}))

@@ -90,7 +90,7 @@ class TestComplete:
         assert named.auxiliary_options == {"hidden": (8,)}
 
     def test_of_a_network_that_only_a_paper_has_nothing_is_known(self):
-        assert Experiment(network="charcnn", network_options={"wide": 3}).network_options == {"wide": 3}
+        assert Experiment(network="bert", network_options={"wide": 3}).network_options == {"wide": 3}
 
     def test_every_experiment_is_the_same_through_json_and_through_a_copy(self):
         """What is written to a file is complete, so that defaults may change."""
@@ -337,13 +337,10 @@ class TestProfiles:
             ({"schedule": "cosine", "learning_rate": 0.01}, {}, "one_cycle", 0.02),
             ({"schedule": "constant"}, {}, "one_cycle", 0.2),
             ({"schedule": "one_cycle", "learning_rate": 0.3}, {}, "one_cycle", 0.3),
-            ({"learning_rate": 1e-4, "optimizer": "adam"}, {}, "one_cycle", 1e-4),
             ({}, {"learning_rate": 0.03}, "one_cycle", 0.03),
             ({}, {"schedule": "cosine"}, "cosine", 0.1),
             ({}, {"schedule": "one_cycle"}, "one_cycle", 0.1),
             ({}, {"schedule": "plateau", "learning_rate": 2.0}, "plateau", 2.0),
-            ({}, {"optimizer": "adam"}, "one_cycle", 0.1),
-            ({}, {"optimizer": "adam", "learning_rate": 1e-3}, "one_cycle", 1e-3),
         ],
     )
     def test_fast_goes_up_to_twice_the_learning_rate_of_sgd_unless_told_otherwise(
@@ -353,12 +350,28 @@ class TestProfiles:
         assert (fast.epochs, fast.schedule, fast.learning_rate) == (30, schedule, learning_rate)
         assert fast.at("fast", **overrides) == fast
 
+    @pytest.mark.parametrize(
+        ("settings", "overrides", "epochs", "schedule", "learning_rate"),
+        [
+            ({"optimizer": "adam", "learning_rate": 1e-4}, {}, 10, "one_cycle", 1e-3),
+            ({}, {"optimizer": "adam"}, 10, "one_cycle", 1e-3),
+            ({"optimizer": "adam"}, {"learning_rate": 3e-3, "epochs": 5}, 5, "one_cycle", 3e-3),
+            ({"optimizer": "adam"}, {"schedule": "constant"}, 10, "constant", 1e-3),
+            ({"optimizer": "adam"}, {"optimizer": "sgd"}, 30, "one_cycle", 0.2),
+        ],
+    )
+    def test_fast_has_settings_of_its_own_for_adam(self, settings, overrides, epochs, schedule, learning_rate):
+        fast = Experiment(**settings).at("fast", **overrides)
+        assert (fast.epochs, fast.schedule, fast.learning_rate) == (epochs, schedule, learning_rate)
+        assert fast.precision == ("float32" if fast.optimizer == "adam" else "bfloat16")
+        assert fast.at("fast", **overrides) == fast
+
     def test_fast_is_short_for_a_plateau_and_nothing_else(self):
-        """A language model's learning rate is 20, and falls where the validation loss does not."""
+        """A language model's learning rate is 35, and falls where the validation loss does not."""
         for model in papers.papers["nar"].tables["table4"]:
             fast = model.at("fast")
             assert fast == model.but(epochs=30, precision="bfloat16", teacher=fast.teacher)
-            assert (fast.schedule, fast.learning_rate) == ("plateau", 20.0)
+            assert (fast.schedule, fast.learning_rate) == ("plateau", 35.0)
             assert fast.epochs < model.epochs
             assert model.teacher is None or fast.teacher == model.teacher.at("fast")
 

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from labelreg.data.framing import Framing, centre_boxes, resample
 from labelreg.data.randomness import Stream, generator
+from labelreg.data.texts import Texts
 
 MOMENTS_BYTES = 1 << 30  # size of the inputs that mean and standard deviation are computed from: seven times CIFAR
 MOMENTS_CHUNK = 1 << 22  # number of values converted to float64 at once
+TOKEN_VALUES = 256  # that networks of texts make of a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,14 +23,14 @@ class Split:
     """Samples and their targets.
 
     Attributes:
-        inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. A text is
-            (N,) int64, its words in order.
-        targets: (N,) int64 class indices, or (N, D) float for regression. In a text, the following word of each.
+        inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. N texts of
+            different lengths are :class:`.Texts`. One text to be continued is (N,) int64, its words in order.
+        targets: (N,) int64 class indices, or (N, D) float for regression. In one text, the following word of each.
         aspects: (N,) float32, width over height of photographs that are stored as squares.
         framing: the part of such photographs that a network sees.
     """
 
-    inputs: Tensor
+    inputs: Tensor | Texts
     targets: Tensor
     aspects: Tensor | None = None
     framing: Framing | None = None
@@ -61,7 +63,7 @@ class Split:
     def select(self, indices: Tensor | slice) -> "Split":
         """Return the samples at ``indices``, (M,) int64 or a slice, on the device of the targets."""
 
-        def rows(values: Tensor | None) -> Tensor | None:
+        def rows(values: Tensor | Texts | None) -> Tensor | Texts | None:
             if values is None:
                 return None
             here = indices if isinstance(indices, slice) else indices.to(values.device)
@@ -70,7 +72,9 @@ class Split:
         return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=rows(self.aspects))
 
     def clean(self) -> Tensor:
-        """Return the inputs as a network is tested on them: the middle of photographs stored as squares."""
+        """Return the inputs as a network is tested on them: the middle of photographs, texts filled up with 0."""
+        if isinstance(self.inputs, Texts):
+            return self.inputs.padded()
         if self.framing is None:
             return self.inputs
         return resample(self.inputs, centre_boxes(self.aspects, self.framing.centre), (self.framing.side,) * 2)
@@ -90,6 +94,8 @@ class Dataset:
         augmentation: its usual augmentation, a key of ``labelreg.data.augmentations``.
         validation: a third split, if the data set comes with one.
         superclasses: superclass name per class, if classes are grouped.
+        words: at how many words texts are cut; 0 for what are no texts.
+        title: how a text of ours calls it, if not by its name.
     """
 
     name: str
@@ -100,6 +106,8 @@ class Dataset:
     task: Literal["classification", "regression", "language_modelling"] = "classification"
     validation: Split | None = None
     superclasses: tuple[str, ...] = ()
+    words: int = 0
+    title: str = ""
 
     def __post_init__(self):
         for split in ("train", "test", "validation"):
@@ -113,9 +121,19 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """The shape of one sample as a network sees it; () for a word."""
+        """The shape of one sample as a network sees it; (L, V) for a text, see :class:`.Texts`; () for a word."""
         shape, framing = tuple(self.train.inputs.shape[1:]), self.train.framing
         return shape if framing is None else (shape[0], framing.side, framing.side)
+
+    @property
+    def reading(self) -> str:
+        """How texts are read, ``"words"`` or ``"characters"``; empty for what are no texts."""
+        return self.train.inputs.reading if isinstance(self.train.inputs, Texts) else ""
+
+    @property
+    def sample_values(self) -> int:
+        """The number of values of one sample in the first layers of a network, by which batches are sized."""
+        return self.input_shape[0] * TOKEN_VALUES if self.reading else math.prod(self.input_shape)
 
     @property
     def pixel_range(self) -> int:
@@ -135,8 +153,9 @@ class Dataset:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         inputs = self.train.inputs
-        if inputs.dim() == 1:
-            return inputs.new_empty(0, dtype=torch.float32), inputs.new_empty(0, dtype=torch.float32)
+        if isinstance(inputs, Texts) or inputs.dim() == 1:
+            device = self.train.targets.device
+            return torch.empty(0, device=device), torch.empty(0, device=device)
         inputs = inputs[:: max(1, -(-inputs.nbytes // MOMENTS_BYTES))]
         total = square = torch.zeros(inputs.shape[1], dtype=torch.float64, device=inputs.device)
         others = [dim for dim in range(inputs.dim()) if dim != 1]

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from labelreg.data.augmentation import augmentations, resized_crop_flip
 from labelreg.data.dataset import Split, class_labels
 from labelreg.data.randomness import Stream, generator
+from labelreg.data.texts import Texts
 from labelreg.names import unknown
 
 VIEWS = frozenset({"partner", "source"})
@@ -20,8 +21,9 @@ class Batch:
     """The input of a training step.
 
     Attributes:
-        inputs: (B, ...) float32, augmented and normalised; or (T, B) int64, T words of each of B texts, with T * B in
-            place of B below. With M copies, the batch is M batches of the same samples, one after the other.
+        inputs: (B, ...) float32, augmented and normalised; (B, L) int64 for texts of up to L tokens, filled up with 0;
+            or (T, B) int64, T words of each of B texts to be continued, with T * B in place of B below. With M copies,
+            the batch is M batches of the same samples, one after the other.
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
         partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
@@ -41,7 +43,8 @@ class Loader:
     A batch is determined by (seed, epoch, position) and does not depend on the views: methods see the same batches, and
     an interrupted run resumes with the batches that it would have seen. (CPU and GPU draw different numbers.) An epoch
     goes over the split once. Its last batch may be smaller, but a single left-over sample joins the batch before it,
-    since batch normalisation cannot train on one sample.
+    since batch normalisation cannot train on one sample. Texts of like lengths share a batch, see
+    :meth:`.Texts.bucketed`.
 
     Args:
         split, batch_size: N samples and B; batches are on the device of the targets.
@@ -73,15 +76,17 @@ class Loader:
             raise ValueError(f"copies must be at least 1, got {copies}")
         if augmentation not in augmentations:
             raise unknown("augmentation", augmentation, augmentations)
-        if augmentation != "none" and split.inputs.dim() != 4:
-            shape = tuple(split.inputs.shape)
+        shape = tuple(split.inputs.shape)
+        if augmentation != "none" and len(shape) != 4:
             raise ValueError(f"augmentation {augmentation!r} is for images (N, C, H, W), got inputs {shape}")
+        if copies > 1 and isinstance(split.inputs, Texts):
+            raise ValueError(f"copies={copies}: texts are not augmented, so all copies of one would be the same")
         for view in views - VIEWS:
             raise unknown("view", view, VIEWS)
         self.split, self.batch_size, self.copies, self.seed = split, batch_size, copies, seed
         self.views = frozenset(views)
         self._augmentation = augmentations[augmentation]
-        self._normalise = Normalisation(mean, std, split.select(slice(1)).clean())
+        self._normalise = normalisation(split, mean, std)
         if num_classes or "partner" in self.views:
             labels = class_labels(split, num_classes or None)
         if "partner" in self.views:
@@ -100,15 +105,22 @@ class Loader:
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)
-        return (self._batch(order, epoch, position) for position in range(start, len(self)))
+        whole = len(self) - 1  # batches before the last
+        sizes = [self.batch_size] * whole + [len(order) - self.batch_size * whole]
+        widths = [None] * len(self)
+        if isinstance(texts := self.split.inputs, Texts):
+            order = texts.bucketed(order, self.batch_size, whole, draws)
+            # all at once: to read the width of a batch waits for the device
+            longest = torch.stack([lengths.amax() for lengths in texts.lengths[order].split(sizes)])
+            widths = longest.clamp(min=1).tolist()
+        chosen = order.split(sizes)
+        return (self._batch(chosen[each], epoch, each, widths[each]) for each in range(start, len(self)))
 
-    def _batch(self, order: Tensor, epoch: int, position: int) -> Batch:
-        first = position * self.batch_size
-        indices = order[first:] if position == len(self) - 1 else order[first : first + self.batch_size]
+    def _batch(self, indices: Tensor, epoch: int, position: int, width: int | None) -> Batch:
         indices = indices.repeat(self.copies)
         draws = partial(generator, self.seed, epoch=epoch, position=position, device=indices.device)
         targets = self.split.targets[indices]
-        inputs = self._augmented(indices, draws(Stream.AUGMENTATION))
+        inputs = self._augmented(indices, draws(Stream.AUGMENTATION), width)
         partner = source = None
         if "partner" in self.views:
             partners = self._by_copy(self._partners, targets, draws(Stream.PARTNER))
@@ -117,7 +129,9 @@ class Loader:
             source = self._normalise(self.split.select(indices).clean())
         return Batch(inputs, targets, indices, partner, source)
 
-    def _augmented(self, indices: Tensor, draws: Generator) -> Tensor:
+    def _augmented(self, indices: Tensor, draws: Generator, width: int | None = None) -> Tensor:
+        if isinstance(texts := self.split.inputs, Texts):
+            return texts[indices].padded(width)
         return self._normalise(self._by_copy(self._augment, indices, draws))
 
     def _augment(self, indices: Tensor, draws: Generator) -> Tensor:
@@ -157,10 +171,17 @@ class Normalisation:
         return (inputs.float() - self._mean) / self._std
 
 
+def normalisation(split: Split, mean: Tensor, std: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the function that normalises the inputs of a split, which leaves tokens as they are."""
+    if isinstance(split.inputs, Texts):
+        return lambda tokens: tokens
+    return Normalisation(mean, std, split.select(slice(1)).clean())
+
+
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
     """Return batches of a split in stored order, normalised and not augmented; arguments are as of :class:`Loader`."""
     _check_batching(split, batch_size)
-    normalise = Normalisation(mean, std, split.select(slice(1)).clean())
+    normalise = normalisation(split, mean, std)
     indices = torch.arange(len(split), device=split.targets.device)
     parts = (slice(first, first + batch_size) for first in range(0, len(split), batch_size))
     rows = ((split.select(part), indices[part]) for part in parts)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from labelreg.data.dataset import Dataset, balanced_subset
+from labelreg.data.words import read
 from labelreg.names import unknown
 from labelreg.paths import data_root
 
@@ -33,15 +34,19 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_datasets))
 
 
-def load(name: str, root: str | os.PathLike | None = None, subset: int | None = None) -> Dataset:
+def load(
+    name: str, root: str | os.PathLike | None = None, subset: int | None = None, reading: str = "words"
+) -> Dataset:
     """Load a data set as tensors on the CPU, from the folder :func:`.data_root` of the raw data.
 
     ``subset`` is the number of training samples of a classification to keep, see :func:`balanced_subset`; the test
-    split stays whole.
+    split stays whole. ``reading`` is that of texts, ``"words"`` or ``"characters"``.
     """
     if name not in _datasets:
         raise unknown("data set", name, _datasets)
     dataset = _datasets[name](data_root(root))
+    if dataset.reading:
+        dataset = read(dataset, reading)
     if subset is None:
         return dataset
     if dataset.task != "classification":

@@ -30,6 +30,7 @@ class AdversarialTraining(Wrapper):
     """
 
     title = "adversarial training"
+    on_tokens = False
     aliases = ("AT",)
     colour = "#440000"
     place = ("nobody's: the label stays one-hot", "")

@@ -53,6 +53,8 @@ class Method(nn.Module, ABC):
             decided by :meth:`start_epoch` and :meth:`start_step`.
         benchmark: its rows in the benchmark of all methods: printed name to options.
         on_text: whether it is in the benchmark of language models too.
+        on_tokens: whether it can train on inputs that are the numbers of words or characters; not if it changes inputs,
+            or compares or copies them.
         added: options added since runs were recorded, each with the value that reproduces what was run before.
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
@@ -72,6 +74,7 @@ class Method(nn.Module, ABC):
     capturable: bool = True
     benchmark: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     on_text: ClassVar[bool] = False
+    on_tokens: ClassVar[bool] = True
     added: ClassVar[Mapping[str, Any]] = {}
 
     views: frozenset[str] = frozenset()

@@ -39,6 +39,7 @@ class ForestAsRegularization(Method):
     """
 
     title = "forest as regularization"
+    on_tokens = False
     colour = "#999933"
     capturable = False
     takes_probabilities = False

@@ -31,6 +31,7 @@ class Mixup(Wrapper):
     """
 
     title = "mixup"
+    on_tokens = False
     colour = "#882255"
     place = ("another sample's label", "anew at every step")
     benchmark: ClassVar = {
@@ -92,6 +93,7 @@ class BatchAugmentation(Wrapper):
     """
 
     title = "batch augmentation"
+    on_tokens = False
     aliases = ("BA",)
     colour = "#220055"
     place = ("nobody's: the label stays one-hot", "")

@@ -154,6 +154,7 @@ class StochasticBatchAugmentation(Method):
     """
 
     title = "SBA"
+    on_tokens = False
     paper = "sba"
     colour = "#CC79A7"
     place = ("its prediction on the clean sample, for noisy copies", "anew at every step")

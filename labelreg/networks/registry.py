@@ -3,7 +3,8 @@
 A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``. Its options have types and defaults,
 so that the values chosen for them are checked before the network is built; see ``mlp.py`` for a short one.
 
-``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words.
+``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words,
+(L, V) for texts of at most L tokens out of V, which are given as numbers.
 """
 
 import functools
@@ -28,6 +29,7 @@ class _Entry:
     input_shape: tuple[int, ...]
     options: dict[str, inspect.Parameter]
     smallest_image: int | None
+    reading: str
 
     @functools.cached_property
     def model(self) -> type[BaseModel]:
@@ -36,6 +38,8 @@ class _Entry:
     def check_shape(self, shape: tuple[int, ...]) -> None:
         if self.input_shape == ():
             fits, expected = shape == (), "() for words"
+        elif self.reading:
+            fits, expected = len(shape) == 2 and min(shape) > 0, "(L, V), the most tokens of a text and their kinds"
         elif self.smallest_image is None:
             fits, expected = shape and min(shape) > 0, "positive sizes"
         else:
@@ -48,10 +52,11 @@ class _Entry:
 _entries: dict[str, _Entry] = {}
 
 
-def register(name: str, smallest_image: int | None = None) -> Callable:
+def register(name: str, smallest_image: int | None = None, reading: str = "") -> Callable:
     """Register the decorated builder under a new name; a wrong signature raises ``TypeError``.
 
     For networks of images, ``smallest_image`` is the smallest height and width in pixels that survive all pooling.
+    For networks of texts, ``reading`` is ``"words"`` or ``"characters"``: what numbers texts are given as.
     """
 
     def enter(builder):
@@ -65,7 +70,7 @@ def register(name: str, smallest_image: int | None = None) -> Callable:
                 f"the builder of {name!r} must take num_classes, input_shape=<default> and options that have a type "
                 f"and a default, not {inspect.signature(builder)}"
             )
-        _entries[name] = _Entry(name, builder, parameters["input_shape"].default, options, smallest_image)
+        _entries[name] = _Entry(name, builder, parameters["input_shape"].default, options, smallest_image, reading)
         return builder
 
     return enter
@@ -87,15 +92,21 @@ def complete_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def input_shape(name: str) -> tuple[int, ...]:
-    """Return a network's default input shape: (C, H, W) for images, () for words."""
+    """Return a network's default input shape: (C, H, W) for images, (L, V) for texts, () for words."""
     return _entry(name).input_shape
+
+
+def reading(name: str) -> str:
+    """Return how a network reads texts, ``"words"`` or ``"characters"``; empty for a network of anything else."""
+    return _entry(name).reading
 
 
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
     """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
-    It maps inputs ``(B, *input_shape)`` to logits (B, K); a language model maps words (T, B) to the logits (T * B, K)
-    of the words that follow. ``input_shape=None`` is the network's default; for its options see its builder.
+    It maps inputs ``(B, *input_shape)``, or texts (B, L) int64 filled up with 0, to logits (B, K); a language model
+    maps words (T, B) to the logits (T * B, K) of the words that follow. ``input_shape=None`` is the network's default;
+    for its options see its builder.
     """
     entry = _entry(name)
     settings = complete_options(name, chosen)

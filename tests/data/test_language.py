@@ -82,7 +82,7 @@ class TestPydoc:
             [word for number in numbers for word in (f"topic{'x' * number}", "is", "this", "<eos>")]
             for numbers in ([*range(8), *range(10, 18)], [8, 18], [9, 19])
         ]
-        assert list(load("pydoc")) == expected
+        assert list(language.pydoc(Path())) == expected
 
     def test_is_a_text_of_a_few_ten_thousand_words(self):
         dataset = load("pydoc")

@@ -9,13 +9,14 @@ import torchvision
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from labelreg.networks import build, count_parameters, names
+from labelreg.networks import build, count_parameters, names, reading
 from labelreg.networks.preresnet import PreActBlock, PreActBottleneck
 from labelreg.networks.resnet import BasicBlock, PaddedShortcut, ProjectedShortcut
 
 SMALLEST = {"plaincnn6": 8, "densenet121": 8, "vgg16": 16, "alexnet": 13}
 SMALLEST |= {"imagenet_densenet121": 29, "imagenet_vgg16": 32, "imagenet_alexnet": 63}
-CIFAR = [name for name in names() if not name.startswith("imagenet_") and name not in ("mlp", "lstm")]
+OTHERS = {"mlp", "lstm", *filter(reading, names())}
+CIFAR = [name for name in names() if not name.startswith("imagenet_") and name not in OTHERS]
 FAMILIES = ["plaincnn6", "resnet8", "resnet18", "preact_resnet18", "wrn28_10", "densenet121", "vgg16", "alexnet"]
 
 

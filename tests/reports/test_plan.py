@@ -80,7 +80,7 @@ class TestPlan:
 
     def test_what_cannot_be_run_or_is_the_same_run_is_left_out(self, collections):
         spelt_out = row("LS", options={"epsilon": 0.1})
-        collections["one"] = paper("one", table1=(row("LS"), spelt_out, row("LS", "charcnn")))
+        collections["one"] = paper("one", table1=(row("LS"), spelt_out, row("LS", "bert")))
         todo = plan("paper", collections=["one"], datasets=["digits"])
         assert names(todo) == [("one", "mlp", "LS", seed) for seed in range(2)]
 
