@@ -1,6 +1,6 @@
 """Measures training on the CPU beside bare steps and plain PyTorch scripts, which take turns.
 
-Run ``python benchmarks/cpu.py --help``. Nothing is read but the package, and nothing is written but what ``--json`` names.
+Run ``python benchmarks/cpu.py --help``. Nothing is written but what ``--json`` names.
 """
 
 from __future__ import annotations
