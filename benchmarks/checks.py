@@ -118,7 +118,8 @@ def deviation_of_replay(experiment: Experiment, device: torch.device, resumed: b
 
     Returns:
         ``replayed``, the largest deviation of a value at the end, relative to the largest of its tensor;
-        ``recorded``, whether steps were; ``deterministic``, whether all operations were.
+        ``capturable`` and ``recorded``, whether steps could be recorded, and were; ``deterministic``, whether all
+        operations were.
     """
     with deterministic() as told:
         eager = prepare_training(experiment, device, graph=False)
@@ -127,7 +128,8 @@ def deviation_of_replay(experiment: Experiment, device: torch.device, resumed: b
     said = " ".join(str(each.message) for each in told)
     return {
         "replayed": _deviation(_values(eager), _values(replayed)),
-        "recorded": "cannot be recorded" not in said,
+        "capturable": replayed.method.capturable,
+        "recorded": replayed.method.capturable and "cannot be recorded" not in said,
         "deterministic": "deterministic" not in said,
     }
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
@@ -18,6 +19,7 @@ from labelreg.build import prepare_training
 from labelreg.experiment import Experiment
 
 CONTROL = "nvidia-cuda-mps-control"
+PATIENCE = 120  # seconds, after which the processes are ended whatever they do
 
 
 def packed(
@@ -35,6 +37,10 @@ def packed(
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with contextlib.ExitStack() as running:
         workers = [running.enter_context(_ended(subprocess.Popen(words, env=env, **pipes))) for _ in range(max(counts))]
+        watchdog = threading.Timer(PATIENCE, lambda: [each.kill() for each in workers])
+        watchdog.daemon = True
+        watchdog.start()
+        running.callback(watchdog.cancel)
         for each in workers:
             _answer(each)
         return {
@@ -70,7 +76,7 @@ def service(wanted: bool) -> Iterator[dict[str, str]]:
 
     Its folder is its own, so that no other service is found or disturbed.
     """
-    with tempfile.TemporaryDirectory(prefix="mps-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
         env = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         silent = {"env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 30}
         if wanted:
@@ -83,6 +89,7 @@ def service(wanted: bool) -> Iterator[dict[str, str]]:
 
 
 def has_service() -> bool:
+    """Return whether NVIDIA's service is installed."""
     return shutil.which(CONTROL) is not None
 
 
