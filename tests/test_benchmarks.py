@@ -16,6 +16,7 @@ import torch
 from torch.distributions import Beta
 
 from labelreg.data import registry
+from labelreg.training import Trainer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -194,3 +195,40 @@ def test_loops_on_the_cpu_take_turns(monkeypatch):
         one, other = measured["blocks"]["resnet8"][name]
         assert median == (one + other) / 2 > 0
     assert len(measured["images_per_second"]["resnet8"]) == 4
+
+
+class TestWaits:
+    """With a stand-in for PyTorch's watch over what waits for a GPU."""
+
+    EXPERIMENT = checks.short("cross_entropy", 4).but(network="mlp")
+
+    @pytest.fixture
+    def modes(self, monkeypatch):
+        modes = ["default"]
+        monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+        return modes
+
+    @staticmethod
+    def step(monkeypatch, before):
+        original = Trainer.step
+        monkeypatch.setattr(Trainer, "step", lambda self, batch: before(self) or original(self, batch))
+
+    def test_later_steps_of_an_epoch_are_watched(self, modes, monkeypatch):
+        watched = []
+        self.step(monkeypatch, lambda trainer: watched.append(modes[-1] == "error"))
+        assert not checks.waits(self.EXPERIMENT, CPU, graph=True)
+        assert watched == 2 * [*5 * [False], *4 * [True]]
+        assert modes[-1] == "default"
+
+    @pytest.mark.parametrize(
+        ("said", "told"), [("called a synchronizing CUDA operation", True), ("out of memory", False)]
+    )
+    def test_a_step_that_waits_is_told_from_one_that_fails(self, said, told, modes, monkeypatch):
+        def fail(trainer):
+            if modes[-1] == "error":
+                raise RuntimeError(said)
+
+        self.step(monkeypatch, fail)
+        with contextlib.nullcontext() if told else pytest.raises(RuntimeError, match=said):
+            assert checks.waits(self.EXPERIMENT, CPU, graph=False)
+        assert modes[-1] == "default"
