@@ -33,7 +33,7 @@ from labelreg.results import provenance
 
 TIMED = ("cross_entropy", "network_as_regularization", "class_wise_self_distillation", "knowledge_refinery")
 RESUMED = "knowledge_refinery"  # has a matrix of its own to restore
-# relative deviations that are allowed; that of an update is shown only, as a ReLU may be on one side of 0 here and there
+# allowed relative deviations; that of an update is shown only, as a ReLU may fall on one side of 0 here and there
 LARGEST_LOSS = 1e-4  # of a loss from that on the CPU
 LARGEST_REPLAY = 1e-3  # of what replayed steps trained, where not all operations are deterministic
 SHARE_OF_BARE, ALONE, PACKED = 0.95, 40_000.0, 60_000.0  # goals: of the bare step's speed, and images per second
