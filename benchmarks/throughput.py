@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import chain, count, islice
 
 import torch
-from torch.nn import functional
+from loops import WARM_UP, bare_step, synchronize
 
 from labelreg.assignments import parse
 from labelreg.build import prepare_training, resolve_device
@@ -22,7 +22,6 @@ from labelreg.networks import PADDING
 from labelreg.results import provenance
 from labelreg.training import Trainer
 
-WARM_UP = 5  # steps that are not timed: kernels are chosen and memory is allocated in them
 TURN = 10  # steps of one loop before the other takes its turn
 
 
@@ -51,10 +50,10 @@ def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto")
     trainer.network.train()
     trainer.method.train()
     batches = chain.from_iterable(trainer.loader.epoch(epoch) for epoch in count())
-    bare_step = _bare_step(trainer)
+    bare = bare_step(trainer)
     ready = [trainer.step(batch) and batch for batch in islice(batches, WARM_UP)]
     for batch in ready:
-        bare_step(batch)
+        bare(batch)
     totals: Counter[str] = Counter()
     for begin in range(0, steps, TURN):
         ready, began = [], _now(trainer.device)
@@ -63,23 +62,10 @@ def throughput(experiment: Experiment, *, steps: int = 50, device: str = "auto")
             ready.append(batch)
         between = _now(trainer.device)
         for batch in ready:
-            bare_step(batch)
+            bare(batch)
         totals.update(training=between - began, bare=_now(trainer.device) - between, **_sizes(trainer, ready))
     speeds = {loop: totals["samples"] / totals[loop] for loop in ("training", "bare")}
     return speeds | {"padding": totals["filled"] / totals["tokens"] if totals["tokens"] else 0.0}
-
-
-def _bare_step(trainer: Trainer) -> Callable[[Batch], None]:
-    optimizer = type(trainer.optimizer)(trainer.network.parameters(), **trainer.optimizer.defaults)
-
-    def step(batch: Batch) -> None:
-        with trainer.autocast():
-            loss = functional.cross_entropy(trainer.network(batch.inputs), batch.targets)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def _sizes(trainer: Trainer, batches: Sequence[Batch]) -> dict[str, int]:
@@ -91,13 +77,8 @@ def _sizes(trainer: Trainer, batches: Sequence[Batch]) -> dict[str, int]:
 
 
 def _now(device: torch.device) -> float:
-    _synchronize(device)
+    synchronize(device)
     return time.perf_counter()
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def main() -> None:

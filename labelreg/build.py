@@ -1,8 +1,11 @@
 """From an experiment to what is trained: its data, network, method and trainer."""
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import nn
@@ -31,8 +34,13 @@ class Parts:
     validation: Split | None
     device: torch.device
 
-    def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = ()) -> Trainer:
-        """Return a trainer of a network and a method on the experiment's data and recipe."""
+    def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = (), graph: bool = True) -> Trainer:
+        """Return a trainer of a network and a method on the experiment's data and recipe.
+
+        ``graph`` is that of the trainer, unless the environment variable ``LABELREG_GRAPH`` is 0.
+        """
+        if self.device.type == "cpu" and self.experiment.precision == "bfloat16":
+            _tell_if_bfloat16_is_slow()
         # a stream of its own: what methods draw while they are made must not change what training draws
         _seed(self.experiment.seed + TRAINING_STREAM, self.device)
         augmentation = self.experiment.augmentation
@@ -46,6 +54,7 @@ class Parts:
             seed=self.experiment.seed,
             observers=tuple(OBSERVERS[name] for name in observe),
             device=self.device,
+            graph=graph and _graphs_are_wanted(),
         )
 
 
@@ -80,10 +89,10 @@ def untrained(experiment: Experiment) -> nn.Module:
     return _network(experiment.network, experiment.network_options, _load(experiment))
 
 
-def prepare_training(experiment: Experiment, device: str = "auto") -> Trainer:
+def prepare_training(experiment: Experiment, device: str = "auto", graph: bool = True) -> Trainer:
     """Return an experiment's trainer before its first step; a teacher is as untrained as the network."""
     parts = build(experiment, device, lambda: untrained(experiment.teacher))
-    return parts.trainer(parts.network, parts.method)
+    return parts.trainer(parts.network, parts.method, graph=graph)
 
 
 def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
@@ -119,6 +128,20 @@ def own_generators(device: torch.device) -> Iterator[None]:
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         yield
+
+
+def _graphs_are_wanted() -> bool:
+    chosen = os.environ.get("LABELREG_GRAPH", "1")
+    if chosen not in ("0", "1"):
+        raise ValueError(f"LABELREG_GRAPH must be 0 for steps without CUDA graphs, or 1, not {chosen!r}")
+    return chosen == "1"
+
+
+@cache  # once is enough
+def _tell_if_bfloat16_is_slow() -> None:
+    if not (torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()):
+        what = "this processor has neither AMX nor AVX512_BF16: bfloat16 is slow here"
+        warnings.warn(f"{what}, and the setting precision=float32 would be faster", stacklevel=3)
 
 
 def _seed(seed: int, device: torch.device) -> None:

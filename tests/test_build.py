@@ -1,9 +1,11 @@
 """From an experiment to what is trained: its data, and what equal seeds share."""
 
+import warnings
+
 import pytest
 import torch
 
-from labelreg import methods, networks
+from labelreg import build, methods, networks
 from labelreg.build import prepare_data, prepare_training, resolve_device, untrained
 from labelreg.experiment import Experiment
 from labelreg.running import train
@@ -118,3 +120,53 @@ def test_untrained_networks_are_those_of_the_experiment():
     network = untrained(Experiment(network_options={"hidden": (7,)}))
     expected = networks.build("mlp", 10, input_shape=(1, 8, 8), hidden=(7,))
     assert [value.shape for value in network.parameters()] == [value.shape for value in expected.parameters()]
+
+
+class TestSlowBfloat16:
+    BFLOAT16 = Experiment(**SHORT, precision="bfloat16")
+
+    @pytest.fixture(autouse=True)
+    def _untold(self):
+        build._tell_if_bfloat16_is_slow.cache_clear()
+        yield
+        build._tell_if_bfloat16_is_slow.cache_clear()
+
+    @staticmethod
+    def processor(monkeypatch, amx, avx512):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+
+    def test_is_told_once(self, monkeypatch):
+        self.processor(monkeypatch, False, False)
+        with pytest.warns(UserWarning, match=r"precision=float32 would be faster$") as told:
+            assert [prepare_training(self.BFLOAT16, "cpu").epoch for _ in range(2)] == [0, 0]
+        assert len(told) == 1
+
+    @pytest.mark.parametrize(
+        ("amx", "avx512", "precision"),
+        [(True, False, "bfloat16"), (False, True, "bfloat16"), (False, False, "float32")],
+    )
+    def test_nothing_is_told_where_it_is_fast_or_not_asked_for(self, amx, avx512, precision, monkeypatch):
+        self.processor(monkeypatch, amx, avx512)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            prepare_training(self.BFLOAT16.but(precision=precision), "cpu")
+
+
+class TestGraph:
+    @pytest.mark.parametrize(
+        ("variable", "asked", "given"), [(None, True, True), ("1", True, True), ("0", True, False), ("1", False, False)]
+    )
+    def test_reaches_the_trainer_unless_the_environment_says_no(self, variable, asked, given, monkeypatch):
+        seen = []
+        monkeypatch.setattr(build, "Trainer", lambda *_, graph, **__: seen.append(graph))
+        monkeypatch.delenv("LABELREG_GRAPH", raising=False)
+        if variable:
+            monkeypatch.setenv("LABELREG_GRAPH", variable)
+        prepare_training(Experiment(**SHORT), "cpu", graph=asked)
+        assert seen == [given]
+
+    def test_nonsense_is_refused(self, monkeypatch):
+        monkeypatch.setenv("LABELREG_GRAPH", "off")
+        with pytest.raises(ValueError, match=r"^LABELREG_GRAPH must be 0 .* not 'off'$"):
+            prepare_training(Experiment(**SHORT), "cpu")

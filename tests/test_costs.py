@@ -1,10 +1,11 @@
 """Counted operations: against counts made by hand."""
 
-import runpy
 import time
 from types import SimpleNamespace
 
+import loops
 import pytest
+import throughput
 import torch
 from torch import nn
 
@@ -20,7 +21,6 @@ from labelreg.costs import (
 from labelreg.data import Batch, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, Method
-from labelreg.paths import project_root
 
 BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
 MLP = 2 * (64 * 256 + 256 * 256 + 256 * 10)  # operations of a forward pass on digits
@@ -166,8 +166,6 @@ class TestTraining:
 class TestThroughput:
     """The script beside the package."""
 
-    SCRIPT = runpy.run_path(str(project_root() / "benchmarks" / "throughput.py"))
-
     def test_warm_up_is_not_counted(self, monkeypatch):
         """A step of training takes a second of a clock that hardly moves otherwise, one of the first five thousands."""
         clock, steps, step = [0.0], [], CrossEntropy.step
@@ -183,10 +181,17 @@ class TestThroughput:
 
         monkeypatch.setattr(CrossEntropy, "step", slow)
         monkeypatch.setattr(time, "perf_counter", now)
-        speeds = self.SCRIPT["throughput"](BASE.but(batch_size=10), steps=12, device="cpu")
+        speeds = throughput.throughput(BASE.but(batch_size=10), steps=12, device="cpu")
         assert len(steps) == 5 + 12
         assert speeds["training"] == pytest.approx(10, rel=1e-3)  # ten samples a second
         assert speeds["bare"] > 1e6
+
+    def test_of_a_loop_warm_up_is_not_counted(self):
+        warm_up = loops.WARM_UP
+        pauses = iter([0.2] * warm_up + [0.01] * 4)
+        batches = [SimpleNamespace(targets=torch.zeros(size)) for size in [1000] * warm_up + [6] * 4]
+        speed = loops.samples_per_second(lambda _: time.sleep(next(pauses)), batches, torch.device("cpu"))
+        assert 24 / 2 < speed < 24 / 0.04
 
     def test_trains_over_the_end_of_an_epoch_and_of_the_experiment(self, monkeypatch):
         sizes = []
@@ -196,7 +201,7 @@ class TestThroughput:
             "step",
             lambda self, network, batch: sizes.append(len(batch.targets)) or step(self, network, batch),
         )
-        speeds = self.SCRIPT["throughput"](BASE.but(subset=50, batch_size=20, epochs=2), steps=4, device="cpu")
+        speeds = throughput.throughput(BASE.but(subset=50, batch_size=20, epochs=2), steps=4, device="cpu")
         assert sizes == [20, 20, 10] * 3
         assert speeds.keys() == {"training", "bare", "padding"}
         assert min(speeds["training"], speeds["bare"]) > 0
@@ -204,12 +209,12 @@ class TestThroughput:
 
     def test_a_teacher_need_not_be_trained(self):
         student = Experiment(method="knowledge_distillation", teacher=Experiment(epochs=10**6))
-        assert self.SCRIPT["throughput"](student, steps=1)["training"] > 0
+        assert throughput.throughput(student, steps=1)["training"] > 0
 
     def test_prints_two_speeds_and_their_ratio(self, monkeypatch, capsys):
         words = ["method=batch_augmentation", "options.copies=3", "--profile=quick", "--steps=5", "--device=cpu"]
         monkeypatch.setattr("sys.argv", ["throughput.py", *words])
-        self.SCRIPT["main"]()
+        throughput.main()
         training, bare, ratio = capsys.readouterr().out.splitlines()
         speeds = [float(line.split()[1].replace(",", "")) for line in (training, bare)]
         assert [line.split()[0] for line in (training, bare)] == ["training", "bare"]
@@ -219,8 +224,8 @@ class TestThroughput:
 
     def test_of_texts_counts_what_fills_them_up(self):
         texts = Experiment(dataset="docstrings", network="fasttext", network_options={"buckets": 16}, batch_size=32)
-        assert 0 < self.SCRIPT["throughput"](texts, steps=12, device="cpu")["padding"] < 0.3
+        assert 0 < throughput.throughput(texts, steps=12, device="cpu")["padding"] < 0.3
 
     def test_a_text_has_no_samples(self):
         with pytest.raises(ValueError, match="pydoc is one text"):
-            self.SCRIPT["throughput"](Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 8}))
+            throughput.throughput(Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 8}))
