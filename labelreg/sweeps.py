@@ -208,9 +208,9 @@ def _run_group(
     done: dict[Experiment, Result] = {}
     shared: dict | None = {} if len(group) > 1 else None
     try:
-        if stop.parent is None and stop.orphaned:
-            raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
         for each in group:
+            if stop.parent is None and stop.orphaned:
+                raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
             if record:
                 wait = math.isinf(stop.deadline)
                 done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)

@@ -23,6 +23,17 @@ class Signaller:
             signal.raise_signal(self.number)
 
 
+class Notes:
+    """Appends the lines that runs tell, wherever they are made, to a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __call__(self, line):
+        with open(self.path, "a") as file:
+            file.write(f"{line}\n")
+
+
 def outcome(trainer):
     """Everything training leaves behind but the time it took."""
     return {

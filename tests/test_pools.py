@@ -1,14 +1,17 @@
 """Where runs are made: how many at once on a device, and on the workers of a cluster, of which some are killed."""
 
+import math
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
-from interruption import assert_is_the_straight_run, folder
+from interruption import Notes, assert_is_the_straight_run, folder
 
 from labelreg import checkpoints, mps, pools, sweeps
 from labelreg.experiment import Experiment
@@ -18,7 +21,7 @@ from labelreg.sweeps import run_all
 
 CARD = torch.device("cuda")
 SHORT = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
-LONG = SHORT.but(epochs=150)
+LONG = SHORT.but(epochs=30)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,19 @@ def test_a_cluster_needs_an_address_a_backend_a_name_and_the_package(monkeypatch
         run_all([SHORT], backend="dask", address="tcp://127.0.0.1:1")
 
 
+def test_runs_elsewhere_end_with_the_folder_of_the_process_that_waits_and_need_it_to_begin(tmp_path):
+    stop = sweeps.StopWhen(math.inf, tmp_path / "flags" / "stop", parent=None)
+    stop.flag.parent.mkdir()
+    assert not stop()
+    stop.flag.touch()
+    assert stop()
+    shutil.rmtree(stop.flag.parent)
+    assert stop()
+    group, made, error = sweeps._run_group([SHORT], True, "cpu", tmp_path, None, stop)
+    assert (group, made) == ([SHORT], {})
+    assert str(error) == f"{tmp_path} is not the same folder here as where the runs were started"
+
+
 class TestOneWorkerOfManyThreads:
     @pytest.fixture
     def address(self):
@@ -87,7 +103,7 @@ class TestOneWorkerOfManyThreads:
 
     def test_makes_one_run_at_a_time_and_tells_what_fails(self, address):
         """Runs draw from the one generator of a process."""
-        todo, lines = SHORT.but(epochs=20).with_seeds(3), []
+        todo, lines = SHORT.but(epochs=5).with_seeds(3), []
         with pytest.raises(ValueError, match="no network is called 'mpl'") as caught:
             run_all([*todo, SHORT.but(network="mpl")], backend="dask", address=address, jobs=4, progress=lines.append)
         assert "Traceback" in caught.value.__notes__[1]
@@ -97,14 +113,22 @@ class TestOneWorkerOfManyThreads:
         for each in todo:
             assert_is_the_straight_run(each, finished[each])
 
-    def test_stops_in_time_and_refuses_another_folder_of_results(self, address, monkeypatch):
+    def test_says_which_runs_a_cluster_gave_up(self, address, monkeypatch):
+        """joblib's own backend would wait for them forever."""
+        from distributed import KilledWorker
+
+        def lose(*arguments):
+            raise KilledWorker("run", SimpleNamespace(address="tcp://lost"), 4)
+
+        monkeypatch.setattr(sweeps, "_run_group", lose)
+        with pytest.raises(Killed, match=f"^the cluster lost workers, .*, while these ran: {SHORT.name}. The same"):
+            run_all([SHORT], backend="dask", address=address, progress=None)
+
+    def test_stops_in_time(self, address):
         lines = []
         options = {"backend": "dask", "address": address, "progress": lines.append}
         assert run_all(LONG.but(epochs=3000).with_seeds(2), minutes=0.02, **options) == {}
         assert [line.split(": ")[2] for line in lines] == ["stopped; the same call resumes there"]
-        monkeypatch.setattr(sweeps.StopWhen, "orphaned", True)
-        with pytest.raises(FileNotFoundError, match="is not the same folder here as where the runs were started"):
-            run_all([SHORT], **options)
 
 
 class TestWorkersThatAreKilled:
@@ -118,41 +142,35 @@ class TestWorkersThatAreKilled:
                 client.run(__import__, "labelreg.sweeps")
             yield cluster
 
-    @staticmethod
-    def kill_one(cluster, when):
-        """Kill a worker when both of two runs have an epoch behind them."""
+    def test_nothing_is_lost_nor_run_twice(self, cluster, tmp_path, monkeypatch):
+        """But for the epoch under way, and that only if it had been told of and not been saved."""
+        monkeypatch.setattr(sweeps, "_SlowLines", lambda: Notes(tmp_path / "lines"))
+        todo = LONG.with_seeds(3)
+        killed, lines = [], []
 
-        def wait_and_kill():
-            while not all(map(epochs_saved, when)):
+        def kill_one():
+            end = time.monotonic() + 60
+            while not all(map(epochs_saved, todo[:2])) and time.monotonic() < end:
                 time.sleep(0.01)
-            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+            killed.append(next(iter(cluster.workers.values())).pid)
+            os.kill(killed[0], signal.SIGKILL)
 
-        thread = threading.Thread(target=wait_and_kill, daemon=True)
-        thread.start()
-        return thread
-
-    def test_nothing_is_lost_nor_run_twice(self, cluster, capfd):
-        """A run says its first line at once: that of its first epoch, unless it goes on after others."""
-        todo = LONG.with_seeds(4)
-        killer = self.kill_one(cluster, todo[:2])
-        options = {"backend": "dask", "address": cluster.scheduler_address, "device": "cpu"}
-        finished = run_all(todo, progress=lambda line: None, **options)
-        assert not killer.is_alive()
+        killer = threading.Thread(target=kill_one)
+        killer.start()
+        finished = run_all(todo, backend="dask", address=cluster.scheduler_address, device="cpu", progress=lines.append)
+        killer.join()
+        assert len(killed) == 1
+        assert len(lines) == len(todo)
         assert list(finished) == todo
-        begun = [line for line in capfd.readouterr().err.splitlines() if f"  epoch 1/{LONG.epochs}  " in line]
-        assert sorted(line.split()[0] for line in begun) == sorted(each.name for each in todo)
+        epochs = [line.split("  ")[:2] for line in (tmp_path / "lines").read_text().splitlines()]
+        expected = [[each.name, f"epoch {epoch}/{each.epochs}"] for each in todo for epoch in range(1, each.epochs + 1)]
+        assert sorted({*map(tuple, epochs)}) == sorted(map(tuple, expected))
+        assert len(epochs) <= len(expected) + 1
         assert len(list(Store())) == len(todo)
         for each in todo[:2]:  # of which one was interrupted
             assert_is_the_straight_run(each, finished[each], device="cpu")
         assert {path.name for path in folder(todo[0]).iterdir()} == {"lock", "weights.pt"}
         assert list(Store().root.glob(".sweep-*")) == []
-
-        cluster.scheduler.allowed_failures = 0  # more often than that, and the run is to blame
-        todo = LONG.but(learning_rate=0.02).with_seeds(2)
-        killer = self.kill_one(cluster, todo)
-        with pytest.raises(Killed, match=r"lost workers, .*, while these ran: .* The same call resumes") as caught:
-            run_all(todo, progress=None, **options)
-        assert all(each.name in str(caught.value) for each in todo)
 
 
 def epochs_saved(experiment):
