@@ -18,10 +18,11 @@ from labelreg.experiment import Experiment
 from labelreg.pools import Killed
 from labelreg.results import Claimed, Store
 from labelreg.sweeps import run_all
+from labelreg.training import Interrupted
 
 CARD = torch.device("cuda")
 SHORT = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
-LONG = SHORT.but(epochs=30)
+LONG = SHORT.but(epochs=4)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,15 @@ class TestOneWorkerOfManyThreads:
         assert run_all(LONG.but(epochs=3000).with_seeds(2), minutes=0.02, **options) == {}
         assert [line.split(": ")[2] for line in lines] == ["stopped; the same call resumes there"]
 
+    def test_a_signal_reaches_the_run_that_a_worker_makes(self, address):
+        todo, lines = LONG.but(epochs=3000).with_seeds(2), []
+        sender = after(lambda: epochs_saved(todo[0]), lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Interrupted, match="interrupted; saved, the same call resumes there"):
+            run_all(todo, backend="dask", address=address, progress=lines.append)
+        sender.join()
+        assert [line.split(": ")[2] for line in lines] == ["stopped; the same call resumes there"]
+        assert epochs_saved(todo[0])
+
 
 class TestWorkersThatAreKilled:
     @pytest.fixture
@@ -143,34 +153,44 @@ class TestWorkersThatAreKilled:
             yield cluster
 
     def test_nothing_is_lost_nor_run_twice(self, cluster, tmp_path, monkeypatch):
-        """But for the epoch under way, and that only if it had been told of and not been saved."""
-        monkeypatch.setattr(sweeps, "_SlowLines", lambda: Notes(tmp_path / "lines"))
+        """But for the epoch under way, the second of a run, which was told of and not yet saved."""
+        notes, go = tmp_path / "lines", tmp_path / "go"
+        monkeypatch.setattr(sweeps, "_SlowLines", lambda: Notes(notes, go))
         todo = LONG.with_seeds(3)
-        killed, lines = [], []
+        lines, victim = [], next(iter(cluster.workers.values())).pid
 
-        def kill_one():
-            end = time.monotonic() + 60
-            while not all(map(epochs_saved, todo[:2])) and time.monotonic() < end:
-                time.sleep(0.01)
-            killed.append(next(iter(cluster.workers.values())).pid)
-            os.kill(killed[0], signal.SIGKILL)
+        def kill():
+            os.kill(victim, signal.SIGKILL)
+            go.touch()
 
-        killer = threading.Thread(target=kill_one)
-        killer.start()
+        killer = after(lambda: notes.exists() and notes.read_text().count("  epoch 2/") == 2, kill)
         finished = run_all(todo, backend="dask", address=cluster.scheduler_address, device="cpu", progress=lines.append)
         killer.join()
-        assert len(killed) == 1
         assert len(lines) == len(todo)
         assert list(finished) == todo
-        epochs = [line.split("  ")[:2] for line in (tmp_path / "lines").read_text().splitlines()]
+        epochs = [line.split("  ")[:2] for line in notes.read_text().splitlines()]
         expected = [[each.name, f"epoch {epoch}/{each.epochs}"] for each in todo for epoch in range(1, each.epochs + 1)]
         assert sorted({*map(tuple, epochs)}) == sorted(map(tuple, expected))
-        assert len(epochs) <= len(expected) + 1
+        assert len(epochs) == len(expected) + 1
         assert len(list(Store())) == len(todo)
         for each in todo[:2]:  # of which one was interrupted
             assert_is_the_straight_run(each, finished[each], device="cpu")
         assert {path.name for path in folder(todo[0]).iterdir()} == {"lock", "weights.pt"}
         assert list(Store().root.glob(".sweep-*")) == []
+
+
+def after(condition, act):
+    """Act in a thread as soon as a condition holds, or in a minute."""
+
+    def wait_and_act():
+        end = time.monotonic() + 60
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
 
 
 def epochs_saved(experiment):
