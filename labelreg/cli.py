@@ -33,6 +33,10 @@ _SETTINGS = (
 )
 _LONGEST = 1000  # line of an error, which may quote what was given
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+_Backend = Annotated[str, typer.Option(help="Where runs are made: loky, on this machine; dask, on a cluster.")]
+_Address = Annotated[str, typer.Option(help="Scheduler of the cluster, such as tcp://HOST:8786.")]
+_Mps = Annotated[bool, typer.Option(help="Let several processes on a GPU compute at once, where MPS is installed.")]
+_Jobs = Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there is room for.")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
 
@@ -43,8 +47,11 @@ def run(
     seeds: Annotated[
         int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, the experiment's own and those after it.")
     ] = 1,
-    jobs: Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there are cores.")] = 1,
+    jobs: _Jobs = 1,
     device: _Device = "auto",
+    backend: _Backend = "loky",
+    address: _Address = "",
+    mps: _Mps = True,
     results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
@@ -56,7 +63,8 @@ def run(
     chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
     experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(results)
-    finished = _run_all(experiment.with_seeds(seeds), record=record, jobs=jobs, device=device, results=results or None)
+    where = {"jobs": jobs, "device": device, "backend": backend, "address": address, "mps": mps}
+    finished = _run_all(experiment.with_seeds(seeds), record=record, results=results or None, **where)
     rows = []
     for each, result in finished.items():
         last = {"error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
@@ -73,19 +81,23 @@ def reproduce(
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
     seeds: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the table's number.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at once on the device.")] = 1,
+    jobs: _Jobs = 1,
     device: _Device = "auto",
+    backend: _Backend = "loky",
+    address: _Address = "",
+    mps: _Mps = True,
     output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
 ) -> None:
     """Record the runs that the papers' tables and figures need, the most telling first, until the time is over.
 
     The same command resumes where it was stopped; what is recorded is never run again.
     """
+    from labelreg.pools import at_once
     from labelreg.reports import overview, plan, printed_methods
     from labelreg.results import Recorded, Store
-    from labelreg.running import Runtimes, resolve_device
+    from labelreg.sweeps import Runtimes, device_here
 
-    target = resolve_device(device)  # a plan takes longer than to say that there is no such device
+    target = device_here(backend, device)  # a plan takes longer than to say that there is no such device
     wanted = {"collections": _listed(papers), "datasets": _listed(dataset), "networks": _listed(network)}
     todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
     if not todo:
@@ -95,12 +107,13 @@ def reproduce(
     recorded, runtimes = Recorded(results), Runtimes(results, target)
     table = overview(todo, recorded, runtimes)
     _print(table, f"runs at {profile}, in their order")
-    hours = table.hours.sum(skipna=False) / jobs
+    hours = table.hours.sum(skipna=False) / (jobs or (at_once(target) if target else 1))
     known = f"about {hours:.1f} hours" if hours == hours else "a time that no recorded run on this device tells"
     typer.echo(f"{table.recorded.sum()} of {len(todo)} runs recorded; what is left takes {known} with jobs={jobs}")
     missing = [task.experiment for task in todo if recorded.find(task.experiment) is None]
     if minutes and missing:
-        _run_all(missing, jobs=jobs, device=device, results=output or None, minutes=minutes)
+        where = {"jobs": jobs, "device": device, "backend": backend, "address": address, "mps": mps}
+        _run_all(missing, results=output or None, minutes=minutes, **where)
 
 
 @app.command()
@@ -165,7 +178,7 @@ def version() -> None:
 
 def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experiment, Result]:
     """Run experiments; an interruption is told in one line, several failures in one line each."""
-    from labelreg.running import run_all
+    from labelreg.sweeps import run_all
 
     try:
         return run_all(experiments, progress=_say, **options)

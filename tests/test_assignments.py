@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from labelreg import cli, methods, running
+from labelreg import cli, methods, sweeps
 from labelreg.assignments import command, parse, render
 from labelreg.experiment import Experiment
 from labelreg.papers import COLLECTIONS
@@ -114,7 +114,7 @@ def test_the_shell_command_names_the_experiment_and_as_little_as_it_can(experime
 
 @pytest.mark.parametrize("paper", COLLECTIONS.values(), ids=COLLECTIONS)
 def test_the_commands_of_a_paper_run_its_rows(paper, monkeypatch):
-    monkeypatch.setattr(running, "run_all", lambda experiments, **options: ran.extend(experiments) or {})
+    monkeypatch.setattr(sweeps, "run_all", lambda experiments, **options: ran.extend(experiments) or {})
     for item in paper.items.values():
         for experiment in item:
             ran = []

@@ -117,6 +117,22 @@ class TestRun:
         assert code == 2
         assert err.startswith("Usage: labelreg run")
 
+    @pytest.mark.parametrize(
+        ("address", "message"),
+        [
+            ("", "backend 'dask' needs the address of a scheduler, such as tcp://HOST:8786, and got none"),
+            ("nowhere", "missing port number in address 'nowhere'"),
+            ("tcp://127.0.0.1:1", "Timed out trying to connect to tcp://127.0.0.1:1"),
+        ],
+    )
+    def test_a_cluster_that_is_not_there_is_one_line(self, address, message, labelreg):
+        pytest.importorskip("distributed")  # whose defaults are set when it is imported
+        from dask import config
+
+        with config.set({"distributed.comm.timeouts.connect": "0.2s"}):
+            outcome = labelreg("run", "--backend=dask", f"--address={address}", *QUICK)
+        assert_one_line(outcome, message)
+
     def test_ctrl_c_says_how_to_go_on(self, labelreg, monkeypatch):
         say = cli._say
         settings = {"epochs": 30, "batch_size": 16, "subset": 200, "schedule": "one_cycle"}
@@ -178,6 +194,13 @@ class TestReproduce:
         left = "what is left takes a time that no recorded run on this device tells with jobs=2"
         assert total == f"0 of {methods} runs recorded; {left}"
         assert not Store().root.exists()
+
+    def test_the_plan_knows_neither_device_nor_time_of_a_cluster(self, labelreg):
+        code, out, err = labelreg(*self.PLAN, "--jobs=0", "--device=cuda:99", "--backend=dask")
+        assert (code, err) == (0, "")
+        assert out.strip().endswith("what is left takes a time that no recorded run on this device tells with jobs=0")
+        outcome = labelreg("reproduce", "--backend=dusk")
+        assert_one_line(outcome, "no backend is called 'dusk'; did you mean dask?")
 
     def test_the_plan_needs_no_data(self, labelreg, monkeypatch, tmp_path):
         monkeypatch.setenv("LABELREG_DATA", str(tmp_path / "nothing"))

@@ -37,7 +37,7 @@ def names_and_texts(text):
 
 
 class TestNames:
-    @pytest.mark.parametrize("room", ["training", "metrics", "results", "running"])
+    @pytest.mark.parametrize("room", ["training", "metrics", "results", "running", "sweeps"])
     def test_room_knows_no_method_by_name(self, room):
         classes = [methods.find(name).__name__.lower() for name in methods.names()]
         text = names_and_texts(FILES[PACKAGE / f"{room}.py"])

@@ -1,6 +1,5 @@
 """Running one experiment: what a run leaves on disk, whatever interrupts it and however many want it."""
 
-import math
 import os
 import signal
 import subprocess
@@ -19,8 +18,9 @@ from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy
 from labelreg.metrics import top_k_error
 from labelreg.recipe import Recipe
-from labelreg.results import Claimed, Result, Store
-from labelreg.running import Runtimes, Trained, run, run_all, train, trained
+from labelreg.results import Claimed, Store
+from labelreg.running import Trained, run, train, trained
+from labelreg.sweeps import run_all
 from labelreg.training import Interrupted, Trainer
 
 SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
@@ -299,31 +299,6 @@ class TestTrained:
         assert len(logits) == len(penultimate) == len(targets)
         assert penultimate.shape[1] == 8
         torch.testing.assert_close(network.classifier(penultimate), logits)
-
-
-class TestRuntimes:
-    CPU = torch.device("cpu")
-
-    @staticmethod
-    def result(experiment, seconds, device="x"):
-        return Result(experiment, {"test_error": [0.2]}, {"device": device, "seconds": seconds})
-
-    @pytest.fixture(autouse=True)
-    def _device(self, monkeypatch):
-        monkeypatch.setattr(running, "provenance", lambda device: {"device": "x"})
-
-    def test_the_speed_of_the_same_method_or_else_of_the_same_network(self):
-        known = [self.result(PLAIN.but(seed=seed), seconds) for seed, seconds in enumerate((3.0, 5.0, 99.0))]
-        runtimes = Runtimes([*known, self.result(PLAIN, 0.01, device="y"), self.result(PLAIN, None)], self.CPU)
-        assert runtimes.seconds(PLAIN.but(epochs=6)) == pytest.approx(10.0)
-        assert runtimes.seconds(PLAIN.but(method="mixup")) == pytest.approx(5.0)
-        runtimes = Runtimes([*known, self.result(PLAIN.but(method="mixup"), 8.0)], self.CPU)
-        assert runtimes.seconds(PLAIN.but(method="mixup")) == pytest.approx(8.0)
-
-    def test_is_no_number_where_nothing_is_known(self):
-        others = [PLAIN.but(network="resnet8"), PLAIN.but(subset=50), PLAIN.but(dataset="wine", subset=None)]
-        known = [self.result(PLAIN, 1.0, device="y"), *(self.result(each, 1.0) for each in others)]
-        assert math.isnan(Runtimes(known, self.CPU).seconds(PLAIN))
 
 
 def in_processes(program):

@@ -22,7 +22,8 @@ from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, explain, options_model
 from labelreg.papers import Paper
 from labelreg.results import Result, provenance
-from labelreg.running import Trained, prepare_data, resolve_device, run_all, train, trained
+from labelreg.running import Trained, prepare_data, resolve_device, train, trained
+from labelreg.sweeps import run_all
 
 # the parameters that every notebook has; an empty text or a 0 leaves a choice to the profile
 COMMON = {

@@ -13,7 +13,7 @@ from labelreg.networks import names as network_names
 from labelreg.papers import COLLECTIONS, Row, papers
 from labelreg.reports.compare import compare, fullest, is_runnable
 from labelreg.results import Recorded, Result, Store
-from labelreg.running import Runtimes
+from labelreg.sweeps import Runtimes
 
 
 @dataclass(frozen=True)

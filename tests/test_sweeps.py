@@ -14,10 +14,11 @@ import pytest
 import torch
 from interruption import assert_is_the_straight_run, folder
 
-from labelreg import checkpoints, running
+from labelreg import checkpoints, pools, sweeps
 from labelreg.experiment import Experiment
-from labelreg.results import Claimed, Store
-from labelreg.running import run, run_all, train
+from labelreg.results import Claimed, Result, Store
+from labelreg.running import run, train
+from labelreg.sweeps import Runtimes, run_all
 from labelreg.training import Interrupted
 
 SHORT = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
@@ -72,7 +73,7 @@ class TestOneProcess:
     def test_nothing_to_run_is_nothing_and_no_process_can_be_less(self):
         assert run_all([], progress=None) == {}
         for jobs in (-1, "2", 1.5):
-            with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there are cores, no"):
+            with pytest.raises(ValueError, match="jobs is a number of processes, 0 for as many as there is room"):
                 run_all([SHORT], jobs=jobs)
         for minutes in (-1, "2", math.nan):
             with pytest.raises(ValueError, match="minutes is a budget of time, at least 0, not"):
@@ -101,8 +102,8 @@ class TestOneProcess:
             used.append(workers)
             return lambda calls: ((group, {}, Claimed("")) for _, (group, *_), _ in calls)
 
-        monkeypatch.setattr(running.joblib, "Parallel", parallel)
-        monkeypatch.setattr(running.joblib, "cpu_count", lambda: cores)
+        monkeypatch.setattr(pools.joblib, "Parallel", parallel)
+        monkeypatch.setattr(pools.joblib, "cpu_count", lambda: cores)
         assert run_all(SHORT.with_seeds(20), jobs=jobs, device="cpu", progress=None) == {}
         assert used == [expected]
 
@@ -133,14 +134,14 @@ class TestSharing:
         ],
     )
     def test_groups_what_has_the_same_auxiliary_and_shows_it_not(self, changes, groups):
-        found = running._sharing([each.but(**changes) for each in self.GRID])
+        found = sweeps._sharing([each.but(**changes) for each in self.GRID])
         assert [len(group) for group in found] == groups
         assert all(len({each.seed for each in group}) == 1 for group in found)
-        assert len(running._sharing(SEEDS)) == 3
+        assert len(sweeps._sharing(SEEDS)) == 3
 
     def test_an_auxiliary_is_trained_once_and_only_in_memory(self, monkeypatch):
         stored = []
-        method = running.methods.NetworkAsRegularization
+        method = sweeps.methods.NetworkAsRegularization
         share = method.share
         monkeypatch.setattr(method, "share", lambda self, shared: stored.append(id(shared)) or share(self, shared))
         run_all(self.GRID[::2], record=False, jobs=1, progress=None)
@@ -153,7 +154,7 @@ class TestStopping:
     def test_a_deadline_saves_what_is_under_way_and_the_same_call_goes_on(self, monkeypatch):
         """Time passes in the second epoch of the second run; nothing is started afterwards."""
         now, lines = [0.0], []
-        monkeypatch.setattr(running.time, "time", lambda: now[0])
+        monkeypatch.setattr(sweeps.time, "time", lambda: now[0])
 
         def tell(line):
             lines.append(line)
@@ -204,8 +205,33 @@ class TestStopping:
     def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
         known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])
         unknown = SimpleNamespace(seconds=lambda experiment: math.nan)
-        assert running._next([[each] for each in SEEDS], known, seconds) == [SEEDS[expected]]
-        assert running._next([[each] for each in SEEDS], unknown, seconds) == [SEEDS[0]]
+        assert sweeps._next([[each] for each in SEEDS], known, seconds) == [SEEDS[expected]]
+        assert sweeps._next([[each] for each in SEEDS], unknown, seconds) == [SEEDS[0]]
+
+
+class TestRuntimes:
+    CPU = torch.device("cpu")
+
+    @staticmethod
+    def result(experiment, seconds, device="x"):
+        return Result(experiment, {"test_error": [0.2]}, {"device": device, "seconds": seconds})
+
+    @pytest.fixture(autouse=True)
+    def _device(self, monkeypatch):
+        monkeypatch.setattr(sweeps, "provenance", lambda device: {"device": "x"})
+
+    def test_the_speed_of_the_same_method_or_else_of_the_same_network(self):
+        known = [self.result(SHORT.but(seed=seed), seconds) for seed, seconds in enumerate((3.0, 5.0, 99.0))]
+        runtimes = Runtimes([*known, self.result(SHORT, 0.01, device="y"), self.result(SHORT, None)], self.CPU)
+        assert runtimes.seconds(SHORT.but(epochs=4)) == pytest.approx(10.0)
+        assert runtimes.seconds(SHORT.but(method="mixup")) == pytest.approx(5.0)
+        runtimes = Runtimes([*known, self.result(SHORT.but(method="mixup"), 8.0)], self.CPU)
+        assert runtimes.seconds(SHORT.but(method="mixup")) == pytest.approx(8.0)
+
+    def test_is_no_number_where_nothing_is_known(self):
+        others = [SHORT.but(network="resnet8"), SHORT.but(subset=50), SHORT.but(dataset="wine", subset=None)]
+        known = [self.result(SHORT, 1.0, device="y"), *(self.result(each, 1.0) for each in others)]
+        assert math.isnan(Runtimes(known, self.CPU).seconds(SHORT))
 
 
 def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
@@ -237,8 +263,8 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
 
 def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and_then(capsys, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(running.time, "monotonic", lambda: now[0])
-    tell = running._SlowLines()
+    monkeypatch.setattr(sweeps.time, "monotonic", lambda: now[0])
+    tell = sweeps._SlowLines()
     for line in ("waiting for another process", "epoch 1", "epoch 2", "epoch 3"):
         tell(line)
         now[0] += 4
@@ -248,10 +274,10 @@ def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and
 # no run ends before the other is on its way: in their second epoch they wait until they are to stop
 PROGRAM = """
 import os, time
-from labelreg import checkpoints, running
+from labelreg import checkpoints, sweeps
 from labelreg.experiment import Experiment
 
-class Holding(running.StopWhen):
+class Holding(sweeps.StopWhen):
     steps = 0
 
     def __call__(self):
@@ -261,9 +287,9 @@ class Holding(running.StopWhen):
                 time.sleep(0.02)
         return super().__call__()
 
-running.StopWhen = Holding
+sweeps.StopWhen = Holding
 todo = Experiment(subset=100, epochs=4, batch_size=32, schedule="one_cycle", seed=11).with_seeds(2)
-running.run_all(todo, jobs=2, device="cpu", progress=lambda line: print(line, flush=True))
+sweeps.run_all(todo, jobs=2, device="cpu", progress=lambda line: print(line, flush=True))
 """
 
 

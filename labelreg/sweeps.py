@@ -1,0 +1,276 @@
+"""Run many experiments: in the best order for the time there is, several at once, whatever stops them."""
+
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import torch
+
+from labelreg import methods, pools
+from labelreg.assignments import render
+from labelreg.experiment import Experiment
+from labelreg.names import one_line, unknown
+from labelreg.pools import Killed
+from labelreg.results import Claimed, Recorded, Result, Store, provenance
+from labelreg.running import Progress, check_experiments, resolve_device, run, tidy, train
+from labelreg.training import Interrupted, stop_on_signals
+
+__all__ = ["Killed", "Runtimes", "device_here", "run_all"]
+
+# a group of runs, the results, and what ended it before its last
+_Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]
+SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
+
+
+class Runtimes:
+    """Expected durations of runs on a device: the median of those recorded with the same network on its kind.
+
+    Nothing is known of runs on None, the workers of a cluster.
+    """
+
+    def __init__(self, results: Iterable[Result], device: torch.device | None):
+        here = provenance(device)["device"] if device else ""
+        self._per_epoch: dict[tuple[str, ...], list[float]] = {}
+        for result in results:
+            seconds, where = result.provenance.get("seconds"), result.provenance.get("device")
+            if where == here and isinstance(seconds, int | float):
+                for kind in _kinds(result.experiment):
+                    self._per_epoch.setdefault(kind, []).append(seconds / result.experiment.epochs)
+
+    def seconds(self, experiment: Experiment) -> float:
+        """Return the expected duration of a run: from runs of the same method if there are any; NaN without any."""
+        known = next((self._per_epoch[kind] for kind in _kinds(experiment) if kind in self._per_epoch), [math.nan])
+        return experiment.epochs * statistics.median(known)
+
+
+def _kinds(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
+    network = (experiment.dataset, str(experiment.subset), experiment.network)
+    return (*network, experiment.method), network
+
+
+def device_here(backend: str, name: str) -> torch.device | None:
+    """Return the device of that name, or None for the workers of a cluster, each of which has its own.
+
+    Raises:
+        ValueError: there is no such device here, or no such backend.
+    """
+    if backend not in pools.BACKENDS:
+        raise unknown("backend", backend, pools.BACKENDS)
+    return None if backend == "dask" else resolve_device(name)
+
+
+def run_all(
+    experiments: Iterable[Experiment],
+    *,
+    record: bool = True,
+    jobs: int = 0,
+    device: str = "auto",
+    results: Path | str | None = None,
+    minutes: float = math.inf,
+    progress: Progress = print,
+    backend: str = "loky",
+    address: str = "",
+    mps: bool = True,
+) -> dict[Experiment, Result]:
+    """Run experiments in their order, several at once; return the results of those that ended in time, in that order.
+
+    What is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it; after a
+    crash it resumes from the last finished epoch. Runs that are expected to end in time go before those that are not.
+    Where a run fails, the others go on.
+
+    Args:
+        experiments: what to run; equal ones are run once.
+        record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
+            memory; runs that differ only in their method's ``shareable_options`` share what does not depend on these.
+        jobs: number of runs at once; 0 for as many as there are cores, on a GPU as :func:`labelreg.pools.at_once` says,
+            on a cluster as it has workers at the start.
+        device, results: see :func:`labelreg.running.run`.
+        minutes: budget of time; if finite, runs that another process is making are left to it.
+        progress: called with a line of text per finished run, with one process per epoch as well; None for silence.
+        backend: ``"loky"`` for processes of this machine; ``"dask"`` for the workers of a cluster of dask.distributed,
+            which must share the folders of results and of ``LABELREG_RUNS``. A run whose worker is lost goes on at
+            another.
+        address: of the cluster's scheduler, such as ``"tcp://HOST:8786"``.
+        mps: several processes on a GPU compute at once, by a daemon of NVIDIA's MPS that is started for them where the
+            machine has it and none runs.
+
+    Raises:
+        ExceptionGroup: several runs failed; a single failure is raised as it is.
+        labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
+        labelreg.pools.Killed: a process was killed; on a cluster, several that were at the same run.
+        OSError: there is no scheduler at that address.
+    """
+    if not isinstance(jobs, int) or jobs < 0:
+        raise ValueError(f"jobs is a number of processes, 0 for as many as there is room for, not {jobs!r}")
+    if not isinstance(minutes, int | float) or not minutes >= 0:
+        raise ValueError(f"minutes is a budget of time, at least 0, not {minutes!r}")
+    if isinstance(experiments, Experiment) or not isinstance(experiments, Iterable):
+        raise TypeError(f"experiments must be a list of them, or another iterable, got {experiments!r}")
+    check_experiments(*(todo := list(experiments)))
+    todo = list(dict.fromkeys(todo))
+    target, store = device_here(backend, device), Store(results)
+    known = list(store) if record else []
+    recorded, runtimes = Recorded(known), Runtimes(known, target)
+    finished = {each: found for each in todo if (found := recorded.find(each))}
+    for each in finished:
+        tidy(each, store)
+    # what is recorded may be resumed, and then the runs that it shares something with are gone
+    waiting = [[each] for each in todo if each not in finished] if record else _sharing(todo)
+    if not waiting:
+        return finished
+    root = store.root.absolute()  # processes elsewhere have another folder as their own
+    under_way: list[Experiment] = []
+    failures: list[Exception] = []
+
+    with (
+        _flags(None if target else root) as flags,
+        pools.opened(backend, address, target, jobs, len(waiting), mps) as pool,
+    ):
+        stop = StopWhen(time.time() + 60 * minutes, flags / "stop", os.getpid() if target else None)
+        tell = progress if target and pool.workers == 1 else progress and _SlowLines()
+        # of recorded runs the next one is chosen by the time that is left
+        ahead = pool.workers if record else 2 * pool.workers
+
+        def calls() -> Iterator[pools.Call]:
+            while waiting and not stop():
+                group = _next(waiting, runtimes, stop.deadline - time.time())
+                waiting.remove(group)
+                under_way.extend(group)
+                yield joblib.delayed(_run_group)(group, record, str(target or device), root, tell, stop)
+
+        try:
+            with stop_on_signals(stop.flag.touch):
+                for outcome in pool.outcomes(calls(), ahead):
+                    group, made, error = outcome
+                    for each in group:
+                        under_way.remove(each)
+                    finished |= made
+                    if isinstance(error, KeyboardInterrupt) and not stop():  # a signal reached the run alone
+                        stop.flag.touch()
+                    if isinstance(error, Exception) and not isinstance(error, Claimed):
+                        failures.append(error)
+                    if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
+                        progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
+        except Killed as error:
+            names = "; ".join(each.name for each in under_way)
+            raise Killed(
+                f"{error}, while these ran: {names}. The same call resumes from their last finished epochs"
+            ) from error
+        if stop.flag.exists():
+            raise Interrupted("interrupted" + ("; saved, the same call resumes there" if record else ""))
+    if len(failures) > 1:
+        raise ExceptionGroup(f"{len(failures)} of {len(todo)} runs failed", failures)
+    if failures:
+        raise failures[0]
+    return {each: finished[each] for each in todo if each in finished}
+
+
+@contextmanager
+def _flags(shared: Path | None) -> Iterator[Path]:
+    """Yield a new folder for flags: inside the one that is shared with other machines, if it has to be."""
+    if shared:
+        shared.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".sweep-", dir=shared) as folder:
+        yield Path(folder)
+
+
+@dataclass(frozen=True)
+class StopWhen:
+    """Whether runs should stop: at a time, on request, or since the process that waits for them is gone."""
+
+    deadline: float  # seconds since the epoch
+    flag: Path  # a file that says to every process that a stop was requested; its folder goes when nobody waits
+    parent: int | None  # none where runs are on other machines, to which its number means nothing
+
+    def __call__(self) -> bool:
+        return time.time() >= self.deadline or self.flag.exists() or self.orphaned
+
+    @property
+    def orphaned(self) -> bool:
+        if self.parent is None:
+            return not self.flag.parent.exists()
+        return self.parent not in (os.getpid(), os.getppid())
+
+
+def _run_group(
+    group: list[Experiment], record: bool, device: str, results: Path, progress: Progress, stop: StopWhen
+) -> _Outcome:
+    """Make a group of runs, in a process of the pool, perhaps on another machine, or in the calling one."""
+    done: dict[Experiment, Result] = {}
+    shared: dict | None = {} if len(group) > 1 else None
+    try:
+        for each in group:
+            if stop.parent is None and stop.orphaned:
+                raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
+            if record:
+                wait = math.isinf(stop.deadline)
+                done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
+            else:
+                done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
+    except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
+        if os.getpid() == stop.parent and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+            raise  # a second signal acts at once
+        if stop.parent and stop.orphaned:
+            os._exit(1)  # nobody waits for the outcome, and what was done is saved
+        if not isinstance(error, Claimed | KeyboardInterrupt):
+            error.add_note(f"in the run {' '.join(render(each.changes()))}")
+            if os.getpid() != stop.parent:
+                error.add_note(traceback.format_exc())  # which does not travel between processes
+        return group, done, error
+    return group, done, None
+
+
+def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
+    """The first group that is expected to end within that time, or else the first."""
+    return next((group for group in waiting if not sum(map(runtimes.seconds, group)) > seconds), waiting[0])
+
+
+def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
+    """Group experiments that differ in nothing but what their method can share between runs."""
+    groups: dict[Experiment, list[Experiment]] = {}
+    for each in experiments:
+        # what is shared must not depend on the target, as a learning rate on a plateau would, nor be observed
+        alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
+        shareable = frozenset() if alone else methods.find(each.method).shareable_options
+        common = {name: value for name, value in each.options.items() if name not in shareable}
+        groups.setdefault(each.but(options=common), []).append(each)
+    return list(groups.values())
+
+
+def _described(outcome: _Outcome) -> str:
+    """The end of a group of runs in a few words."""
+    group, results, error = outcome
+    match error:
+        case None:
+            last, seconds = results[group[-1]].last, results[group[-1]].provenance["seconds"]
+            perplexity = last.get("test_perplexity")
+            shown = f"error {last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
+            what = f"{shown}, {seconds:.0f} s"
+        case Claimed():
+            what = "another process is running it"
+        case KeyboardInterrupt():
+            what = "stopped; the same call resumes there"
+        case _:
+            what = one_line(error)
+    return f"{group[-1].name}: {what}"
+
+
+class _SlowLines:
+    """Prints a run's first line, and another if some seconds have passed since the last."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+
+    def __call__(self, line: str) -> None:
+        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = time.monotonic()
+            print(line, file=sys.stderr, flush=True)
