@@ -2,10 +2,11 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,12 +69,12 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module])
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
     _seed(experiment.seed + GENERATION_STREAM * _generation(experiment), target)
-    network = _network(experiment.network, experiment.network_options, dataset)
+    network = make_network(experiment.network, experiment.network_options, dataset)
 
     def second_network(role: str, chosen: str | None) -> nn.Module:
         if is_teacher(role):
             return teacher()
-        return _network(chosen or experiment.network, experiment.auxiliary_options, dataset)
+        return make_network(chosen or experiment.network, experiment.auxiliary_options, dataset)
 
     pixel_std = dataset.std / dataset.pixel_range
     classes, options = dataset.num_classes, experiment.options
@@ -86,7 +87,7 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module])
 
 def untrained(experiment: Experiment) -> nn.Module:
     """Return an experiment's network with random parameters."""
-    return _network(experiment.network, experiment.network_options, _load(experiment))
+    return make_network(experiment.network, experiment.network_options, _load(experiment))
 
 
 def prepare_training(experiment: Experiment, device: str = "auto", graph: bool = True) -> Trainer:
@@ -157,7 +158,8 @@ def _load(experiment: Experiment, subset: int | None = None) -> Dataset:
     return load(experiment.dataset, subset=subset, reading=networks.reading(experiment.network) or "words")
 
 
-def _network(name: str, options: dict, dataset: Dataset) -> nn.Module:
+def make_network(name: str, options: Mapping[str, Any], dataset: Dataset) -> nn.Module:
+    """Make a network for a data set, or raise ``ValueError`` where it cannot read it."""
     if (reading := networks.reading(name)) != dataset.reading:
         given = f"made of texts, given as {dataset.reading}" if dataset.reading else "no data set of texts"
         raise ValueError(f"{name} reads {reading or 'no texts'}, and {dataset.name} is {given}")

@@ -150,6 +150,9 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
 def check_loss(logits: Tensor, targets: Tensor, indices: bool = False, **others: Tensor) -> None:
     """Check logits and ``others`` of their shape; targets may be probabilities unless only ``indices`` are allowed."""
     check_same_shape("B", "K", logits=logits, **others)
+    for name, tensor in {"targets": targets, **others}.items():
+        if isinstance(tensor, Tensor) and tensor.device != logits.device:
+            raise ValueError(f"{name} must be on the device of the logits, {logits.device}, not on {tensor.device}")
     (check_indices if indices else check_targets)(targets, *logits.shape)
 
 

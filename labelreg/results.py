@@ -250,12 +250,17 @@ def _content(result: Result) -> str:
 
 def _read(path: Path) -> Result | None:
     try:
+        if not path.is_file():
+            raise ValueError("it is no file")
         content = json.loads(path.read_text())
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
         experiment = Experiment.from_recorded(content["experiment"])
         hash(experiment)  # by which results are found
         history, origin = _history(content["history"]), content["provenance"]
+        count = len(history["test_error"])
+        if count > experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
+            raise ValueError(f"the epochs of the history are not those of a run of {experiment.epochs}")
         if not _is_number(origin["seconds"]):
             raise ValueError(f"provenance.seconds must be a number, got {origin['seconds']!r}")
         observations = {}
@@ -277,6 +282,8 @@ def _history(columns: Mapping[str, Any]) -> dict[str, list[float]]:
             raise ValueError(f"history.{name} must be a list of numbers")
         if not len(values) == len(columns["test_error"]) > 0:
             raise ValueError(f"history.{name} must be as long as test_error, at least 1, and is {len(values)}")
+        if name.endswith("_error") and not all(value is not None and 0 <= value <= 1 for value in values):
+            raise ValueError(f"history.{name} must be fractions, in [0, 1]")
     return {name: [math.nan if value is None else value for value in values] for name, values in columns.items()}
 
 

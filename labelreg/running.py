@@ -18,7 +18,7 @@ from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.names import one_line
 from labelreg.results import Claimed, Result, Store, hold, provenance, rounded
-from labelreg.training import Stop, Trainer
+from labelreg.training import Diverged, Stop, Trainer
 
 __all__ = ["Trained", "prepare_data", "resolve_device", "run", "train", "trained"]
 
@@ -132,6 +132,8 @@ def trained(
         parts = build(experiment, device, lambda: untrained(experiment.teacher))
         try:
             stored = checkpoints.read(weights)
+            if stored["experiment"] != experiment.model_dump_json():
+                raise ValueError("it is that of another run")
             parts.network.load_state_dict(stored["network"])
             # a method may have made in preparation what predictions have no use for
             missing = parts.method.load_state_dict(stored["method"], strict=False).missing_keys
@@ -202,7 +204,8 @@ def _train_and_record(
     teach = partial(trained, results=store.root, device=device, progress=progress, stop=stop)
     finished = _train(experiment, device, progress, stop, teach, *(folder / name for name in _CHECKPOINTS))
     store.save(finished.result)
-    states = {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
+    states = {"experiment": experiment.model_dump_json()}
+    states |= {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
     checkpoints.write(folder / "weights.pt", states)
     for file in _checkpoint_files(folder):
         file.unlink()
@@ -233,7 +236,10 @@ def _train(
             parts.method.share(shared)
         trainer = parts.trainer(parts.network, parts.method, experiment.observe)
         origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
-        trainer.fit(checkpoint, tell, stop)
+        try:
+            trainer.fit(checkpoint, tell, stop)
+        except Diverged as error:
+            raise Diverged(f"{experiment.name}: {error}") from None
         for common in (shared or {}).values():
             common.finish()
         return Trained(_result(experiment, trainer, origin), trainer)

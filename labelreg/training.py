@@ -130,11 +130,14 @@ class Trainer:
         Raises:
             Interrupted: on SIGINT, SIGTERM or ``stop``, after the current step; a second signal acts at once.
             Diverged: the loss of an epoch is not finite, or the evaluation after it.
+            ValueError: the checkpoint cannot be resumed from, or the call is within autocast.
         """
+        if torch.is_autocast_enabled(self.device.type):
+            raise ValueError("training sets its own precision, see the recipe, and must not be called within autocast")
         if checkpoint is not None and checkpoint.exists():
             self.load(checkpoint)
         signalled = threading.Event()
-        with stop_on_signals(signalled.set):
+        with stop_on_signals(signalled.set), torch.enable_grad():
             while self.epoch < self.recipe.epochs:
                 for _ in self._epoch():
                     if signalled.is_set() or (stop is not None and stop()):
@@ -304,7 +307,8 @@ class Trainer:
             self._journal = checkpoints.Journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._journal.keep(self._finished)
-        state = {"ends": self._journal.ends} | {name: getattr(self, name) for name in _PROGRESS}
+        state = {"recipe": self.recipe.model_dump_json(), "ends": self._journal.ends}
+        state |= {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in _MODULES}
         state["random"] = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
@@ -315,6 +319,8 @@ class Trainer:
         """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
         try:
             state = checkpoints.read(path)
+            if state["recipe"] != self.recipe.model_dump_json():
+                raise ValueError("it is that of another run")
             self._journal = checkpoints.Journal(path, state["ends"])
             self._finished = self._journal.read()
             for name in _PROGRESS:

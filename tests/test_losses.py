@@ -133,3 +133,9 @@ def test_the_mean_of_no_samples_is_an_error():
     with pytest.raises(ValueError, match="at least one sample, got none"):
         soft_cross_entropy(*nothing)
     assert soft_cross_entropy(*nothing, "none").shape == (0,)
+
+
+def test_labels_on_another_device_are_refused():
+    logits, targets = torch.randn(4, 3), torch.zeros(4, dtype=torch.int64, device="meta")
+    with pytest.raises(ValueError, match="targets must be on the device of the logits, cpu, not on meta"):
+        soft_cross_entropy(logits, targets)

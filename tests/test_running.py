@@ -21,7 +21,7 @@ from labelreg.recipe import Recipe
 from labelreg.results import Claimed, Store
 from labelreg.running import Trained, run, train, trained
 from labelreg.sweeps import run_all
-from labelreg.training import Interrupted, Trainer
+from labelreg.training import Diverged, Interrupted, Trainer
 
 SHORT = {"subset": 100, "epochs": 3, "batch_size": 32, "schedule": "one_cycle"}
 PLAIN = Experiment(**SHORT)
@@ -392,3 +392,42 @@ def test_two_processes_at_once_train_once():
     assert steps[1] == steps[3]
     assert sorted(map(int, steps[4:8:2])) == [12, 92]
     assert len(list(Store())) == 4
+
+
+class TestAnotherRun:
+    """What lies in the folder of a run and is another's is refused, however whole it is."""
+
+    ONE = Experiment(subset=50, epochs=2)
+    OTHER = Experiment(subset=50, epochs=2, learning_rate=0.01)
+
+    def test_checkpoint(self):
+        asked = iter([False] * 1 + [True] * 9)
+        with pytest.raises(Interrupted):
+            run(self.ONE, progress=None, stop=lambda: next(asked))
+        for file in folder(self.ONE).glob("checkpoint.*"):
+            folder(self.OTHER).mkdir(parents=True, exist_ok=True)
+            (folder(self.OTHER) / file.name).write_bytes(file.read_bytes())
+        with pytest.raises(ValueError, match=r"checkpoint.pt cannot be resumed from .*it is that of another run"):
+            run(self.OTHER, progress=None)
+
+    def test_weights(self):
+        for each in (self.ONE, self.OTHER):
+            trained(each, progress=None)
+        weights = (folder(each) / "weights.pt" for each in (self.ONE, self.OTHER))
+        next(weights).write_bytes(next(weights).read_bytes())
+        with pytest.raises(ValueError, match=r"weights.pt cannot be read .*it is that of another run"):
+            trained(self.ONE, progress=None)
+
+
+def test_the_callers_modes_do_not_reach_training():
+    experiment = Experiment(subset=50, epochs=1)
+    expected = train(experiment, progress=None).result
+    with torch.no_grad():
+        assert train(experiment, progress=None).result.last["test_nll"] == expected.last["test_nll"]
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(ValueError, match="must not be called within autocast"):
+        train(experiment, progress=None)
+
+
+def test_a_run_that_diverges_is_named():
+    with pytest.raises(Diverged, match=r"digits-mlp-cross_entropy-s3: the \w+ is nan in epoch 1"):
+        train(Experiment(subset=50, epochs=1, learning_rate=1e30, seed=3), progress=None)

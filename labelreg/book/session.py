@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from inspect import Parameter
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from annotated_types import Ge, Le
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -17,12 +18,13 @@ from pydantic import NonNegativeInt, ValidationError
 
 from labelreg import data, networks
 from labelreg.book.figures import set_style
-from labelreg.experiment import PROFILES, Experiment
+from labelreg.build import make_network, prepare_data, resolve_device
+from labelreg.experiment import MOST_SEEDS, PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, explain, options_model
 from labelreg.papers import Paper
 from labelreg.results import Result, provenance
-from labelreg.running import Trained, prepare_data, resolve_device, train, trained
+from labelreg.running import Trained, train, trained
 from labelreg.sweeps import run_all
 
 # the parameters that every notebook has; an empty text or a 0 leaves a choice to the profile
@@ -32,7 +34,7 @@ COMMON = {
     "network": str,
     "subset": NonNegativeInt,
     "epochs": NonNegativeInt,
-    "seeds": NonNegativeInt,
+    "seeds": Annotated[int, Ge(0), Le(MOST_SEEDS)],
     "label_noise": FractionBelowOne,
     "jobs": NonNegativeInt,
     "device": str,
@@ -91,7 +93,9 @@ class Session:
                     f"{paper.key} has no {' with '.join(filter(None, asked))}; recipe of {row.dataset}, {row.network}"
                 )
         methods = {name: self.experiment(each) for name, each in paper.compared(row.dataset, row.network).items()}
-        self.data, _ = prepare_data(methods[paper.baseline])
+        base = methods[paper.baseline]
+        self.data, _ = prepare_data(base)
+        make_network(base.network, base.network_options, self.data)  # refuses what cannot read the data
         if self.data.train.targets.bincount(minlength=self.data.num_classes).min() < 2:
             raise ValueError(f"parameter subset must leave two samples of each of {self.data.num_classes} classes")
         return methods

@@ -136,6 +136,11 @@ class TestProtocol:
         }
         assert len(baselines) == 1
 
+    @pytest.mark.parametrize("network", ["lstm", "fasttext", "alexnet"])
+    def test_asks_for_a_network_that_can_read_the_data(self, network):
+        with pytest.raises(ValueError, match=f"{network}"):
+            Session(Notebook(injected(network=network))).protocol(papers["kr"])
+
     @pytest.mark.parametrize("subset", [10, 19])
     def test_asks_for_two_samples_of_every_class(self, subset):
         with pytest.raises(ValueError, match="subset must leave two samples of each of 10 classes"):
@@ -148,6 +153,7 @@ def no_data(monkeypatch):
     train = Split(torch.zeros(4, 1), torch.tensor([0, 1, 0, 1]))
     data = Dataset("none", train, train, classes=("a", "b"))
     monkeypatch.setattr("labelreg.book.session.prepare_data", lambda experiment: (data, None))
+    monkeypatch.setattr("labelreg.book.session.make_network", lambda *arguments: None)
 
 
 @pytest.mark.usefixtures("no_data")
