@@ -81,8 +81,14 @@ class TestRun:
             (["subset=5000"], "cannot take a subset of 5000 samples"),
             (["--profile=qick"], "no profile is called 'qick'; did you mean quick?"),
             (["--device=gpu"], "device 'gpu' cannot be used here"),
-            (["learning_rate=1e30"], "the loss is nan in epoch 1; a lower learning_rate may help"),
-            (["learning_rate=1e20", "subset=64"], "the test_nll is nan in epoch 1; a lower learning_rate may help"),
+            (
+                ["learning_rate=1e30"],
+                "digits-mlp-cross_entropy-s0: the loss is nan in epoch 1; a lower learning_rate may help",
+            ),
+            (
+                ["learning_rate=1e20", "subset=64"],
+                "digits-mlp-cross_entropy-s0: the test_nll is nan in epoch 1; a lower learning_rate may help",
+            ),
             (["epochs=2"], "epochs is set twice, by 'epochs=1' and by 'epochs=2'"),
             (["learning_rate=" + 5000 * "-" + "1"], "learning_rate should be a valid number, got '---"),
             ([500 * "teacher." + "epochs=1"], "teachers of teachers can be 20 generations, got 'teacher.teacher."),
@@ -109,7 +115,7 @@ class TestRun:
 
     def test_several_failures_are_one_line_each(self, labelreg):
         code, out, err = labelreg("run", "learning_rate=1e30", "--seeds=2", *QUICK)
-        assert (code, out, err.count("labelreg: the loss is nan")) == (2, "", 2)
+        assert (code, out, err.count("labelreg: digits-mlp-cross_entropy-s")) == (2, "", 2)
 
     @pytest.mark.parametrize("arguments", [["--seeds=0"], ["--seeds=1000000000"], ["--jobs=-1"], ["--seed=3"]])
     def test_a_wrong_flag_is_shown_with_the_usage(self, arguments, labelreg):
