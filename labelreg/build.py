@@ -56,6 +56,7 @@ class Parts:
             observers=tuple(OBSERVERS[name] for name in observe),
             device=self.device,
             graph=graph and _graphs_are_wanted(),
+            owner=self.experiment.model_dump_json(),
         )
 
 

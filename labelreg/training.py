@@ -49,6 +49,7 @@ class Trainer:
         seed: random seed of the order and augmentation of the data; all else is drawn from PyTorch's global generator.
         observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
             if they have one, is called before training.
+        owner: the run that checkpoints belong to; those of another are refused.
         graph: whether steps on a GPU are replayed as CUDA graphs, where the method allows it; samples must be of one
             shape.
 
@@ -76,7 +77,9 @@ class Trainer:
         observers: tuple[Observer, ...] = (),
         device: torch.device | str = "cpu",
         graph: bool = True,
+        owner: str = "",
     ):
+        self.owner = owner
         self.device = torch.device(device)
         self.dataset = dataset.to(self.device)
         self.validation = validation.to(self.device) if validation else self.dataset.validation
@@ -307,7 +310,7 @@ class Trainer:
             self._journal = checkpoints.Journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._journal.keep(self._finished)
-        state = {"recipe": self.recipe.model_dump_json(), "ends": self._journal.ends}
+        state = {"owner": self.owner, "ends": self._journal.ends}
         state |= {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in _MODULES}
         state["random"] = {"cpu": torch.get_rng_state()}
@@ -319,7 +322,7 @@ class Trainer:
         """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
         try:
             state = checkpoints.read(path)
-            if state["recipe"] != self.recipe.model_dump_json():
+            if state["owner"] != self.owner:
                 raise ValueError("it is that of another run")
             self._journal = checkpoints.Journal(path, state["ends"])
             self._finished = self._journal.read()

@@ -155,7 +155,7 @@ class NetworkAsRegularization(Method):
         self.auxiliary = auxiliary
         self.trajectory: Trajectory | None = None
         self.replays = False
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device="cpu"))
         self.start_epoch(0)
 
     def share(self, shared: dict) -> None:
