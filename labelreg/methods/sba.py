@@ -146,7 +146,7 @@ class StochasticBatchAugmentation(Method):
             which the paper sets the soft one against.
         two_step: whether an augmented step is two updates, as in algorithm 1: one by the cross-entropy of the samples,
             and from there one by the loss of the virtual points. Momentum and weight decay act in both. For training by
-            :meth:`updates`; not inside another method.
+            :meth:`.Method.updates`; not inside another method.
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:

@@ -59,7 +59,7 @@ def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
 def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     """Draw BA and SBA at the layers of a network: cost until they converge, and accuracy (SBA, figure 3).
 
-    Rows are those of :func:`labelreg.papers.sba.at_layers`. The cost is counted in operations, a step's times the
+    Rows are those of ``labelreg.papers.sba.at_layers``. The cost is counted in operations, a step's times the
     epochs until the error is as low as the higher of the two final ones; where one of the two has no runs, there is no
     bar. Accuracies are medians of the last five epochs, means over the runs with their standard deviations.
     """
