@@ -42,8 +42,8 @@ class Result:
 
     Attributes:
         history: name to values, one per epoch: fractions, nats and seconds.
-        provenance: device, versions, commit, date of the start (UTC), digest of the test split, which identifies the
-            order of the samples, number of trained parameters, and seconds of training.
+        provenance: device, versions, commit, date of the start (UTC), digests of the training and the test
+            split, which identify the order of the samples, number of trained parameters, and seconds of training.
         observations: name to what an observer saw, (epochs, ...) or, of those called at the end only, (1, ...).
     """
 

@@ -248,6 +248,7 @@ def _train(
 def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) -> Result:
     measured = {
         "test_digest": trainer.dataset.test.digest,
+        "training_digest": trainer.loader.split.digest,
         "training_samples": len(trainer.loader.split),
         "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),

@@ -18,6 +18,7 @@ IMAGENET = {"epochs": 90, "batch_size": 256, "milestones": (30, 60), "weight_dec
 ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}
 TEXT = ADAM | {"epochs": 30, "milestones": (10, 20), "decay": 0.5}
 TEXTS = ("ag_news", "yahoo_answers", "yelp_review_full")
+TEXT_NETWORKS = ("fasttext", "textrnn", "charcnn", "transformer")
 # the protocol of deep mutual learning: smaller batches, a step every 60 epochs
 MUTUAL = {"dataset": "cifar100", "batch_size": 64, "milestones": (60, 120, 180)}
 SEEDS = 5  # of tables 1 and 4; the others do not say
@@ -65,12 +66,7 @@ def tables(methods: Methods, epochs: int, rivals: str, distillation: str, quoted
         for label in methods
         for network in ("imagenet_resnet50", "imagenet_resnet101", "imagenet_resnet152")
     ]
-    text = [
-        row(label, network, dataset)
-        for dataset in TEXTS
-        for network in ("fasttext", "textrnn", "charcnn", "transformer")
-        for label in (baseline, own)
-    ]
+    text = [row(label, network, dataset) for dataset in TEXTS for network in TEXT_NETWORKS for label in (baseline, own)]
     teacher = Experiment(network="wrn28_10", **MUTUAL)
     mutual = [
         rival("Baseline", "cross_entropy", "resnet32"),

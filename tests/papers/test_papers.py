@@ -236,3 +236,18 @@ class TestBenchmark:
         assert {each.method for each in text} == {name for name in methods.names() if methods.find(name).on_text}
         assert {each.but(**self.VARIED) for each in text} == {text[0]}
         assert [each.auxiliary_options["hidden"] for each in text if each.auxiliary_options] == [200, 100]
+
+    @pytest.mark.parametrize(("name", "subset"), [("ag_news", 15_000), ("20news", None)])
+    def test_texts_are_learned_by_the_protocol_of_the_two_papers_with_all_four_networks(self, name, subset):
+        table = COLLECTIONS["shared"].tables[name]
+        for network in ("fasttext", "textrnn", "charcnn", "transformer"):
+            for ours, key, theirs in (("Cross-entropy", "kr", "Baseline"), ("ALR-S", "alr", "ALR-S")):
+                printed = papers[key].tables["table3"].find("ag_news", network, theirs).experiment
+                assert table.find(name, network, ours).experiment == printed.but(dataset=name, subset=subset)
+        assert len(table) == 16
+
+    def test_classes_that_are_related_are_watched_where_the_table_needs_the_same_runs(self):
+        tables = COLLECTIONS["shared"].tables
+        for row in tables["newsgroups"].rows[:2]:
+            assert row.experiment.but(observe=()) == tables["20news"].find("20news", "textrnn", row.method).experiment
+        assert [each.options.get("lr_mult") for each in tables["newsgroups"]] == [None, 1.0, 100.0]
