@@ -42,7 +42,7 @@ class LabelSmoothing(Criterion):
 
     title = "label smoothing"
     aliases = ("LSR", "SLR", "LS")
-    colour = "#56B4E9"
+    colour = "#419BCD"
     place = ("the uniform distribution", "before training")
     benchmark: ClassVar = {"Label smoothing": {}}
     on_text = True
@@ -91,7 +91,7 @@ class DisturbLabel(Criterion):
 
     title = "DisturbLabel"
     takes_probabilities = False
-    colour = "#88DDBB"
+    colour = "#4BA569"
     place = ("the uniform distribution", "anew at every step")
     on_text = True
 
