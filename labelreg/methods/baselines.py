@@ -22,7 +22,7 @@ class CrossEntropy(Criterion):
     """Plain cross-entropy: the baseline (NaR, equation 1; SBA, equation 2)."""
 
     title = "cross entropy"
-    aliases = ("Baseline", "CE")
+    aliases = ("Baseline", "CE", "Single")
     colour = "#000000"
     place = ("nobody's: the label stays one-hot", "")
     benchmark: ClassVar = {"Cross-entropy": {}}
@@ -90,6 +90,7 @@ class DisturbLabel(Criterion):
     """
 
     title = "DisturbLabel"
+    aliases = ("Label noise", "LN")
     takes_probabilities = False
     colour = "#4BA569"
     place = ("the uniform distribution", "anew at every step")
