@@ -19,11 +19,13 @@ class DisturbedRegression:
     Attributes:
         epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
+        outputs: (S, R, M) float, the target network's at the M test inputs.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
     """
 
     epochs: Tensor
     targets: Tensor
+    outputs: Tensor
     losses: Tensor
 
 
@@ -55,27 +57,30 @@ def disturb_regression(
     """
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
     targets = (dataset.train.targets - center) / scale
-    inputs = (dataset.train.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
+    mean, deviation = dataset.train.inputs.mean(), dataset.train.inputs.std()
+    inputs, test_inputs = ((split.inputs - mean) / deviation for split in (dataset.train, dataset.test))
     torch.manual_seed(seed)
     parameters, network = _ensemble(runs, hidden)
     auxiliary_parameters, auxiliary = _ensemble(runs, auxiliary_hidden)
     optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=learning_rate)
-    recorded: list[tuple[Tensor, Tensor]] = []
+    recorded: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = network(inputs), auxiliary(inputs)
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
-            recorded.append((disturbed, (outputs.detach() - targets).square().mean((1, 2))))
+            error = (outputs.detach() - targets).square().mean((1, 2))
+            recorded.append((disturbed, network(test_inputs).detach(), error))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    disturbed, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
+    disturbed, curves, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
     return DisturbedRegression(
         epochs=torch.arange(0, epochs + 1, every),
         targets=disturbed.squeeze(-1) * scale + center,
+        outputs=curves.squeeze(-1) * scale + center,
         losses=losses * scale**2,
     )
 
