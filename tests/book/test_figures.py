@@ -20,10 +20,9 @@ from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.observers import tsne
-from labelreg.papers import Row
+from labelreg.papers import Row, papers
 from labelreg.papers.sba import at_layers
 from labelreg.results import Result, paired_difference
-
 
 PHONE = 350  # pixels that a phone has for a figure
 
@@ -79,15 +78,10 @@ class TestMethods:
             assert np.linalg.norm(seen[one] - seen[other]) > 10, (one, other)
 
     @pytest.mark.parametrize(
-        "colour",
-        [
-            *(methods.find(name).colour for name in methods.names()),
-            *style.shades(6),
-            *style.hues(20),
-        ],
+        "colour", [*(methods.find(name).colour for name in methods.names()), *style.shades(6), *style.hues(20)]
     )
     def test_colours_stand_out_in_both_themes(self, colour):
-        """A contrast of 3, as WCAG asks of graphics, on the page and as labelreg.css turns figures round on a dark one."""
+        """A contrast of 3, as WCAG asks of graphics; in the dark labelreg.css turns the lightness of figures round."""
         seen = np.array(to_rgb(colour))
         turned = np.clip(seen + 1 - 2 * seen @ [0.213, 0.715, 0.072], 0, 1)  # invert(1) hue-rotate(180deg)
         for foreground, background in ((seen, "#FFFFFF"), (turned, "#14181E")):
@@ -273,7 +267,7 @@ class TestComparisons:
         table = against_baseline(groups, "base")
         colours = {"base": "#000000", "new": "#0072B2"}
         figure = figures.paired_differences({"clean": table, "noisy": table}, colours, "base")
-        axes = figure.axes[0]
+        (axes,) = figure.axes
         assert texts(axes.get_yticklabels()) == ["new"]
         assert key(figure) == ["clean", "noisy"]
         drawn = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_marker() == "o"]
@@ -370,6 +364,21 @@ class TestLabels:
         assert [axes.get_title() for axes in figure.axes[:2]] == ["zero", "one"]
         grey, colour = torch.zeros(1, 1, 4, 5), torch.zeros(1, 3, 4, 5, dtype=torch.uint8)
         assert [figures.as_images(each)[0].shape for each in (grey, colour)] == [(4, 5), (4, 5, 3)]
+
+
+class TestDrawings:
+    @pytest.mark.parametrize("paper", papers)
+    def test_no_text_lies_on_another(self, paper):
+        figure = figures.drawing(paper)
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        written = {text: text.get_window_extent() for each in (axes, *axes.child_axes) for text in each.texts}
+        for (one, place), (other, taken) in itertools.combinations(written.items(), 2):
+            assert not place.overlaps(taken), (one, other)
+
+    def test_unknown_paper(self):
+        with pytest.raises(ValueError, match="no drawing is called 'cs-kd'; did you mean cskd"):
+            figures.drawing("cs-kd")
 
 
 def test_disturbed_regression_draws_three_standard_deviations():

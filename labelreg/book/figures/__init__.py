@@ -16,6 +16,7 @@ from labelreg.book.figures.comparisons import (
 )
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
 from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
+from labelreg.book.figures.drawings import drawing
 from labelreg.book.figures.labels import (
     as_images,
     disturbed_regression,
@@ -33,7 +34,7 @@ __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
 __all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
 __all__ += ["reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
-__all__ += ["decays", "divergence_and_accuracy", "label_development"]
+__all__ += ["decays", "divergence_and_accuracy", "label_development", "drawing"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
 __all__ += ["sample_grid", "method_map", "method_name", "method_style", "legend", "panels", "set_style"]
 __all__ += ["error_against", "gain_curves", "method_matrix", "rank_plot"]
