@@ -100,8 +100,12 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
     shown = {}
     for name, heading in columns.items():
         scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
-        values = [{each.experiment.seed: scale * at_the_end(each, name) for each in group} for group in results.values()]
-        means, deviations = (pd.Series([compute([*each.values()]) for each in values]) for compute in (np.mean, _spread))
+        values = [
+            {each.experiment.seed: scale * at_the_end(each, name) for each in group} for group in results.values()
+        ]
+        means, deviations = (
+            pd.Series([compute([*each.values()]) for each in values]) for compute in (np.mean, _spread)
+        )
         shown[heading] = _written(means, form, deviations)
         if baseline is not None:
             others = values[[*results].index(baseline)]
@@ -153,7 +157,9 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     cells["method"] = [_called(table.find(*names)) for names in cells[["dataset", "network", "method"]].values]
     shown, facts = _arranged(cells)
     if done.any():
-        facts += ["<b>ours</b> / printed", "* our difference to the baseline is significant"][: 1 + any(corrected < 0.05)]
+        facts += ["<b>ours</b> / printed", "* our difference to the baseline is significant"][
+            : 1 + any(corrected < 0.05)
+        ]
     shown = _aligned(shown, "right").set_caption(", ".join(facts))
     return LinedTable(shown, progress(paper, table, store=results))
 
@@ -174,7 +180,9 @@ def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     shown = ordered.pivot(index=rows, columns=columns, values="shown").sort_index().sort_index(axis=1)
     if shown.shape[1] > MOST_COLUMNS:
         shown = shown.T
-    return shown.astype(object).fillna("").rename_axis([None] * shown.index.nlevels), [cells[name][0] for name in common]
+    return shown.astype(object).fillna("").rename_axis([None] * shown.index.nlevels), [
+        cells[name][0] for name in common
+    ]
 
 
 def recorded_against_baseline(
@@ -231,9 +239,7 @@ def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, 
     return LinedTable(sortable(_aligned(shown.rename_axis(None), "right")), progress(BENCHMARK.key, item, profile))
 
 
-def _written(
-    values: pd.Series, form: str, deviations: Iterable[float] | None = None, where: Any = True
-) -> pd.Series:
+def _written(values: pd.Series, form: str, deviations: Iterable[float] | None = None, where: Any = True) -> pd.Series:
     """Write values where a condition holds, each with its deviation unless that is NaN."""
     written = values.map(f"{{:{form}}}".format)
     if deviations is not None:

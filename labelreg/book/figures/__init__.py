@@ -27,6 +27,7 @@ from labelreg.book.figures.labels import (
     sample_grid,
 )
 from labelreg.book.figures.methods import method_map, method_name, method_style
+from labelreg.book.figures.overview import difference_columns
 from labelreg.book.figures.side_by_side import error_against, gain_curves, method_matrix, rank_plot
 from labelreg.book.figures.style import legend, panels, set_style
 
@@ -37,4 +38,4 @@ __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "tra
 __all__ += ["decays", "divergence_and_accuracy", "label_development", "drawing"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
 __all__ += ["sample_grid", "method_map", "method_name", "method_style", "legend", "panels", "set_style"]
-__all__ += ["error_against", "gain_curves", "method_matrix", "rank_plot"]
+__all__ += ["difference_columns", "error_against", "gain_curves", "method_matrix", "rank_plot"]

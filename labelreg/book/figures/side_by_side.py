@@ -14,7 +14,6 @@ from labelreg.book.figures.style import TEXT, WIDTH, panels
 from labelreg.reports.measures import critical_difference
 
 
-
 def method_matrix(table: pd.DataFrame) -> Figure:
     """Draw every method against every other, the lowest mean first: blue where the row's error is the lower one.
 
@@ -36,7 +35,12 @@ def method_matrix(table: pd.DataFrame) -> Figure:
         square=True,
         linewidths=0.5,
         annot_kws={"fontsize": TEXT},
-        cbar_kws={"orientation": "horizontal", "shrink": 0.6, "aspect": 40, "label": "error of the row minus that of the column"},
+        cbar_kws={
+            "orientation": "horizontal",
+            "shrink": 0.6,
+            "aspect": 40,
+            "label": "error of the row minus that of the column",
+        },
         ax=axes,
     )
     axes.set_yticks(axes.get_yticks(), [f"{label}  {number}" for label, number in zip(order, numbers, strict=True)])
@@ -115,7 +119,10 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     figure = axes.figure
     figure.draw_without_rendering()  # settles where the points are
     frame = axes.get_window_extent()
-    taken = [frame.transformed(frame.inverted()).from_bounds(*(axes.transData.transform(each) - 4), 8, 8) for each in points.values()]
+    taken = [
+        frame.transformed(frame.inverted()).from_bounds(*(axes.transData.transform(each) - 4), 8, 8)
+        for each in points.values()
+    ]
     for label, point in points.items():
         for offset in _offsets():
             name = _name(axes, label, point, offset)
@@ -137,8 +144,15 @@ def _offsets():
 
 def _name(axes: Axes, label: str, point: tuple[float, float], offset: tuple[float, float]) -> Annotation:
     x, y = np.round(offset, 6)
-    far = {"arrowprops": {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkB": 3}} if math.hypot(x, y) > 10 else {}
-    aligned = {"ha": "left" if x > 0 else "right" if x else "center", "va": "bottom" if y > 0 else "top" if y else "center"}
+    far = (
+        {"arrowprops": {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkB": 3}}
+        if math.hypot(x, y) > 10
+        else {}
+    )
+    aligned = {
+        "ha": "left" if x > 0 else "right" if x else "center",
+        "va": "bottom" if y > 0 else "top" if y else "center",
+    }
     name = axes.annotate(label, point, offset, textcoords="offset points", fontsize=TEXT, **aligned, **far)
     name.set_in_layout(False)
     return name
