@@ -27,7 +27,7 @@ from labelreg.book.figures.labels import (
     sample_grid,
 )
 from labelreg.book.figures.methods import method_map, method_name, method_style
-from labelreg.book.figures.style import legend, panels, set_style
+from labelreg.book.figures.style import hues, legend, panels, set_style, shades
 
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
 __all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
@@ -35,4 +35,5 @@ __all__ += ["reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
 __all__ += ["decays", "divergence_and_accuracy", "label_development", "drawing"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
-__all__ += ["sample_grid", "method_map", "method_name", "method_style", "legend", "panels", "set_style"]
+__all__ += ["sample_grid", "method_map", "method_name", "method_style", "set_style"]
+__all__ += ["hues", "legend", "panels", "shades"]
