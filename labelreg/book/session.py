@@ -66,6 +66,7 @@ class Session:
         set_style()
         self.started = time.perf_counter()
         self.runs: list[Result] = []
+        self._found: dict[Experiment, Result] = {}  # what a later cell asks for again
         self._seeds = PROFILES[self.parameters.profile].seeds
 
     @property
@@ -107,17 +108,21 @@ class Session:
         return experiment.at(self.parameters.profile, **chosen | settings)
 
     def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
-        """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order."""
+        """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order.
+
+        What the page has asked for before is not run again.
+        """
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
-        finished = run_all(
-            [each for group in wanted.values() for each in group],
+        found = run_all(
+            [each for group in wanted.values() for each in group if each not in self._found],
             record=not self.live,
             jobs=self.parameters.jobs,
             device=self.parameters.device,
             progress=None if self.live else print,
         )
-        self.runs += finished.values()
-        return {label: [finished[each] for each in group] for label, group in wanted.items()}
+        self._found |= found
+        self.runs += found.values()
+        return {label: [self._found[each] for each in group] for label, group in wanted.items()}
 
     def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
         """Return experiments with their trained networks, one seed each: trained now, or from kept weights."""

@@ -44,7 +44,9 @@ def disturb_regression(
     """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
 
     Every epoch is one step of Adam on all training points; inputs and targets are standardised for training and given
-    back in their own units. The runs differ in the initial parameters of both networks.
+    back in their own units. The runs differ in the initial parameters of both networks. (The runs on
+    digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after another, and two processes
+    gain more.)
 
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).

@@ -14,6 +14,7 @@ from labelreg.book.figures.comparisons import (
     recorded_reliability,
     reliability_diagrams,
 )
+from labelreg.book.figures.costs import growth, relative_costs
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
 from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
 from labelreg.book.figures.drawings import drawing
@@ -34,6 +35,7 @@ from labelreg.book.figures.style import hues, legend, panels, set_style, shades
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
 __all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
 __all__ += ["reliability_diagrams"]
+__all__ += ["growth", "relative_costs"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
 __all__ += ["decays", "divergence_and_accuracy", "label_development", "drawing"]
 __all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
