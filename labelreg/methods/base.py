@@ -87,7 +87,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def called(cls, printed: str) -> str:
-        """Return a printed name, followed by the title where it is or begins with an alias: ``"LS (label smoothing)"``."""
+        """Return a printed name, and the title too where it begins with an alias: ``"LS (label smoothing)"``."""
         spelled_alike = re.sub(r"\W", " ", printed).lower() == cls.title.lower()
         is_alias = not {printed, re.split(r"\W", printed)[0]}.isdisjoint(cls.aliases)
         return f"{printed} ({cls.title})" if is_alias and not spelled_alike else printed

@@ -25,8 +25,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
-        - ``difference`` to the row it is compared with, on the same seeds, and ``half_width`` of its 95 % interval; their
-          number, ``common``
+        - ``difference`` to the row it is compared with, on their ``common`` seeds, with ``half_width`` of its interval
         - ``ours`` and ``ours_std``, at the epochs that the paper reports, see :attr:`.Paper.last_epochs`
         - ``last`` and ``best``, at the last epoch and at the best one on the test set
         - ``gap``, ours minus printed
