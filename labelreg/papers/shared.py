@@ -79,7 +79,7 @@ def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
 
 SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")
 # what the live runs of the book train
-DIGITS = Experiment().at("quick")
+DIGITS = Experiment(observe=("embedding", "robustness")).at("quick")
 SMALL_LANGUAGE_MODEL = Experiment(
     dataset="ptb",
     network="lstm",
