@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
-from labelreg.book.figures.style import TEXT, WIDTH, panels
+from labelreg.book.figures.style import TEXT, panels
 from labelreg.reports.measures import critical_difference
 
 SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset

@@ -52,7 +52,7 @@ def _field(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[f
     for name, (corner, height), offset in zip(classes, CORNERS, (-8, 16, 16), strict=True):
         drawn.append(text(name, corner, height + offset, "middle"))
     drawn.append(tag("path", d=f"M{soft_x} {soft_y - 7}l7 7l-7 7l-7 -7z", fill=COLOURS[1], opacity=0.5))
-    drawn.append(text("soft label", soft_x - 11, soft_y + 4, "end", style=f"fill: {COLOURS[1]}"))
+    drawn.append(text("soft label", soft_x + 12, soft_y + 10, style=f"fill: {COLOURS[1]}"))
     state = {"valuemin": 0, "valuemax": 100, "valuenow": round(100 * prediction[0]), "label": "the prediction"}
     state["valuetext"] = ", ".join(f"{name} {share:.2f}" for name, share in zip(classes, prediction, strict=True))
     handle = {"role": "slider", "tabindex": 0, "data_prediction": [*prediction], "transform": f"translate({x} {y})"}

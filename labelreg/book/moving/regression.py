@@ -1,0 +1,98 @@
+"""NaR's regression over epochs and lambda."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+from IPython.display import HTML
+
+from labelreg.book.moving.markup import ink, path, tag, text
+from labelreg.book.moving.sliders import PART, sliding
+from labelreg.book.toy_regression import DisturbedRegression
+from labelreg.data import Dataset
+from labelreg.methods import NetworkAsRegularization
+
+LEFT, WIDTH, HEIGHT = 34, 320, 240  # of the field, in units of the drawing
+EVERY = 5  # test inputs: a curve needs no more of them
+COLOUR = ink(NetworkAsRegularization.colour)
+TRUE = {"stroke_dasharray": "4 4"}
+CURVE = {"colour": COLOUR, "width": 2.5}
+OBSERVED = {"width": 4, "stroke_linecap": "round"}
+DISTURBED = {"width": 8, "stroke_linecap": "round", "opacity": 0.5}
+
+
+def regression(dataset: Dataset, runs: Mapping[float, DisturbedRegression], start: tuple[int, int]) -> HTML:
+    """Draw NaR's regression (figure 3) with sliders for the epoch and for lambda.
+
+    The network's curve and the disturbed targets are means over runs, with three standard deviations.
+
+    Args:
+        runs: by lambda, all recorded at the same epochs.
+        start: positions of the epoch and of the lambda that are drawn at first.
+    """
+    inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
+    grid, true = (each.squeeze(1).numpy()[::EVERY] for each in (dataset.test.inputs, dataset.test.targets))
+    places = partial(_places, reach=(np.abs(grid).max(), 1.5 * np.abs(observed).max()))
+    epochs = next(iter(runs.values())).epochs.tolist()
+    frames = [[_frame(run, epoch, inputs, grid, places) for run in runs.values()] for epoch in range(len(epochs))]
+    band, curve, bars, targets, error = frames[start[0]][start[1]]
+    field = [
+        path(_line(places(grid, true)), **TRUE),
+        path(band, "none", fill=COLOUR, fill_opacity=0.25, **PART),
+        path(curve, **CURVE, **PART),
+        path(bars, width=3, opacity=0.35, **PART),
+        path(targets, **DISTURBED, **PART),
+        path(_dots(places(inputs, observed)), **OBSERVED),
+    ]
+    box = {"x": LEFT, "width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
+    drawn = [tag("svg", *field, **box), path(f"M{LEFT} 0v{HEIGHT}h{WIDTH}"), text(error, LEFT + 10, 16, **PART)]
+    x_ticks, y_ticks = (-4, -2, 0, 2, 4), (-40, 0, 40)
+    for x, (place, _) in zip(x_ticks, places(x_ticks, 0), strict=True):
+        drawn.append(text(str(x), LEFT + place, HEIGHT + 16, "middle"))
+    for y, (_, place) in zip(y_ticks, places(0, y_ticks), strict=True):
+        drawn.append(text(str(y), LEFT - 6, place + 4, "end"))
+    drawing = tag("svg", *drawn, *_legend(HEIGHT + 44), viewBox=f"0 0 360 {HEIGHT + 52}")
+    return sliding("NaR on a regression", {"epoch": epochs, "λ": [*runs]}, start, frames, drawing)
+
+
+def _legend(y: float) -> list[str]:
+    drawn = []
+    for x, name, style in ((0, "y = x³", TRUE), (72, "network", CURVE)):
+        drawn += [path(f"M{x} {y}h16", **style), text(name, x + 21, y + 4)]
+    for x, name, style in ((158, "observed", OBSERVED), (236, "disturbed target", DISTURBED)):
+        drawn += [path(f"M{x} {y}h0", **style), text(name, x + 8, y + 4)]
+    return drawn
+
+
+def _frame(
+    run: DisturbedRegression, epoch: int, inputs: np.ndarray, grid: np.ndarray, places: Callable[..., np.ndarray]
+) -> list[str]:
+    """The parts of the drawing at one of the recorded epochs."""
+    low, curve, high = (places(grid, each) for each in _three_deviations(run.outputs[epoch, :, ::EVERY].numpy()))
+    least, target, most = (places(inputs, each) for each in _three_deviations(run.targets[epoch].numpy()))
+    bars = "".join(map(_line, np.stack([least, most], 1)))
+    band = _line(np.concatenate([low, high[::-1]]))
+    error = f"mean squared error {run.losses[epoch].mean():.0f}"
+    return [f"{band}z", _line(curve), bars, _dots(target), error]
+
+
+def _three_deviations(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Three standard deviations below, the mean and three above, each (N,), of runs (R, N)."""
+    mean, spread = runs.mean(0), 3 * runs.std(0, ddof=1)
+    return mean - spread, mean, mean + spread
+
+
+def _places(x: np.ndarray, y: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
+    """Places (n, 2) in the field, which reaches so far from 0 to each side; what lies far beyond it is cut."""
+    shares = np.stack(np.broadcast_arrays(np.divide(x, reach[0]), -np.divide(y, reach[1]).clip(-9, 9)), 1)
+    return ((1 + shares) / 2 * (WIDTH, HEIGHT)).round().astype(int)
+
+
+def _line(places: np.ndarray) -> str:
+    """A path through places (n, 2), in steps, which are shorter to write."""
+    steps = " ".join(f"{right} {down}" for right, down in np.diff(places, axis=0))
+    return f"M{places[0, 0]} {places[0, 1]}l{steps}"
+
+
+def _dots(places: np.ndarray) -> str:
+    return "".join(f"M{x} {y}h0" for x, y in places)
