@@ -149,12 +149,14 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     (corrected,) = p_values([cells])
     printed, done = _written(cells.printed, ".2f", cells.printed_std), cells.seeds > 0
     ours = "<b>" + _written(cells.ours, ".2f", cells.ours_std) + "</b>" + _stars(corrected)
+    ours += np.where(cells.subset, " †", "")
     cells["shown"] = (ours + " / " + printed).where(done, printed)
     cells["metric"] = cells.metric.map(lambda metric: HEADINGS.get(metric, metric.replace("_", " ")))
     cells["method"] = [_called(table.find(*names)) for names in cells[["dataset", "network", "method"]].values]
     cells["network"] = cells.network.str.removeprefix("imagenet_")  # the network of that name for 224 px
     shown, facts = _arranged(cells)
     facts += ["<b>ours</b> / printed"] if done.any() else []
+    facts += [f"† ours with {each:,} of the training samples" for each in cells.subset.unique() if each]
     facts += ["* our difference to the baseline is significant"] if any(corrected < 0.05) else []
     return LinedTable(_aligned(shown, "left").set_caption(", ".join(facts)), progress(paper, table, store=results))
 
