@@ -87,7 +87,7 @@ def test_sliders_choose_the_frame(page):
     for key, epoch in (("ArrowRight", 2), ("End", 5)):
         slider.press(key)
         share = history[epoch - 1, 0]
-        assert slider.get_attribute("aria-valuetext") == f"{epoch}, a: {share:.2f}"
+        assert slider.get_attribute("aria-valuetext") == f"{epoch}, NaR a: {share:.2f}"
         assert f"v{-44 * share:.1f}M" in bars.get_attribute("d")
         assert piece.locator("output").text_content() == str(epoch)
 

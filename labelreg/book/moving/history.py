@@ -50,7 +50,7 @@ def label_history(
         bars, share = frames[0][2 * row : 2 * row + 2]
         drawn.append(text(name, 0, floor - 26, font_weight="bold"))
         drawn.append(path(bars, colours[name], round(0.75 * WIDTH / len(classes), 1), **PART))
-        drawn.append(text(share, 0, floor - 8, **PART))
+        drawn.append(text(share, 0, floor - 8, data_part=name))
         drawn.append(path(f"M{LEFT} {floor}h{WIDTH}"))
     for each in range(len(classes)) if len(classes) <= 12 else [target]:
         weight = "bold" if each == target else "normal"

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 from IPython.display import HTML
+from torch import Tensor
 
 from labelreg.book.moving.markup import ink, path, tag, text
 from labelreg.book.moving.sliders import PART, sliding
@@ -12,8 +13,10 @@ from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset
 from labelreg.methods import NetworkAsRegularization
 
+Places = Callable[[np.ndarray], np.ndarray]  # of heights (n,), in the field: (n, 2)
+
 LEFT, WIDTH, HEIGHT = 34, 320, 240  # of the field, in units of the drawing
-EVERY = 5  # test inputs: a curve needs no more of them
+POINTS = 41  # of a curve
 COLOUR = ink(NetworkAsRegularization.colour)
 TRUE = {"stroke_dasharray": "4 4"}
 CURVE = {"colour": COLOUR, "width": 2.5}
@@ -31,18 +34,26 @@ def regression(dataset: Dataset, runs: Mapping[float, DisturbedRegression], star
         start: positions of the epoch and of the lambda that are drawn at first.
     """
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
-    grid, true = (each.squeeze(1).numpy()[::EVERY] for each in (dataset.test.inputs, dataset.test.targets))
+    shown = np.linspace(0, len(dataset.test) - 1, POINTS).round().astype(int)
+    grid, true = (each.squeeze(1).numpy()[shown] for each in (dataset.test.inputs, dataset.test.targets))
     places = partial(_places, reach=(np.abs(grid).max(), 1.5 * np.abs(observed).max()))
+    at_points, on_curve = (partial(places, each) for each in (inputs, grid))
     epochs = next(iter(runs.values())).epochs.tolist()
-    frames = [[_frame(run, epoch, inputs, grid, places) for run in runs.values()] for epoch in range(len(epochs))]
+    frames = [
+        [
+            _frame(on_curve, run.outputs[epoch][:, shown], at_points, run.targets[epoch], run.losses[epoch].mean())
+            for run in runs.values()
+        ]
+        for epoch in range(len(epochs))
+    ]
     band, curve, bars, targets, error = frames[start[0]][start[1]]
     field = [
-        path(_line(places(grid, true)), **TRUE),
+        path(_line(on_curve(true)), **TRUE),
         path(band, "none", fill=COLOUR, fill_opacity=0.25, **PART),
         path(curve, **CURVE, **PART),
         path(bars, width=3, opacity=0.35, **PART),
         path(targets, **DISTURBED, **PART),
-        path(_dots(places(inputs, observed)), **OBSERVED),
+        path(_dots(at_points(observed)), **OBSERVED),
     ]
     box = {"x": LEFT, "width": WIDTH, "height": HEIGHT, "viewBox": f"0 0 {WIDTH} {HEIGHT}"}
     drawn = [tag("svg", *field, **box), path(f"M{LEFT} 0v{HEIGHT}h{WIDTH}"), text(error, LEFT + 10, 16, **PART)]
@@ -64,21 +75,18 @@ def _legend(y: float) -> list[str]:
     return drawn
 
 
-def _frame(
-    run: DisturbedRegression, epoch: int, inputs: np.ndarray, grid: np.ndarray, places: Callable[..., np.ndarray]
-) -> list[str]:
-    """The parts of the drawing at one of the recorded epochs."""
-    low, curve, high = (places(grid, each) for each in _three_deviations(run.outputs[epoch, :, ::EVERY].numpy()))
-    least, target, most = (places(inputs, each) for each in _three_deviations(run.targets[epoch].numpy()))
+def _frame(on_curve: Places, outputs: Tensor, at_points: Places, targets: Tensor, error: Tensor) -> list[str]:
+    """The parts of the drawing that differ, from outputs (R, M), targets (R, N) and the mean squared error."""
+    low, curve, high = map(on_curve, _three_deviations(outputs))
+    least, target, most = map(at_points, _three_deviations(targets))
     bars = "".join(map(_line, np.stack([least, most], 1)))
     band = _line(np.concatenate([low, high[::-1]]))
-    error = f"mean squared error {run.losses[epoch].mean():.0f}"
-    return [f"{band}z", _line(curve), bars, _dots(target), error]
+    return [f"{band}z", _line(curve), bars, _dots(target), f"mean squared error {error:.0f}"]
 
 
-def _three_deviations(runs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _three_deviations(runs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Three standard deviations below, the mean and three above, each (N,), of runs (R, N)."""
-    mean, spread = runs.mean(0), 3 * runs.std(0, ddof=1)
+    mean, spread = runs.mean(0).numpy(), 3 * runs.std(0).numpy()
     return mean - spread, mean, mean + spread
 
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from IPython.display import HTML
 
-from labelreg.book.moving.markup import piece, tag
+from labelreg.book.moving.markup import HAS_KEYS, piece, tag
 
-PART = {"data_part": ""}  # marks the paths and texts of a drawing that differ from frame to frame
+PART = {
+    "data_part": ""
+}  # marks a path or a text that differs from frame to frame; its value names a text when read out
 
 
 def sliding(
@@ -25,7 +27,7 @@ def sliding(
     """
     controls = [*beside]
     for (label, values), first in zip(sliders.items(), start, strict=True):
-        moved = tag("input", type="range", min=0, max=len(values) - 1, value=first, aria_label=label)
+        moved = tag("input", type="range", min=0, max=len(values) - 1, value=first, aria_label=label, **HAS_KEYS)
         controls.append(tag("label", label, moved, tag("output", str(values[first]))))
     data = {"values": [*sliders.values()], "frames": frames}
     return piece("frames", name, data, drawing, tag("div", *controls, class_="controls"))

@@ -7,7 +7,7 @@ import torch
 from IPython.display import HTML
 from torch import Tensor
 
-from labelreg.book.moving.markup import ink, path, piece, tag, text
+from labelreg.book.moving.markup import HAS_KEYS, ink, path, piece, tag, text
 from labelreg.losses import soft_cross_entropy
 from labelreg.methods import CrossEntropy, KnowledgeDistillation, KnowledgeRefinery
 from labelreg.methods.alr import residual_losses
@@ -62,7 +62,7 @@ def _field(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[f
         tag("circle", r=14, class_="ring"),
         tag("circle", r=9, class_="knob"),
     ]
-    drawn.append(tag("g", *circles, **handle))
+    drawn.append(tag("g", *circles, **handle, **HAS_KEYS))
     head = {"viewBox": "0 0 8 8", "refX": 6, "refY": 4, "orient": "auto", "markerWidth": 9, "markerHeight": 9}
     for row, (push, colour) in enumerate(zip(pushes, COLOURS, strict=True)):
         stepped = torch.softmax(torch.tensor(prediction).log() + RATE * push, 0)
