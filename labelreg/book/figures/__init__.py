@@ -6,6 +6,7 @@
 """
 
 from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
+from labelreg.book.figures.classes import recorded_newsgroups, related_classes, relatedness
 from labelreg.book.figures.comparisons import (
     embeddings,
     paired_differences,
@@ -29,6 +30,7 @@ from labelreg.book.figures.methods import method_map, method_name, method_style
 from labelreg.book.figures.style import set_style
 
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
+__all__ += ["recorded_newsgroups", "related_classes", "relatedness"]
 __all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
 __all__ += ["reliability_diagrams"]
 __all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
