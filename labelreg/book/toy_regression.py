@@ -19,14 +19,14 @@ class DisturbedRegression:
     Attributes:
         epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
-        outputs: (S, R, M) float, the target network's at the M test inputs.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
+        outputs: (S, R, M) float, the target network's at the M test inputs.
     """
 
     epochs: Tensor
     targets: Tensor
-    outputs: Tensor
     losses: Tensor
+    outputs: Tensor
 
 
 def disturb_regression(
@@ -71,19 +71,19 @@ def disturb_regression(
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
             error = (outputs.detach() - targets).square().mean((1, 2))
-            recorded.append((disturbed, network(test_inputs).detach(), error))
+            recorded.append((disturbed, error, network(test_inputs).detach()))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    disturbed, curves, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
+    disturbed, losses, curves = (torch.stack(each) for each in zip(*recorded, strict=True))
     return DisturbedRegression(
         epochs=torch.arange(0, epochs + 1, every),
         targets=disturbed.squeeze(-1) * scale + center,
-        outputs=curves.squeeze(-1) * scale + center,
         losses=losses * scale**2,
+        outputs=curves.squeeze(-1) * scale + center,
     )
 
 

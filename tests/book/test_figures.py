@@ -385,7 +385,7 @@ class TestDrawings:
 def test_disturbed_regression_draws_three_standard_deviations():
     toy = load("toy")
     targets = torch.stack([toy.train.targets.squeeze(1) + shift for shift in (-1.0, 2.0)])[None]
-    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2))
+    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2), torch.zeros(1, 2, 200))
     top, bottom = figures.disturbed_regression(toy, runs, panels=[0]).axes
     assert top.get_title() == "epoch 50"
     bars = np.array(bottom.collections[0].get_segments())[:, :, 1]

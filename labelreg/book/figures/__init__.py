@@ -6,6 +6,7 @@
 """
 
 from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
+from labelreg.book.figures.classes import recorded_newsgroups, related_classes, relatedness
 from labelreg.book.figures.comparisons import (
     embeddings,
     paired_differences,
@@ -33,6 +34,7 @@ from labelreg.book.figures.side_by_side import error_against, gain_curves, metho
 from labelreg.book.figures.style import hues, legend, panels, set_style, shades
 
 __all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
+__all__ += ["recorded_newsgroups", "related_classes", "relatedness"]
 __all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
 __all__ += ["reliability_diagrams"]
 __all__ += ["growth", "relative_costs"]
