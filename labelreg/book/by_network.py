@@ -33,7 +33,9 @@ def by_network(
                 found[name, network] = recorded_against_baseline(runs, baseline)
     corrected = p_values(found.values()) if found else []
     written = {
-        place: {method: _written(row, method == baseline, p[method], table.seeds.max()) for method, row in table.iterrows()}
+        place: {
+            method: _written(row, method == baseline, p[method], table.seeds.max()) for method, row in table.iterrows()
+        }
         for (place, table), p in zip(found.items(), corrected, strict=True)
     }
     table = pd.DataFrame.from_dict(written, "index", columns=(baseline, *methods)).fillna("")

@@ -41,4 +41,6 @@ def test_a_star_is_for_what_is_significant(errors, star):
 
 
 def test_without_runs_the_line_is_all_there_is():
-    assert by_network([AG_NEWS], ["KR-LS"], store=[])._repr_html_().strip().startswith("<p>AG News, 15k subset: 0 of 16")
+    assert (
+        by_network([AG_NEWS], ["KR-LS"], store=[])._repr_html_().strip().startswith("<p>AG News, 15k subset: 0 of 16")
+    )

@@ -207,6 +207,15 @@ class TestSession:
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
 
+    def test_runs_nothing_twice(self):
+        session = Session(Notebook())
+        each = session.experiment(Experiment(), subset=20)
+        first = session.run({"one": each}, seeds=1)["one"]
+        second = session.run({"again": each, "seed 1": each.but(seed=1)})
+        assert second["again"][0] is first[0]
+        assert [result.experiment.seed for result in session.runs] == [0, 1, 2]
+        assert second["seed 1"][0] is second["again"][1]
+
     def test_trained_networks_are_live_and_counted(self, tmp_path):
         session = Session(Notebook())
         found = session.trained({"one": session.experiment(Experiment(), subset=20)})
