@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -63,7 +62,11 @@ def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> 
 
     The calls take turns, so that whatever else the machine does meets all of them alike; a first turn is not counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    return {name: statistics.median(each) for name, each in _seconds_in_turns(calls, repeats).items()}
+
+
+def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
+    seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
             started = time.perf_counter()
@@ -72,7 +75,7 @@ def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> 
                 torch.cuda.synchronize()
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    return seconds
 
 
 def offer_made_up(num_classes: int = 100) -> str:
@@ -141,17 +144,22 @@ def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = Fal
 
 def step_costs(
     experiments: Mapping[Any, Experiment], device: str = "cpu", rounds: int = 7, bare: Container = ()
-) -> pd.DataFrame:
+) -> dict[Any, dict[str, float]]:
     """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
 
-    The time is the median of so many rounds in which the steps take turns, see :func:`training_step` and
-    :func:`training_bytes`; labels in ``bare`` are measured by their bare steps.
+    The time is the shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it.
+    See :func:`training_step` and :func:`training_bytes`; labels in ``bare`` are measured by their bare steps.
     """
     steps = {label: training_step(each, device, label in bare) for label, each in experiments.items()}
-    seconds = median_seconds(steps, rounds)
+    seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
     del steps  # and what they hold
-    size = {label: training_bytes(each, device, label in bare) for label, each in experiments.items()}
-    return pd.DataFrame({"milliseconds": 1e3 * pd.Series(seconds), "megabytes": pd.Series(size) / 1e6})
+    return {
+        label: {
+            "milliseconds": 1e3 * seconds[label],
+            "megabytes": training_bytes(each, device, label in bare) / 1e6,
+        }
+        for label, each in experiments.items()
+    }
 
 
 class _Allocations(TorchDispatchMode):

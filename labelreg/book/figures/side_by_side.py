@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
-from labelreg.book.figures.style import TEXT, panels
+from labelreg.book.figures.style import TEXT, legend, panels
 from labelreg.reports.measures import critical_difference
 
 SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
@@ -144,33 +144,26 @@ def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
 
 
 def gain_curves(
-    tables: Mapping[float, pd.DataFrame],
-    styles: Mapping[str, Mapping[str, str]],
-    baseline: str,
-    xlabel: str,
-    log: bool = False,
+    tables: Mapping[float, pd.DataFrame], styles: Mapping[str, Mapping[str, str]], baseline: str, xlabel: str
 ) -> Figure:
-    """Draw how the difference to a baseline changes, one line per method in its 95 % band; below zero is better.
+    """Draw how the difference to a baseline changes, with 95 % intervals; below zero is better.
 
     Args:
         tables: what was varied, such as a number of training samples, to a table such as
             :func:`labelreg.book.tables.against_baseline`.
         styles: label to a line's keywords, as from :func:`.method_style`; these labels are drawn.
         xlabel: what was varied.
-        log: whether it is on a logarithmic axis.
     """
-    figure, (axes,) = panels(1, 3.6 + 0.2 * math.ceil(len(styles) / 3))
-    places = list(tables)
-    for label, style in styles.items():
+    figure, (axes,) = panels(1, 3.6)
+    places = np.arange(len(tables))
+    offsets = np.linspace(-0.2, 0.2, len(styles)) if len(styles) > 1 else [0.0]  # so that intervals do not overlap
+    for offset, (label, style) in zip(offsets, styles.items(), strict=True):
         rows = pd.DataFrame([table.loc[label] for table in tables.values()])
-        axes.plot(places, rows.difference, marker="o", markersize=4, label=label, **style)
-        band = rows.difference - rows.half_width, rows.difference + rows.half_width
-        axes.fill_between(places, *band, color=style["color"], alpha=0.15, linewidth=0)
+        whiskers = {"yerr": rows.half_width, "fmt": "o", "markersize": 4, "capsize": 2, "color": style["color"]}
+        axes.plot(places + offset, rows.difference, alpha=0.4, **style)
+        axes.errorbar(places + offset, rows.difference, label=label, **whiskers)
     axes.axhline(0, color="grey", linewidth=1)
-    if log:
-        axes.set_xscale("log")
-    axes.set_xticks(places, [f"{place:g}" for place in places])
-    axes.minorticks_off()
-    axes.set(xlabel=xlabel, ylabel=f"error minus {baseline}'s, points")
-    figure.legend(loc="outside lower center", ncols=3)
+    axes.set_xticks(places, [f"{place:g}" for place in tables])
+    axes.set(xlabel=xlabel, ylabel=f"error minus {baseline.lower()}'s, points")
+    legend(figure)
     return figure
