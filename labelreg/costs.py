@@ -16,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -145,7 +144,7 @@ def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = Fal
 
 def step_costs(
     experiments: Mapping[Any, Experiment], device: str = "cpu", rounds: int = 7, bare: Container = ()
-) -> pd.DataFrame:
+) -> dict[Any, dict[str, float]]:
     """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
 
     The time is the shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it.
@@ -154,8 +153,13 @@ def step_costs(
     steps = {label: training_step(each, device, label in bare) for label, each in experiments.items()}
     seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
     del steps  # and what they hold
-    size = {label: training_bytes(each, device, label in bare) for label, each in experiments.items()}
-    return pd.DataFrame({"milliseconds": 1e3 * pd.Series(seconds), "megabytes": pd.Series(size) / 1e6})
+    return {
+        label: {
+            "milliseconds": 1e3 * seconds[label],
+            "megabytes": training_bytes(each, device, label in bare) / 1e6,
+        }
+        for label, each in experiments.items()
+    }
 
 
 class _Allocations(TorchDispatchMode):

@@ -123,9 +123,9 @@ class TestBytes:
 
     def test_and_time_by_label(self):
         costs = step_costs({"bare": BASE, "NaR": BASE.but(method="network_as_regularization")}, rounds=1, bare=["bare"])
-        assert costs.index.tolist() == ["bare", "NaR"]
-        assert costs.megabytes["NaR"] > costs.megabytes["bare"] > 0
-        assert (costs.milliseconds > 0).all()
+        assert list(costs) == ["bare", "NaR"]
+        assert costs["NaR"]["megabytes"] > costs["bare"]["megabytes"] > 0
+        assert min(each["milliseconds"] for each in costs.values()) > 0
 
 
 def test_share_behind_each_layer():
