@@ -176,7 +176,8 @@ class TestRecipe:
                 *parameters_cell(chapter),
                 injected(profile=profile, dataset=dataset, network=network, epochs=0, seeds=0),
             )
-            exec(set_up(chapter), notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}, made := {})
+            made = notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}
+            exec(set_up(chapter), made)
             rows = [row for row in item.rows if (row.dataset, row.network) == (dataset, network)]
             protocol = {each.but(observe=()) for each in made.get("protocol", made.get("experiments")).values()}
             wanted = {row.experiment.at(profile).but(observe=()) for row in rows}
