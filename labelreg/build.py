@@ -16,12 +16,15 @@ from labelreg.data import Dataset, Split, hold_out, load, redraw_labels
 from labelreg.experiment import Experiment, is_teacher
 from labelreg.methods import Method
 from labelreg.observers import OBSERVERS
+from labelreg.processes import ALONE, Processes
 from labelreg.training import Trainer
 
 # added to the seed for what is drawn during training; PyTorch's CPU generator takes the lower 32 bits of a seed only
 TRAINING_STREAM = 1 << 31
 # added per generation of teachers: a student that starts from its teacher's initial parameters is no new network
 GENERATION_STREAM = 1 << 24
+# added per process of several that train together, which must not draw alike
+PROCESS_STREAM = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Parts:
     dataset: Dataset
     validation: Split | None
     device: torch.device
+    processes: Processes = ALONE
 
     def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = (), graph: bool = True) -> Trainer:
         """Return a trainer of a network and a method on the experiment's data and recipe.
@@ -43,7 +47,7 @@ class Parts:
         if self.device.type == "cpu" and self.experiment.precision == "bfloat16":
             _tell_if_bfloat16_is_slow()
         # a stream of its own: what methods draw while they are made must not change what training draws
-        _seed(self.experiment.seed + TRAINING_STREAM, self.device)
+        _seed(self.experiment.seed + TRAINING_STREAM + PROCESS_STREAM * self.processes.rank, self.device)
         augmentation = self.experiment.augmentation
         return Trainer(
             network,
@@ -57,16 +61,19 @@ class Parts:
             device=self.device,
             graph=graph and _graphs_are_wanted(),
             owner=self.experiment.model_dump_json(),
+            processes=self.processes,
         )
 
 
-def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module]) -> Parts:
+def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module], processes: Processes = ALONE) -> Parts:
     """Build what an experiment trains, from its seed; ``teacher`` returns the network of its teacher.
 
     This seeds PyTorch's generators, from which training goes on to draw; see :func:`own_generators`.
 
     Settings that do not fit the data set raise ``ValueError``, a data set that cannot be had ``FileNotFoundError``.
     """
+    if processes.count > 1 and experiment.teacher:
+        raise ValueError(f"{experiment.method} learns from a teacher, and is trained on one device, not on several")
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
     _seed(experiment.seed + GENERATION_STREAM * _generation(experiment), target)
@@ -83,7 +90,17 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module])
     for part in method.modules() if dataset.reading else ():
         if isinstance(part, Method) and not part.on_tokens:
             raise ValueError(f"{type(part).__name__} is for images or numbers, and {dataset.name} is made of texts")
-    return Parts(experiment, network, method, dataset, validation, target)
+    if processes.count > 1:
+        _check_divisible(method, dataset)
+    return Parts(experiment, network, method, dataset, validation, target, processes)
+
+
+def _check_divisible(method: Method, dataset: Dataset) -> None:
+    if dataset.task == "language_modelling":
+        raise ValueError(f"{dataset.name} is one text, and is learned on one device, not on several")
+    if not method.divisible:
+        name = type(method).__name__
+        raise ValueError(f"{name} with its options needs whole batches: train it on one device, not on several")
 
 
 def untrained(experiment: Experiment) -> nn.Module:

@@ -6,7 +6,8 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,8 @@ _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 _Backend = Annotated[str, typer.Option(help="Where runs are made: loky, on this machine; dask, on a cluster.")]
 _Address = Annotated[str, typer.Option(help="Scheduler of the cluster, such as tcp://HOST:8786.")]
 _Mps = Annotated[bool, typer.Option(help="Let several processes on a GPU compute at once, where MPS is installed.")]
+_Devices = Annotated[int, typer.Option(min=1, help="GPUs, or cores of a CPU, that train one network together.")]
+_Nodes = Annotated[int, typer.Option(min=1, help="Machines with so many devices each, started by torchrun or Slurm.")]
 _Jobs = Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there is room for.")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
@@ -52,6 +55,8 @@ def run(
     backend: _Backend = "loky",
     address: _Address = "",
     mps: _Mps = True,
+    devices: _Devices = 1,
+    nodes: _Nodes = 1,
     results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
@@ -63,8 +68,14 @@ def run(
     chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
     experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(results)
-    where = {"jobs": jobs, "device": device, "backend": backend, "address": address, "mps": mps}
-    finished = _run_all(experiment.with_seeds(seeds), record=record, results=results or None, **where)
+    where = {"record": record, "results": results or None, "device": device}
+    if devices * nodes > 1:
+        if jobs != 1 or backend != "loky":
+            raise ValueError("several devices train one network after another: jobs must be 1, and backend loky")
+        finished = _run_together(experiment.with_seeds(seeds), devices, nodes, **where)
+    else:
+        where |= {"jobs": jobs, "backend": backend, "address": address, "mps": mps}
+        finished = _run_all(experiment.with_seeds(seeds), **where)
     rows = []
     for each, result in finished.items():
         last = {"error %": 100 * result.last["test_error"], "ECE %": 100 * result.last["test_ece"]}
@@ -181,14 +192,46 @@ def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experime
     from labelreg.sweeps import run_all
 
     try:
-        return run_all(experiments, progress=_say, **options)
-    except KeyboardInterrupt as interruption:  # of which typer would say nothing
-        _say(str(interruption) or "interrupted")
-        raise typer.Exit(130) from None
+        with _interruption_told():
+            return run_all(experiments, progress=_say, **options)
     except ExceptionGroup as group:
         for error in group.exceptions:
             _say(_told(error))
         raise typer.Exit(2) from None
+
+
+def _run_together(
+    experiments: Iterable[Experiment], devices: int, nodes: int, record: bool, results: str | None, device: str
+) -> dict[Experiment, Result]:
+    """Run experiments one after another, each on several devices; every process but the first ends here in silence."""
+    from labelreg.processes import launch
+    from labelreg.running import run, train
+
+    processes = launch(devices, nodes, device)
+    options = {"progress": None if processes.rank else _say, "processes": processes}
+    finished = {}
+    with _interruption_told():
+        try:
+            for each in experiments:
+                if record:
+                    finished[each] = run(each, results=results, wait=False, **options)
+                else:
+                    finished[each] = train(each, **options).result
+        except (KeyboardInterrupt, ValueError):  # which all of them raise
+            if not processes.rank:
+                raise
+    if processes.rank:
+        raise typer.Exit
+    return finished
+
+
+@contextmanager
+def _interruption_told() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interruption:  # of which typer would say nothing
+        _say(str(interruption) or "interrupted")
+        raise typer.Exit(130) from None
 
 
 def _listed(names: str, known: Iterable[str] = ()) -> list[str]:

@@ -1,7 +1,7 @@
 """Run an experiment: find the recorded result, else resume or train, then record."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.names import one_line
+from labelreg.processes import ALONE, Processes
 from labelreg.results import Claimed, Result, Store, hold, provenance, rounded
 from labelreg.training import Diverged, Stop, Trainer
 
@@ -60,6 +61,7 @@ def run(
     wait: bool = True,
     progress: Progress = print,
     stop: Stop | None = None,
+    processes: Processes = ALONE,
 ) -> Result:
     """Return the recorded result if there is one; else resume an interrupted run or train, and record.
 
@@ -71,6 +73,8 @@ def run(
         wait: whether to wait for another process that is running this experiment.
         progress: called with a line of text after every epoch, and before waiting; None for silence.
         stop: asked after every step; training is saved and interrupted when it returns True. Also stops waiting.
+        processes: those that train the network together, see :func:`labelreg.processes.launch`; each of them makes this
+            call, and their devices replace ``device``.
 
     Raises:
         ValueError: the experiment does not fit its data set, or there is no such data set, network or device.
@@ -80,12 +84,15 @@ def run(
     """
     check_experiments(experiment)
     store = Store(results)
-    if found := store.find(experiment):
-        tidy(experiment, store)
+    if found := processes.first(lambda: store.find(experiment)):
+        processes.first(lambda: tidy(experiment, store))
         return found
-    with _at_work(experiment, store, progress, stop, wait) as folder:
+    with ExitStack() as held:
+        at_work = _at_work(experiment, store, progress, stop, wait)
+        folder = processes.first(lambda: held.enter_context(at_work))
         # another process may have finished it while this one waited
-        return store.find(experiment) or _train_and_record(experiment, store, folder, device, progress, stop)
+        found = processes.first(lambda: store.find(experiment))
+        return found or _train_and_record(experiment, store, folder, device, progress, stop, processes)
 
 
 def train(
@@ -95,6 +102,7 @@ def train(
     progress: Progress = None,
     shared: dict | None = None,
     stop: Stop | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
@@ -103,7 +111,7 @@ def train(
     """
     check_experiments(experiment)
     teach = partial(train, device=device, progress=progress, stop=stop)
-    return _train(experiment, device, progress, stop, teach, shared=shared)
+    return _train(experiment, device, progress, stop, teach, shared=shared, processes=processes)
 
 
 def trained(
@@ -198,18 +206,29 @@ def tidy(experiment: Experiment, store: Store) -> None:
 
 
 def _train_and_record(
-    experiment: Experiment, store: Store, folder: Path, device: str, progress: Progress, stop: Stop | None
+    experiment: Experiment,
+    store: Store,
+    folder: Path,
+    device: str,
+    progress: Progress,
+    stop: Stop | None,
+    processes: Processes = ALONE,
 ) -> Result:
     """Train with a checkpoint; record the result, then store the weights, then delete the checkpoint."""
     teach = partial(trained, results=store.root, device=device, progress=progress, stop=stop)
-    finished = _train(experiment, device, progress, stop, teach, *(folder / name for name in _CHECKPOINTS))
-    store.save(finished.result)
-    states = {"experiment": experiment.model_dump_json()}
-    states |= {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
-    checkpoints.write(folder / "weights.pt", states)
-    for file in _checkpoint_files(folder):
-        file.unlink()
-    return store.find(experiment)  # read back, so that a new and a recorded result are rounded alike
+    files = (folder / name for name in _CHECKPOINTS)
+    finished = _train(experiment, device, progress, stop, teach, *files, processes=processes)
+
+    def record() -> Result:
+        store.save(finished.result)
+        states = {"experiment": experiment.model_dump_json()}
+        states |= {"network": finished.network.state_dict(), "method": finished.method.state_dict()}
+        checkpoints.write(folder / "weights.pt", states)
+        for file in _checkpoint_files(folder):
+            file.unlink()
+        return store.find(experiment)  # read back, so that a new and a recorded result are rounded alike
+
+    return processes.first(record)
 
 
 def _train(
@@ -221,10 +240,12 @@ def _train(
     checkpoint: Path | None = None,
     preparation: Path | None = None,
     shared: dict | None = None,
+    processes: Processes = ALONE,
 ) -> Trained:
     """Train, from a checkpoint if there is one; ``preparation`` is that of what a method trains beforehand."""
+    device = device if processes.count == 1 else processes.device
     with own_generators(resolve_device(device)):
-        parts = build(experiment, device, lambda: teach(experiment.teacher).network)
+        parts = build(experiment, device, lambda: teach(experiment.teacher).network, processes)
         tell = progress and (lambda row: progress(_progress_line(experiment, row)))
         tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
 
@@ -250,6 +271,7 @@ def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) ->
         "test_digest": trainer.dataset.test.digest,
         "training_digest": trainer.loader.split.digest,
         "training_samples": len(trainer.loader.split),
+        "processes": trainer.processes.count,
         "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from labelreg.methods import Method, Step
 from labelreg.metrics import perplexity_from_nll, summarise_batches
 from labelreg.names import one_line
 from labelreg.networks import features, reset_state
+from labelreg.processes import ALONE, Processes
 from labelreg.recipe import Recipe
 
 EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
@@ -52,6 +53,7 @@ class Trainer:
         owner: the run that checkpoints belong to; those of another are refused.
         graph: whether steps on a GPU are replayed as CUDA graphs, where the method allows it; samples must be of one
             shape.
+        processes: those that train together; each is given a part of every batch.
 
     Attributes:
         epoch: number of finished epochs.
@@ -78,8 +80,9 @@ class Trainer:
         device: torch.device | str = "cpu",
         graph: bool = True,
         owner: str = "",
+        processes: Processes = ALONE,
     ):
-        self.owner = owner
+        self.owner, self.processes = owner, processes
         self.device = torch.device(device)
         self.dataset = dataset.to(self.device)
         self.validation = validation.to(self.device) if validation else self.dataset.validation
@@ -94,12 +97,13 @@ class Trainer:
         for observer in observers:
             if hasattr(observer, "check"):
                 observer.check(self)
-        self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed)
+        self.loader = _make_loader(self.dataset, recipe, augmentation, method, seed, processes)
         self.optimizer = _make_optimizer(self.network, self.method, recipe)
         self.scheduler = _make_scheduler(self.optimizer, recipe, len(self.loader))
         self.position, self.seconds = 0, 0.0
         self.totals: dict[str, Tensor] = {}
         self._replayed: ReplayedStep | None = None
+        graph = graph and processes.count == 1
         if graph and self.device.type == "cuda" and method.capturable and self._samples_have_one_shape:
             self.replay_steps(CudaGraphs(self.device))
         self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
@@ -108,6 +112,10 @@ class Trainer:
     @property
     def _samples_have_one_shape(self) -> bool:
         return self.dataset.task == "classification" and not self.dataset.reading
+
+    @property
+    def _parameters(self) -> list[nn.Parameter]:
+        return [each for group in self.optimizer.param_groups for each in group["params"]]
 
     @property
     def epoch(self) -> int:
@@ -143,13 +151,14 @@ class Trainer:
         with stop_on_signals(signalled.set), torch.enable_grad():
             while self.epoch < self.recipe.epochs:
                 for _ in self._epoch():
-                    if signalled.is_set() or (stop is not None and stop()):
+                    stops = signalled.is_set() or (stop is not None and stop())
+                    if self.processes.wanted(stops, self.position):
                         self._interrupt(checkpoint)
                 if progress is not None:
                     progress(self.history[-1])
                 if checkpoint is not None:
                     self.save(checkpoint)
-                if signalled.is_set():
+                if self.processes.wanted(signalled.is_set(), self.position):
                     self._interrupt(checkpoint)
 
     def _interrupt(self, checkpoint: Path | None) -> NoReturn:
@@ -190,8 +199,7 @@ class Trainer:
 
     def replay_steps(self, recorder: Recorder) -> None:
         """Replay steps where they can be, see :class:`labelreg.capture.ReplayedStep`."""
-        parameters = [each for group in self.optimizer.param_groups for each in group["params"]]
-        self._replayed = ReplayedStep(self._compute, parameters, self.method.generators(self.device), recorder)
+        self._replayed = ReplayedStep(self._compute, self._parameters, self.method.generators(self.device), recorder)
 
     def _compute(self, batch: Batch) -> Step:
         """Compute the step of a batch and its gradients, and count it."""
@@ -221,6 +229,7 @@ class Trainer:
         """Compute the gradients, and clip them."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.processes.average_gradients(self._parameters)
         if self.recipe.clip_norm:
             for group in self.optimizer.param_groups:
                 nn.utils.clip_grad_norm_(group["params"], self.recipe.clip_norm)
@@ -230,7 +239,8 @@ class Trainer:
         """Add a batch to the epoch's totals, on the device: reading a number here would wait for it."""
         size = len(batch.targets)
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
-        counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
+        predicted = step.logits.max(1).indices  # on a CPU faster than argmax
+        counted["train_accuracy"] = (predicted == batch.targets).sum()
         for name, value in counted.items():
             if name in self.totals:
                 self.totals[name] += value.double()  # in place, so that it can be replayed
@@ -238,7 +248,9 @@ class Trainer:
                 self.totals[name] = value.double()
 
     def _finish_epoch(self, started: float) -> None:
-        samples = self.method.copies * len(self.loader.split)
+        self.processes.join(self.network, self.method)
+        self.processes.add([*self.totals.values()])
+        samples = self.method.copies * self.loader.samples
         values = (torch.stack(list(self.totals.values())) / samples).tolist()
         row = {"epoch": self.epoch + 1} | dict(zip(self.totals, values, strict=True))
         _check_finite(row, "loss")
@@ -309,14 +321,26 @@ class Trainer:
         if self._journal is None or self._journal.path != checkpoints.Journal(path).path:
             self._journal = checkpoints.Journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._journal.keep(self._finished)
-        state = {"owner": self.owner, "ends": self._journal.ends}
+        state = {"owner": self.owner}
         state |= {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in _MODULES}
-        state["random"] = {"cpu": torch.get_rng_state()}
+        state["parts"] = self.processes.each(self._own_state())
+
+        def write() -> None:
+            self._journal.keep(self._finished)
+            checkpoints.write(path, state | {"ends": self._journal.ends})
+
+        self.processes.first(write)
+
+    def _own_state(self) -> dict[str, Any]:
+        """What a process does not have in common with those that it trains with."""
+        parts = (self.network, self.method) if self.processes.count > 1 else ()
+        buffers = [[buffer.cpu() for buffer in part.buffers()] for part in parts]
+        totals = {name: total.cpu() for name, total in self.totals.items()}
+        random = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
-            state["random"]["cuda"] = torch.cuda.get_rng_state(self.device)
-        checkpoints.write(path, state)
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {"totals": totals, "buffers": buffers, "random": random}
 
     def load(self, path: Path) -> None:
         """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
@@ -330,21 +354,31 @@ class Trainer:
                 setattr(self, name, state[name])
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
                 raise ValueError(f"it is in epoch {self.epoch + 1}, step {self.position}, which this run has not")
-            # what belongs on the device is copied there; observations are kept on the CPU
-            self.totals = {name: total.to(self.device) for name, total in self.totals.items()}
             # what start_epoch derives from the epoch is no part of the method's state
             self.method.start_epoch(self.epoch, self.history)
             for name in _MODULES:
                 getattr(self, name).load_state_dict(state[name])
-            torch.set_rng_state(state["random"]["cpu"])
-            if self.device.type == "cuda" and "cuda" in state["random"]:
-                torch.cuda.set_rng_state(state["random"]["cuda"], self.device)
+            if len(state["parts"]) != self.processes.count:
+                raise ValueError(f"{len(state['parts'])} processes have saved it, and here are {self.processes.count}")
+            self._take_own_state(**state["parts"][self.processes.rank])
         except Exception as error:
             reason = one_line(error)
             raise ValueError(f"{path} cannot be resumed from ({reason}); move it away to start anew") from error
 
+    def _take_own_state(
+        self, totals: dict[str, Tensor], buffers: list[list[Tensor]], random: dict[str, Tensor]
+    ) -> None:
+        # what belongs on the device is copied there; observations are kept on the CPU
+        self.totals = {name: total.to(self.device) for name, total in totals.items()}
+        for module, kept in zip((self.network, self.method), buffers, strict=bool(buffers)):
+            for buffer, value in zip(module.buffers(), kept, strict=True):
+                buffer.copy_(value)
+        torch.set_rng_state(random["cpu"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
 
-_PROGRESS = ("position", "seconds", "totals")
+
+_PROGRESS = ("position", "seconds")
 _MODULES = ("network", "method", "optimizer", "scheduler")
 
 
@@ -354,10 +388,11 @@ def _check_finite(row: dict[str, float], name: str) -> None:
 
 
 def _make_loader(
-    dataset: Dataset, recipe: Recipe, augmentation: str, method: Method, seed: int
+    dataset: Dataset, recipe: Recipe, augmentation: str, method: Method, seed: int, processes: Processes
 ) -> Loader | SequenceLoader:
     if dataset.task != "language_modelling":
         asked = {"augmentation": augmentation, "views": method.views, "copies": method.copies}
+        asked |= {"part": processes.rank, "parts": processes.count}
         known = {"mean": dataset.mean, "std": dataset.std, "num_classes": dataset.num_classes}
         return Loader(dataset.train, recipe.batch_size, seed=seed, **asked, **known)
     if augmentation != "none" or method.views or method.copies > 1:

@@ -392,7 +392,7 @@ class TestCheckpoint:
         assert [each.device.type for each in resumed.observations["seen"]] == ["cpu"]
         assert {state["step"].device.type for state in resumed.optimizer.state.values()} == {"cpu"}
 
-    @pytest.mark.parametrize("damage", ["flipped bit", "no random", "too long", "no journal", "another's journal"])
+    @pytest.mark.parametrize("damage", ["flipped bit", "no parts", "too long", "no journal", "another's journal"])
     def test_that_is_damaged_is_refused_like_any_other(self, damage, tmp_path):
         checkpoint, journal = checkpoints.files(tmp_path / "checkpoint.pt")
         trainer = make_trainer(epochs=2)
@@ -403,8 +403,8 @@ class TestCheckpoint:
                 content = bytearray(checkpoint.read_bytes())
                 content[len(content) // 2] ^= 4
                 checkpoint.write_bytes(content)
-            case "no random":
-                checkpoints.write(checkpoint, {name: value for name, value in state.items() if name != "random"})
+            case "no parts":
+                checkpoints.write(checkpoint, {name: value for name, value in state.items() if name != "parts"})
             case "no journal":
                 journal.unlink()
             case "another's journal":

@@ -42,9 +42,9 @@ def colours() -> dict[str, str]:
 
 
 def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styler:
-    """Lay out one column of :func:`settings`, with a setting per column; missing runs leave a cell empty.
+    """Lay out one column of tables such as :func:`settings`, one per column; missing runs leave a cell empty.
 
-    A star marks a difference that is significant at 5 % after Holm's correction for its setting.
+    A star marks a difference that is significant at 5 % after Holm's correction for its column.
     """
     shown = {}
     for (heading, table), corrected in zip(
@@ -57,7 +57,8 @@ def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styl
             shown[heading][BASELINE] = ""
         else:
             shown[heading] = table[column].map("{:.2f}".format if column == "nll" else "{:.1f}".format)
-    frame = pd.DataFrame(shown).reindex([*colours()]).fillna("").rename_axis(None)
+    rows = [label for label in colours() if any(label in table.index for table in tables.values())]
+    frame = pd.DataFrame(shown).reindex(rows).fillna("").rename_axis(None)
     if column == "difference":
         frame = frame.drop(index=BASELINE)
     return frame.style.set_properties(**{"text-align": "right"})

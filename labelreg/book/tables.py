@@ -90,8 +90,8 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
 
     Args:
         results: label, which may be a tuple, to the results of one experiment.
-        columns: name of a metric or of an observation, see :func:`labelreg.reports.measures.at_the_end`, to its
-            heading; under one that ends in %, fractions are in percent.
+        columns: name of a metric or an observation, such as ``"fgsm_error[2]"`` for one of its numbers, to its heading;
+            under one that ends in %, fractions are in percent.
         baseline: a label. A star marks what differs from it on common seeds significantly, at 5 % after Holm's
             correction for the methods in a column.
     """
@@ -100,16 +100,13 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
     shown = {}
     for name, heading in columns.items():
         scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
-        values = [
-            {each.experiment.seed: scale * at_the_end(each, name) for each in group} for group in results.values()
-        ]
-        means, deviations = (
-            pd.Series([compute([*each.values()]) for each in values]) for compute in (np.mean, _spread)
-        )
-        shown[heading] = _written(means, form, deviations)
+        values = pd.Series([[scale * at_the_end(each, name) for each in group] for group in results.values()])
+        shown[heading] = _written(values.map(np.mean), form, values.map(_spread))
         if baseline is not None:
-            others = values[[*results].index(baseline)]
-            shown[heading] += _stars(*p_values([pd.DataFrame([on_common_seeds(each, others) for each in values])]))
+            seeds = [[each.experiment.seed for each in group] for group in results.values()]
+            by_seed = [dict(zip(*each, strict=True)) for each in zip(seeds, values, strict=True)]
+            others = by_seed[[*results].index(baseline)]
+            shown[heading] += _stars(*p_values([pd.DataFrame([on_common_seeds(each, others) for each in by_seed])]))
     return _aligned(pd.DataFrame(shown).set_index(pd.Index(results)), "right")
 
 
@@ -152,16 +149,16 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     (corrected,) = p_values([cells])
     printed, done = _written(cells.printed, ".2f", cells.printed_std), cells.seeds > 0
     ours = "<b>" + _written(cells.ours, ".2f", cells.ours_std) + "</b>" + _stars(corrected)
+    ours += np.where(cells.subset, " †", "")
     cells["shown"] = (ours + " / " + printed).where(done, printed)
     cells["metric"] = cells.metric.map(lambda metric: HEADINGS.get(metric, metric.replace("_", " ")))
     cells["method"] = [_called(table.find(*names)) for names in cells[["dataset", "network", "method"]].values]
+    cells["network"] = cells.network.str.removeprefix("imagenet_")  # the network of that name for 224 px
     shown, facts = _arranged(cells)
-    if done.any():
-        facts += ["<b>ours</b> / printed", "* our difference to the baseline is significant"][
-            : 1 + any(corrected < 0.05)
-        ]
-    shown = _aligned(shown, "right").set_caption(", ".join(facts))
-    return LinedTable(shown, progress(paper, table, store=results))
+    facts += ["<b>ours</b> / printed"] if done.any() else []
+    facts += [f"† ours with {each:,} of the training samples" for each in cells.subset.unique() if each]
+    facts += ["* our difference to the baseline is significant"] if any(corrected < 0.05) else []
+    return LinedTable(_aligned(shown, "left").set_caption(", ".join(facts)), progress(paper, table, store=results))
 
 
 def _called(row: Row) -> str:
@@ -169,20 +166,19 @@ def _called(row: Row) -> str:
 
 
 def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Lay cells out in as few columns as they need; return what all of them have in common too."""
+    """Lay cells out in as few columns as they need; return what they have in common too."""
     names = ["dataset", "network", "metric", "method"]
     common = [name for name in names[:3] if cells[name].nunique() == 1]
-    settings = [name for name in names[:2] if name not in common]
-    rows, columns = ["method"], settings
-    if "metric" not in common:
-        rows, columns = (["metric", "method"], settings) if settings else (rows, ["metric"])
+    columns = [name for name in names[:2] if name not in common]
+    rows = ["method"] if "metric" in common else ["metric", "method"]
+    if not columns:
+        common, rows, columns = names[:2], ["method"], ["metric"]
     ordered = cells.assign(**{name: pd.Categorical(cells[name], cells[name].unique()) for name in names})
     shown = ordered.pivot(index=rows, columns=columns, values="shown").sort_index().sort_index(axis=1)
     if shown.shape[1] > MOST_COLUMNS:
         shown = shown.T
-    return shown.astype(object).fillna("").rename_axis([None] * shown.index.nlevels), [
-        cells[name][0] for name in common
-    ]
+    shown = shown.astype(object).fillna("").rename_axis([None] * shown.index.nlevels)
+    return shown, [cells[name][0] for name in common]
 
 
 def recorded_against_baseline(
@@ -258,4 +254,5 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def _aligned(table: pd.DataFrame, side: str) -> Styler:
-    return table.style.set_properties(**{"text-align": side})
+    headings = {"selector": "th.col_heading", "props": f"text-align: {side}"}
+    return table.style.set_properties(**{"text-align": side}).set_table_styles([headings])

@@ -13,7 +13,7 @@ import functools
 import re
 import sysconfig
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,6 +35,7 @@ class Corpus:
         words: at how many words a text is cut.
         line_break: what stands for the end of a line.
         originals: file to its URL and MD5, for what can be downloaded.
+        superclasses: subject of each class, if classes are grouped.
     """
 
     name: str
@@ -45,8 +46,27 @@ class Corpus:
     line_break: str = r"\n"
     source: str = SOURCE
     originals: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    superclasses: tuple[str, ...] = ()
 
 
+NEWSGROUPS = Corpus(
+    "20news",
+    "20 Newsgroups",
+    (
+        *("alt.atheism", "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware"),
+        *("comp.sys.mac.hardware", "comp.windows.x", "misc.forsale", "rec.autos", "rec.motorcycles"),
+        *("rec.sport.baseball", "rec.sport.hockey", "sci.crypt", "sci.electronics", "sci.med", "sci.space"),
+        *("soc.religion.christian", "talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"),
+        "talk.religion.misc",
+    ),
+    (11_314, 7_532),
+    source="the split by date of Lang (1995), with group, subject and text",
+    # the hierarchy of the names, but that the groups about religion, which are in three, are one
+    superclasses=(
+        *("religion", *["comp"] * 5, "misc", *["rec"] * 4, *["sci"] * 4),
+        *("religion", *["politics"] * 3, "religion"),
+    ),
+)
 AG_MIRROR = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv"
 CORPORA = (
     Corpus(
@@ -79,19 +99,7 @@ CORPORA = (
         (650_000, 50_000),
         source=f"{SOURCE} (yelp_review_full_csv.tar.gz, MD5 f7ddfafed1033f68ec72b9267863af6c)",
     ),
-    Corpus(
-        "20news",
-        "20 Newsgroups",
-        (
-            *("alt.atheism", "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware"),
-            *("comp.sys.mac.hardware", "comp.windows.x", "misc.forsale", "rec.autos", "rec.motorcycles"),
-            *("rec.sport.baseball", "rec.sport.hockey", "sci.crypt", "sci.electronics", "sci.med", "sci.space"),
-            *("soc.religion.christian", "talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"),
-            "talk.religion.misc",
-        ),
-        (11_314, 7_532),
-        source="the split by date of Lang (1995), with group, subject and text",
-    ),
+    NEWSGROUPS,
 )
 
 
@@ -100,7 +108,8 @@ def load_corpus(corpus: Corpus, root: Path) -> Dataset:
     train, test = (_read_csv(_find(corpus, root, f"{part}.csv"), corpus) for part in ("train", "test"))
     size, published = len(train), corpus.sizes[0]
     title = corpus.title if size == published else f"{corpus.title}, {_rounded(size)} subset"
-    return _dataset(corpus.name, train, test, corpus.classes, corpus.words, title)
+    dataset = _dataset(corpus.name, train, test, corpus.classes, corpus.words, title)
+    return replace(dataset, superclasses=corpus.superclasses)
 
 
 @register("docstrings")

@@ -46,6 +46,9 @@ class Loader:
     since batch normalisation cannot train on one sample. Texts of like lengths share a batch, see
     :meth:`.Texts.bucketed`.
 
+    A batch may be divided into parts of equal size, each augmented by draws of its own. Then an epoch leaves out the
+    samples that cannot be divided, at most ``parts`` - 1, and a last batch of one sample per part joins the one before.
+
     Args:
         split, batch_size: N samples and B; batches are on the device of the targets.
         mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
@@ -56,6 +59,7 @@ class Loader:
         copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
             does not depend on the number of copies.
         num_classes: number of classes used to check the labels; 0, as in regression, skips the check.
+        part, parts: which part of every batch to return, from 0, and how many there are; they must divide B.
     """
 
     def __init__(
@@ -70,8 +74,13 @@ class Loader:
         copies: int = 1,
         num_classes: int | None = None,
         seed: int = 0,
+        part: int = 0,
+        parts: int = 1,
     ):
         _check_batching(split, batch_size)
+        if batch_size % parts or len(split) < parts:
+            size = f"batch_size={batch_size} of {len(split)} samples"
+            raise ValueError(f"{size} cannot be divided into {parts} parts: give a multiple of {parts}")
         if copies < 1:
             raise ValueError(f"copies must be at least 1, got {copies}")
         if augmentation not in augmentations:
@@ -84,6 +93,8 @@ class Loader:
         for view in views - VIEWS:
             raise unknown("view", view, VIEWS)
         self.split, self.batch_size, self.copies, self.seed = split, batch_size, copies, seed
+        self.part, self.parts = part, parts
+        self.samples = len(split) // parts * parts  # of an epoch
         self.views = frozenset(views)
         self._augmentation = augmentations[augmentation]
         self._normalise = normalisation(split, mean, std)
@@ -96,29 +107,30 @@ class Loader:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        whole, left = divmod(len(self.split), self.batch_size)
-        return max(1, whole + (left > 1))
+        whole, left = divmod(self.samples, self.batch_size)
+        return max(1, whole + (left > self.parts))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of one epoch, which is numbered from 0, from position ``start`` on."""
         check_start(start, self)
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
-        order = torch.randperm(len(self.split), generator=draws, device=device)
+        order = torch.randperm(len(self.split), generator=draws, device=device)[: self.samples]
         whole = len(self) - 1  # batches before the last
         sizes = [self.batch_size] * whole + [len(order) - self.batch_size * whole]
         widths = [None] * len(self)
         if isinstance(texts := self.split.inputs, Texts):
             order = texts.bucketed(order, self.batch_size, whole, draws)
+        chosen = [batch.chunk(self.parts)[self.part] for batch in order.split(sizes)]
+        if isinstance(texts, Texts):
             # all at once: to read the width of a batch waits for the device
-            longest = torch.stack([lengths.amax() for lengths in texts.lengths[order].split(sizes)])
+            longest = torch.stack([texts.lengths[batch].amax() for batch in chosen])
             widths = longest.clamp(min=1).tolist()
-        chosen = order.split(sizes)
         return (self._batch(chosen[each], epoch, each, widths[each]) for each in range(start, len(self)))
 
     def _batch(self, indices: Tensor, epoch: int, position: int, width: int | None) -> Batch:
         indices = indices.repeat(self.copies)
-        draws = partial(generator, self.seed, epoch=epoch, position=position, device=indices.device)
+        draws = partial(generator, self.seed, epoch=epoch, position=position, part=self.part, device=indices.device)
         targets = self.split.targets[indices]
         inputs = self._augmented(indices, draws(Stream.AUGMENTATION), width)
         partner = source = None

@@ -24,15 +24,15 @@ class Stream(IntEnum):
 
 
 def generator(
-    seed: int, stream: Stream, epoch: int = 0, position: int = 0, device: torch.device | str = "cpu"
+    seed: int, stream: Stream, epoch: int = 0, position: int = 0, part: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """Return a generator that is determined by the arguments; seeding it does not wait for the device."""
-    return torch.Generator(device).manual_seed(seed_of(seed, stream, epoch, position))
+    return torch.Generator(device).manual_seed(seed_of(seed, stream, epoch, position, part))
 
 
-def seed_of(seed: int, stream: Stream, epoch: int = 0, position: int = 0) -> int:
-    """Return the seed of :func:`generator`."""
+def seed_of(seed: int, stream: Stream, epoch: int = 0, position: int = 0, part: int = 0) -> int:
+    """Return the seed of :func:`generator`; ``part`` is that of a divided batch."""
     if min(seed, epoch, position) < 0:
         raise ValueError(f"seed, epoch and position must not be negative, got {seed}, {epoch} and {position}")
-    state = np.random.SeedSequence((seed, stream, epoch, position)).generate_state(1, np.uint64)
-    return int(state[0])
+    entropy = (seed, stream, epoch, position, part) if part else (seed, stream, epoch, position)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

@@ -25,7 +25,7 @@ class SequenceLoader:
         if not 1 <= batch_size <= words:
             raise ValueError(f"a text of {words} words makes 1 to {words} columns, got a batch size of {batch_size}")
         used = words // batch_size * batch_size
-        self.split = Split(split.inputs[:used], split.targets[:used])
+        self.split, self.samples = Split(split.inputs[:used], split.targets[:used]), used
         self.length = length
         values = (self.split.inputs, self.split.targets, torch.arange(used, device=split.inputs.device))
         self._inputs, self._targets, self._positions = (each.view(batch_size, -1).t().contiguous() for each in values)

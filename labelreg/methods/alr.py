@@ -163,6 +163,7 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     colour = "#009E73"
     place = ("its class mean over the wrong classes", "slowly, over epochs")
     benchmark: ClassVar = {"ALR": {}, "ALR-S": {"smoothing": 0.1}}
+    counted = ("correct", "seen")
 
     @takes_options
     def __init__(
@@ -176,8 +177,12 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     ):
         super().__init__(num_classes)
         self.register_buffer("accuracy", torch.zeros(()))
-        for counted in ("correct", "seen"):
-            self.register_buffer(counted, torch.zeros((), dtype=torch.int64))
+        for name in self.counted:
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+
+    @property
+    def divisible(self) -> bool:
+        return self.tracking == "epoch"  # a moving average follows the batches of one process
 
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
         hard, residual, update = self.losses(logits, targets)

@@ -63,6 +63,9 @@ class Method(nn.Module, ABC):
         takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or class indices only.
         lr_mult: factor on the learning rate of the method's own parameters.
         one_update: whether a batch is one update; a method around this one makes only one.
+        divisible: whether several processes can each compute the loss of a part of a batch: it is a mean over samples,
+            and what the method keeps of them is ``counted``.
+        counted: buffers that count the samples of an epoch; such counts of several processes are added at its end.
         shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
@@ -83,11 +86,13 @@ class Method(nn.Module, ABC):
     takes_probabilities: bool = True
     lr_mult: float = 1.0
     one_update: bool = True
+    divisible: bool = False
+    counted: ClassVar[tuple[str, ...]] = ()
     shareable_options: frozenset[str] = frozenset()
 
     @classmethod
     def called(cls, printed: str) -> str:
-        """Return a printed name, followed by the title where it is or begins with an alias: ``"LS (label smoothing)"``."""
+        """Return a printed name, and the title too where it begins with an alias: ``"LS (label smoothing)"``."""
         spelled_alike = re.sub(r"\W", " ", printed).lower() == cls.title.lower()
         is_alias = not {printed, re.split(r"\W", printed)[0]}.isdisjoint(cls.aliases)
         return f"{printed} ({cls.title})" if is_alias and not spelled_alike else printed
@@ -186,6 +191,10 @@ class Wrapper(Method):
     def capturable(self) -> bool:
         return self.method.capturable
 
+    @property
+    def divisible(self) -> bool:
+        return self.method.divisible
+
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
 
@@ -211,6 +220,8 @@ class Criterion(Method):
 
     In a loop of one's own: ``loss = criterion(network(inputs), targets)``. Subclasses implement :meth:`terms`.
     """
+
+    divisible = True
 
     @abstractmethod
     def terms(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:

@@ -79,7 +79,7 @@ def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:
 
 SMALL = Experiment(dataset="cifar100", network="resnet8", epochs=8, learning_rate=0.2, schedule="one_cycle")
 # what the live runs of the book train
-DIGITS = Experiment().at("quick")
+DIGITS = Experiment(observe=("embedding", "robustness")).at("quick")
 SMALL_LANGUAGE_MODEL = Experiment(
     dataset="ptb",
     network="lstm",
@@ -114,7 +114,7 @@ BENCHMARK = Paper(
         "plaincnn6": compared(Experiment(dataset="cifar100", network="plaincnn6")),
         "resnet8": compared(SMALL),
         "digits": compared(DIGITS),
-        "digits_redrawn": compared(DIGITS.but(label_noise=0.3)),
+        "digits_redrawn": compared(DIGITS.but(label_noise=0.3, observe=())),
         "lstm": language_models(SMALL_LANGUAGE_MODEL),
         "ag_news": text_classification("AG News, 15k subset", AG_NEWS),
         "newsgroups": related_classes(NEWSGROUPS),  # before the table, for which what was observed is run too

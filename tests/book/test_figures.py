@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
@@ -384,9 +385,30 @@ class TestDrawings:
 def test_disturbed_regression_draws_three_standard_deviations():
     toy = load("toy")
     targets = torch.stack([toy.train.targets.squeeze(1) + shift for shift in (-1.0, 2.0)])[None]
-    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2))
+    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2), torch.zeros(1, 2, 200))
     top, bottom = figures.disturbed_regression(toy, runs, panels=[0]).axes
     assert top.get_title() == "epoch 50"
     bars = np.array(bottom.collections[0].get_segments())[:, :, 1]
     np.testing.assert_allclose(bars.mean(1), 0.5, atol=1e-4)
     np.testing.assert_allclose(bars[:, 1] - bars[:, 0], 2 * 3 * 4.5**0.5, rtol=1e-4)
+
+
+class TestCosts:
+    def test_are_drawn_as_multiples_in_a_row_per_method(self):
+        table = pd.DataFrame({"operations": [1, 2], "time": [1.1, 2.2], "memory": [1, 1.9]}, ["KR", "NaR"])
+        figure = figures.relative_costs(table)
+        (axes,) = figure.axes
+        drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines if line.get_label() in table}
+        assert drawn == {kind: values.tolist() for kind, values in table.items()}
+        assert texts(axes.get_yticklabels()) == ["KR", "NaR"]
+        assert texts(figure.legends[0].get_texts()) == list(table)
+
+    def test_grow_over_a_size_a_line_per_method(self):
+        table = pd.DataFrame({"KR": [1.0, 4.0], "NaR": [2.0, 9.0]}, [10, 1000])
+        styles = {"KR": {"color": "blue"}, "NaR": {"color": "red", "linestyle": ":"}}
+        figure = figures.growth({"step, ms": table, "memory, MB": 2 * table}, styles, "classes")
+        for axes, factor in zip(figure.axes, (1, 2), strict=True):
+            assert [line.get_ydata().tolist() for line in axes.lines] == (factor * table.T).to_numpy().tolist()
+            assert [line.get_color() for line in axes.lines] == ["blue", "red"]
+            assert texts(axes.get_xticklabels()) == ["10", "1,000"]
+        assert [axes.get_ylabel() for axes in figure.axes] == ["step, ms", "memory, MB"]

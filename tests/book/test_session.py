@@ -176,7 +176,8 @@ class TestRecipe:
                 *parameters_cell(chapter),
                 injected(profile=profile, dataset=dataset, network=network, epochs=0, seeds=0),
             )
-            exec(set_up(chapter), notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}, made := {})
+            made = notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}
+            exec(set_up(chapter), made)
             rows = [row for row in item.rows if (row.dataset, row.network) == (dataset, network)]
             protocol = {each.but(observe=()) for each in made.get("protocol", made.get("experiments")).values()}
             wanted = {row.experiment.at(profile).but(observe=()) for row in rows}
@@ -206,6 +207,15 @@ class TestSession:
         assert (facts["runs"], facts["seeds"]) == ("2 live", "2, but where the page names another number")
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
+
+    def test_runs_nothing_twice(self):
+        session = Session(Notebook())
+        each = session.experiment(Experiment(), subset=20)
+        first = session.run({"one": each}, seeds=1)["one"]
+        second = session.run({"again": each, "seed 1": each.but(seed=1)})
+        assert second["again"][0] is first[0]
+        assert [result.experiment.seed for result in session.runs] == [0, 1, 2]
+        assert second["seed 1"][0] is second["again"][1]
 
     def test_trained_networks_are_live_and_counted(self, tmp_path):
         session = Session(Notebook())

@@ -56,6 +56,28 @@ class TestEpoch:
         assert set(sizes[:-1]) <= {batch_size}
         assert min(batch_size, count, 2) <= sizes[-1] <= batch_size + 1
 
+    @given(st.integers(6, 40), st.integers(1, 4), st.integers(1, 3))
+    def test_is_divided_into_equal_parts_of_the_same_batches(self, count, size, parts):
+        loaders = [numbered_loader([0] * count, size * parts, part=part, parts=parts) for part in range(parts)]
+        whole = indices_of(numbered_loader([0] * count, size * parts))
+        batches_of = [[batch.indices for batch in loader.epoch(0)] for loader in loaders]
+        together = torch.cat([torch.cat(row) for row in zip(*batches_of, strict=True)])
+        assert together.tolist() == whole[: count // parts * parts].tolist()
+        assert len({len(loader) for loader in loaders}) == 1
+        assert all(len({len(part) for part in row}) == 1 for row in zip(*batches_of, strict=True))
+        assert len(batches_of[0][-1]) >= min(size, 2)
+
+    def test_parts_are_augmented_by_draws_of_their_own(self):
+        images = Split(torch.arange(256, dtype=torch.uint8).expand(8, 3, 16, 256), torch.zeros(8, dtype=torch.int64))
+        known = {"mean": MEAN, "std": STD, "augmentation": "crop_flip"}
+        first, second = (next(Loader(images, 8, part=part, parts=2, **known).epoch(0)) for part in range(2))
+        assert not torch.equal(first.inputs, second.inputs)
+
+    @pytest.mark.parametrize(("count", "batch_size"), [(12, 5), (1, 2)])
+    def test_what_cannot_be_divided_is_refused(self, count, batch_size):
+        with pytest.raises(ValueError, match=f"batch_size={batch_size} of {count} samples cannot be divided into 2"):
+            numbered_loader([0] * count, batch_size, parts=2)
+
     def test_rows_belong_together(self):
         split = image_split()
         for batch in image_loader(augmentation="none", views={"source"}).epoch(0):

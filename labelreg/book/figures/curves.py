@@ -105,8 +105,9 @@ def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = 
     table = pd.DataFrame([(*point, error) for point, error in zip(points, errors, strict=True)], columns=columns)
     figure, (left, right) = panels(2)
     means = table.pivot_table(index=first, columns=second, values=quantity)
-    sns.heatmap(means, ax=left, cmap="viridis_r", annot=True, fmt=".1f", square=True, cbar_kws={"label": quantity})
+    sns.heatmap(means, ax=left, cmap="mako_r", annot=True, fmt=".1f", square=True, cbar=False)
     left.invert_yaxis()
+    left.set_title(quantity)
     style = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}, "marker": "o"}
     alphas = table[second].astype(str)
     sns.lineplot(table, x=first, y=quantity, hue=alphas, palette=shades(alphas.nunique()), ax=right, **style)

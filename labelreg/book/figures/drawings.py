@@ -154,7 +154,7 @@ def _cskd(axes: Axes, colour: str) -> None:
 
 def _sba(axes: Axes, colour: str) -> None:
     point = np.array([1.0, 0.75])
-    noisy = point + 0.15 * np.random.default_rng(2).normal(size=(4, 2)).clip(-2, 2)
+    noisy = point + np.array([[0.2, 0.1], [-0.18, 0.16], [0.08, -0.22], [-0.14, -0.14]])
     dropped = point * np.array([[1, 0], [0, 1], [0, 0], [1, 1]])
     weight = np.array([[2.2, 1.2], [-0.6, 1.3], [0.8, -0.3], [-1.0, -1.0]])
     clean, *virtual = (_softmax(weight @ each) for each in (point, *noisy, *dropped))
@@ -170,7 +170,8 @@ def _sba(axes: Axes, colour: str) -> None:
     kinds = (("clean", point, "*", "black"), ("noise", noisy, "o", colour), ("dropout", dropped, "X", colour))
     for row, (name, places, marker, shade) in enumerate(kinds):
         here = (2.15, 1.4 - 0.22 * row)
-        axes.plot(*np.vstack((corner + places, here)).T, marker, color=shade, markersize=10 if marker == "*" else 6)
+        size = {"markersize": 11, "zorder": 3} if marker == "*" else {"markersize": 6}
+        axes.plot(*np.vstack((corner + places, here)).T, marker, color=shade, **size)
         _write(axes, (2.3, here[1]), name, ha="left")
     _write(axes, (2.05, 0.6), "virtual points, in a\nrandom half of the steps", ha="left")
     _arrow(axes, (3.45, 2.63), (3.65, 2.63))
@@ -183,7 +184,7 @@ def _sba(axes: Axes, colour: str) -> None:
         (0.75, np.stack(virtual, 1), colour, "virtual points"),
     ):
         _bars(axes, (4.85, y), values, shade)
-        _write(axes, (5.5, y + 0.62), name)
+        _write(axes, (5.58, y + 0.65), name)
     _loss(axes, (5.4, 3.5), (5.4, 3.1), "black")
     _write(axes, (5.5, 3.3), "hard loss", ha="left")
     _loss(axes, (5.4, 2.05), (5.4, 1.55), colour)

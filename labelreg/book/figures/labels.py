@@ -62,7 +62,7 @@ def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[s
     """
     figure, grid = wrapped(len(rows), len(columns), 2, [2.4 + NAMES * _long(classes) / len(rows)] * len(rows))
     for line, (name, matrices) in zip(grid, rows.items(), strict=True):
-        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "viridis"}
+        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "mako_r"}
         for axes, matrix in zip(line, matrices, strict=True):
             sns.heatmap(matrix, ax=axes, square=True, rasterized=len(classes) > FEW, **scale)
             axes.set(xticks=[], yticks=[])

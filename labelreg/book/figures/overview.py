@@ -11,7 +11,7 @@ from labelreg.book.figures.style import WIDTH, subplots
 def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
     """Draw how far each method's error lies from the baseline's, in one column per setting: means, 95 % intervals.
 
-    ``tables`` are those of :func:`labelreg.book.tables.recorded_against_baseline` by the name of a setting, and may lack
+    ``tables`` are those of :func:`labelreg.book.tables.recorded_against_baseline` by name of setting, and may lack
     methods; a circle without whiskers is a single run.
     """
     labels = [label for label in colours if label != baseline and any(label in each.index for each in tables.values())]

@@ -8,10 +8,19 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
 
-from labelreg.book.figures.style import TEXT, WIDTH, panels
+from labelreg.book.figures.style import TEXT, legend, panels
 from labelreg.reports.measures import critical_difference
+
+SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
+# of a name from its point, in points, the nearest first
+OFFSETS = [
+    (round(radius * math.cos(angle), 6), round(radius * math.sin(angle), 6))
+    for radius in range(6, 120, 6)
+    for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225])
+]
 
 
 def method_matrix(table: pd.DataFrame) -> Figure:
@@ -25,22 +34,16 @@ def method_matrix(table: pd.DataFrame) -> Figure:
     differences, significant = (each.loc[order, order] for each in (differences, (table.p < 0.05).unstack()))
     written = differences.map(lambda each: f"{each:.1f}" if abs(each) < 9.95 else f"{each:.0f}")
     numbers = range(1, len(order) + 1)
-    figure, (axes,) = panels(1, 0.75 * WIDTH / len(order) * len(order) + 1.1)
+    figure, (axes,) = panels(1, 0.24 * len(order) + 1.3)
     sns.heatmap(
         differences,
         annot=written.where(significant == True, ""),  # noqa: E712 (the diagonal is neither)
         fmt="",
         cmap="vlag",
         center=0,
-        square=True,
         linewidths=0.5,
         annot_kws={"fontsize": TEXT},
-        cbar_kws={
-            "orientation": "horizontal",
-            "shrink": 0.6,
-            "aspect": 40,
-            "label": "error of the row minus that of the column",
-        },
+        cbar_kws={"orientation": "horizontal", "aspect": 40, "label": "error of the row minus that of the column"},
         ax=axes,
     )
     axes.set_yticks(axes.get_yticks(), [f"{label}  {number}" for label, number in zip(order, numbers, strict=True)])
@@ -64,13 +67,14 @@ def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     figure, (axes,) = panels(1, 0.26 * (depth + 0.9 * left + 3.2))
     low, high = 1, count
     margin = 0.04 * (high - low)
+    written = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
     for place, (label, mean) in enumerate(means.items()):
         on_left = place < left
         level = -depth - 0.9 * (place if on_left else count - 1 - place)
         edge, side = (low - margin, "right") if on_left else (high + margin, "left")
         axes.plot([mean, mean, edge], [0, level, level], color=colours[label], linewidth=1.2, clip_on=False)
         name = f"{label}  {mean:.1f}" if on_left else f"{mean:.1f}  {label}"
-        axes.annotate(name, (edge, level), ha=side, va="center", fontsize=TEXT)
+        axes.annotate(name, (edge, level), (-3 if on_left else 3, 0), ha=side, **written)
     for place, (first, last) in enumerate(joined):
         ends = means.iloc[first] - margin / 4, means.iloc[last] + margin / 4
         axes.plot(ends, [-0.3 - 0.35 * place] * 2, color="black", linewidth=3, solid_capstyle="butt")
@@ -108,6 +112,10 @@ def error_against(
     points = {label: (cost[label], errors[label]) for label in errors}
     for label, point in points.items():
         axes.plot(*point, "o", color=colours[label])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.margins(0.08)
     axes.set(xlabel=xlabel, ylabel="test error, %")
     _name_points(axes, points)
@@ -116,76 +124,46 @@ def error_against(
 
 def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     """Write names beside points, each in the nearest place that is free, with a line to it from farther away."""
-    figure = axes.figure
-    figure.draw_without_rendering()  # settles where the points are
+    axes.figure.draw_without_rendering()  # settles where the points are
     frame = axes.get_window_extent()
-    taken = [
-        frame.transformed(frame.inverted()).from_bounds(*(axes.transData.transform(each) - 4), 8, 8)
-        for each in points.values()
-    ]
+    placed = {"textcoords": "offset points", "in_layout": False}
+    taken = [Bbox.from_extents(*(place - 4), *(place + 4)) for place in axes.transData.transform([*points.values()])]
     for label, point in points.items():
-        for offset in _offsets():
-            name = _name(axes, label, point, offset)
-            box = name.get_window_extent().padded(1)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-            if inside and not any(box.overlaps(each) for each in taken):
+        for offset in OFFSETS:
+            sides = [names[int(np.sign(each))] for names, each in zip(SIDES, offset, strict=True)]
+            name = axes.annotate(label, point, offset, ha=sides[0], va=sides[1], fontsize=TEXT, **placed)
+            box = name.get_window_extent()
+            within = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
+            if within and not box.count_overlaps(taken):
                 break
             name.remove()
-        else:
-            name = _name(axes, label, point, (6, 0))
-        taken.append(name.get_window_extent())
-
-
-def _offsets():
-    for radius in range(6, 120, 6):
-        for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225]):
-            yield radius * np.cos(angle), radius * np.sin(angle)
-
-
-def _name(axes: Axes, label: str, point: tuple[float, float], offset: tuple[float, float]) -> Annotation:
-    x, y = np.round(offset, 6)
-    far = (
-        {"arrowprops": {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkB": 3}}
-        if math.hypot(x, y) > 10
-        else {}
-    )
-    aligned = {
-        "ha": "left" if x > 0 else "right" if x else "center",
-        "va": "bottom" if y > 0 else "top" if y else "center",
-    }
-    name = axes.annotate(label, point, offset, textcoords="offset points", fontsize=TEXT, **aligned, **far)
-    name.set_in_layout(False)
-    return name
+        taken.append(box)
+        if math.hypot(*offset) > 10:
+            line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", point, offset, arrowprops=line, **placed)
 
 
 def gain_curves(
-    tables: Mapping[float, pd.DataFrame],
-    styles: Mapping[str, Mapping[str, str]],
-    baseline: str,
-    xlabel: str,
-    log: bool = False,
+    tables: Mapping[float, pd.DataFrame], styles: Mapping[str, Mapping[str, str]], baseline: str, xlabel: str
 ) -> Figure:
-    """Draw how the difference to a baseline changes, one line per method in its 95 % band; below zero is better.
+    """Draw how the difference to a baseline changes, with 95 % intervals; below zero is better.
 
     Args:
-        tables: what was varied, such as a number of training samples, to a table with ``difference`` and ``half_width``,
-            such as :func:`labelreg.book.tables.against_baseline`.
+        tables: what was varied, such as a number of training samples, to a table such as
+            :func:`labelreg.book.tables.against_baseline`.
         styles: label to a line's keywords, as from :func:`.method_style`; these labels are drawn.
         xlabel: what was varied.
-        log: whether it is on a logarithmic axis.
     """
-    figure, (axes,) = panels(1, 3.6 + 0.2 * math.ceil(len(styles) / 3))
-    places = list(tables)
-    for label, style in styles.items():
+    figure, (axes,) = panels(1, 3.6)
+    places = np.arange(len(tables))
+    offsets = np.linspace(-0.2, 0.2, len(styles)) if len(styles) > 1 else [0.0]  # so that intervals do not overlap
+    for offset, (label, style) in zip(offsets, styles.items(), strict=True):
         rows = pd.DataFrame([table.loc[label] for table in tables.values()])
-        axes.plot(places, rows.difference, marker="o", markersize=4, label=label, **style)
-        band = rows.difference - rows.half_width, rows.difference + rows.half_width
-        axes.fill_between(places, *band, color=style["color"], alpha=0.15, linewidth=0)
+        whiskers = {"yerr": rows.half_width, "fmt": "o", "markersize": 4, "capsize": 2, "color": style["color"]}
+        axes.plot(places + offset, rows.difference, alpha=0.4, **style)
+        axes.errorbar(places + offset, rows.difference, label=label, **whiskers)
     axes.axhline(0, color="grey", linewidth=1)
-    if log:
-        axes.set_xscale("log")
-    axes.set_xticks(places, [f"{place:g}" for place in places])
-    axes.minorticks_off()
-    axes.set(xlabel=xlabel, ylabel=f"test error minus that of {baseline}, points")
-    figure.legend(loc="outside lower center", ncols=3)
+    axes.set_xticks(places, [f"{place:g}" for place in tables])
+    axes.set(xlabel=xlabel, ylabel=f"error minus {baseline.lower()}'s, points")
+    legend(figure)
     return figure

@@ -4,7 +4,8 @@ Style and script come with every drawing, so that it moves in the book, in Jupyt
 its first state, which is what paper shows, and a browser that runs no scripts.
 """
 
-from labelreg.book.moving.frames import label_history, regression
+from labelreg.book.moving.history import label_history
+from labelreg.book.moving.regression import regression
 from labelreg.book.moving.triangle import label_triangle
 
 __all__ = ["label_history", "label_triangle", "regression"]

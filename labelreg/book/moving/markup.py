@@ -10,6 +10,8 @@ from IPython.display import HTML
 
 SCRIPT, STYLE = (Path(__file__).with_name(f"moving.{kind}").read_text() for kind in ("js", "css"))
 
+HAS_KEYS = {"data_lm_suppress_shortcuts": "true"}  # of what is moved: else JupyterLab takes the arrow keys for itself
+
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
     """Write an element; an attribute's underscores are hyphens, but for one at the end, as in ``class_``."""

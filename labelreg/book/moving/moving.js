@@ -9,7 +9,7 @@
     const show = () => {
       const frame = sliders.reduce((nested, slider) => nested[slider.value], frames);
       parts.forEach((part, i) => part.localName === "path" ? part.setAttribute("d", frame[i]) : (part.textContent = frame[i]));
-      const told = parts.filter(part => part.localName === "text").map(part => part.textContent);
+      const told = parts.filter(part => part.localName === "text").map(part => `${part.dataset.part} ${part.textContent}`.trim());
       sliders.forEach((slider, i) => {
         const value = values[i][slider.value];
         slider.nextElementSibling.textContent = value;

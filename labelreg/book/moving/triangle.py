@@ -7,7 +7,7 @@ import torch
 from IPython.display import HTML
 from torch import Tensor
 
-from labelreg.book.moving.markup import ink, path, piece, tag, text
+from labelreg.book.moving.markup import HAS_KEYS, ink, path, piece, tag, text
 from labelreg.losses import soft_cross_entropy
 from labelreg.methods import CrossEntropy, KnowledgeDistillation, KnowledgeRefinery
 from labelreg.methods.alr import residual_losses
@@ -52,7 +52,7 @@ def _field(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[f
     for name, (corner, height), offset in zip(classes, CORNERS, (-8, 16, 16), strict=True):
         drawn.append(text(name, corner, height + offset, "middle"))
     drawn.append(tag("path", d=f"M{soft_x} {soft_y - 7}l7 7l-7 7l-7 -7z", fill=COLOURS[1], opacity=0.5))
-    drawn.append(text("soft label", soft_x - 11, soft_y + 4, "end", style=f"fill: {COLOURS[1]}"))
+    drawn.append(text("soft label", soft_x + 12, soft_y + 10, style=f"fill: {COLOURS[1]}"))
     state = {"valuemin": 0, "valuemax": 100, "valuenow": round(100 * prediction[0]), "label": "the prediction"}
     state["valuetext"] = ", ".join(f"{name} {share:.2f}" for name, share in zip(classes, prediction, strict=True))
     handle = {"role": "slider", "tabindex": 0, "data_prediction": [*prediction], "transform": f"translate({x} {y})"}
@@ -62,7 +62,7 @@ def _field(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[f
         tag("circle", r=14, class_="ring"),
         tag("circle", r=9, class_="knob"),
     ]
-    drawn.append(tag("g", *circles, **handle))
+    drawn.append(tag("g", *circles, **handle, **HAS_KEYS))
     head = {"viewBox": "0 0 8 8", "refX": 6, "refY": 4, "orient": "auto", "markerWidth": 9, "markerHeight": 9}
     for row, (push, colour) in enumerate(zip(pushes, COLOURS, strict=True)):
         stepped = torch.softmax(torch.tensor(prediction).log() + RATE * push, 0)

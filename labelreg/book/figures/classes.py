@@ -1,0 +1,90 @@
+"""Which classes a network, or a matrix that a method learns, takes for related: a picture and a number."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from labelreg.book.figures.style import subplots
+from labelreg.data.corpora import NEWSGROUPS
+from labelreg.papers import Row
+from labelreg.results import Result
+
+PERMUTATIONS = 9_999
+
+
+@dataclass(frozen=True)
+class Relatedness:
+    """Mean probabilities that residual labels give a wrong class of the same group, and one of another group.
+
+    ``p`` is the share of assignments of the classes to groups of these sizes that have a mean ``within`` as high.
+    """
+
+    within: float
+    between: float
+    p: float
+
+
+def relatedness(labels: np.ndarray, groups: Sequence[str]) -> Relatedness:
+    """Measure how much more probable related classes are in residual labels (K, K), whose diagonal is not used.
+
+    ``groups`` names the group of each class; classes of the same group are the related ones. The test is one-sided,
+    over 9,999 random permutations of the groups.
+    """
+    from scipy.stats import permutation_test  # slow to import
+
+    groups, others = np.asarray(groups), ~np.eye(len(labels), dtype=bool)
+    if labels.shape != (len(groups), len(groups)):
+        raise ValueError(f"labels must be (K, K) for the {len(groups)} groups of K classes, got {labels.shape}")
+
+    def within(order: np.ndarray) -> float:
+        same = groups[order][:, None] == groups[order]
+        return labels[same & others].mean()
+
+    order = np.arange(len(groups))
+    draws = {"n_resamples": PERMUTATIONS, "rng": np.random.default_rng(0)}
+    test = permutation_test(
+        (order,), within, permutation_type="pairings", alternative="greater", vectorized=False, **draws
+    )
+    different = groups[:, None] != groups
+    return Relatedness(float(test.statistic), float(labels[different].mean()), float(test.pvalue))
+
+
+def related_classes(matrices: Mapping[str, np.ndarray], classes: Sequence[str], groups: Sequence[str]) -> Figure:
+    """Draw residual labels (K, K) by title as heat maps, the classes of a group side by side, with their relatedness.
+
+    Each map has a scale of its own, in multiples of the uniform label 1 / (K - 1).
+    """
+    order = sorted(range(len(groups)), key=lambda each: [*dict.fromkeys(groups)].index(groups[each]))
+    names = [classes[each] for each in order]
+    ends = [place for place in range(1, len(order)) if groups[order[place]] != groups[order[place - 1]]]
+    figure, (line,) = subplots(1, len(matrices), 2.5 * len(matrices) + 1.5, 4.1)
+    for axes, (title, labels) in zip(line, matrices.items(), strict=True):
+        found = relatedness(labels, groups)
+        shown = np.ma.masked_where(np.eye(len(order), dtype=bool), labels[np.ix_(order, order)] * (len(order) - 1))
+        bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02, "label": "times the uniform label"}
+        sns.heatmap(shown, mask=shown.mask, ax=axes, square=True, cmap="viridis", cbar_kws=bar)
+        axes.hlines(ends, 0, len(order), color="white", linewidth=1)
+        axes.vlines(ends, 0, len(order), color="white", linewidth=1)
+        axes.set(xticks=[], yticks=[], xlabel="wrong class")
+        axes.set_title(
+            f"{title}\nwithin groups {100 * found.within:.1f} %\nbetween {100 * found.between:.1f} %, p = {found.p:.1g}"
+        )
+    line[0].set_yticks(np.arange(len(order)) + 0.5, names, rotation=0)
+    line[0].set_ylabel("true class")
+    return figure
+
+
+def recorded_newsgroups(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw :func:`related_classes` of recorded runs on 20 Newsgroups: means over the seeds, at the last epoch.
+
+    Of a run whose method learns residual labels these are drawn, of another its mean outputs over the wrong classes.
+    """
+    matrices = {}
+    for row, group in runs.items():
+        learned = "residual_labels" in group[0].observations
+        name, title = ("residual_labels", "labels") if learned else ("residual_outputs", "outputs")
+        matrices[f"{row.method}: {title}"] = np.mean([each.observations[name][-1] for each in group], axis=0)
+    return related_classes(matrices, NEWSGROUPS.classes, NEWSGROUPS.superclasses)
