@@ -141,10 +141,11 @@ class Session:
         """Return where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
         chosen = {name: value for name, value in vars(self.parameters).items() if value not in ("", 0)}
         live = len(self.runs) - self._taken if self.live else 0
+        counts = {"live": live, "recorded": len(self.runs) - live}
         return pd.Series(
             {
                 "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
-                "runs": f"{live} live, {len(self.runs) - live} recorded",
+                "runs": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
                 "seeds": f"{self.seeds}, but where the page names another number",
                 **provenance(resolve_device(self.parameters.device)),
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",
