@@ -13,7 +13,6 @@ import pandas as pd
 from annotated_types import Ge, Le
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import NonNegativeInt, ValidationError
 
 from labelreg import data, networks
@@ -62,7 +61,6 @@ class Session:
             if name not in known:
                 raise unknown(kind, name, known)
         resolve_device(self.parameters.device)
-        set_matplotlib_formats("svg")
         set_style()
         self.started = time.perf_counter()
         self.runs: list[Result] = []
