@@ -26,7 +26,7 @@ OFFSETS = [
 def method_matrix(table: pd.DataFrame) -> Figure:
     """Draw every method against every other, the lowest mean first: blue where the row's error is the lower one.
 
-    ``table`` is that of :func:`labelreg.reports.measures.against_each_other`; numbers are written where a difference is
+    ``table`` is that of ``labelreg.reports.measures.against_each_other``; numbers are written where a difference is
     significant at 5 %. Columns are numbered as the rows are.
     """
     differences = table.difference.unstack()
@@ -56,7 +56,7 @@ def method_matrix(table: pd.DataFrame) -> Figure:
 def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
     """Draw mean ranks on a line, the best at the left; a bar joins those that cannot be told apart (Demsar, 2006).
 
-    ``ranks`` are those of :func:`labelreg.reports.measures.ranks`. What lies farther apart than the critical
+    ``ranks`` are those of ``labelreg.reports.measures.ranks``. What lies farther apart than the critical
     difference, drawn above the line, differs at 5 % in the Nemenyi test.
     """
     means = ranks.mean().sort_values()
@@ -150,7 +150,7 @@ def gain_curves(
 
     Args:
         tables: what was varied, such as a number of training samples, to a table such as
-            :func:`labelreg.book.tables.against_baseline`.
+            :func:`~labelreg.book.tables.against_baseline`.
         styles: label to a line's keywords, as from :func:`.method_style`; these labels are drawn.
         xlabel: what was varied.
     """
