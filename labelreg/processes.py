@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-import joblib
 import torch
 from torch import Tensor, distributed, nn
 
@@ -111,6 +110,8 @@ def launch(devices: int, nodes: int = 1, device: str = "auto") -> Processes:
     Raises:
         ValueError: there are not so many devices here, or Lightning Fabric is not installed.
     """
+    import joblib  # slow to import, and one process has no need of it
+
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if kind not in ("cuda", "cpu"):
         raise ValueError(f"device must be auto, cuda or cpu where a network is trained on several, not {device!r}")

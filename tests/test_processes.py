@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 from interruption import assert_identical, outcome
 from two_processes import CASES, DIGITS, trainer
 
-from labelreg import processes
 from labelreg.experiment import Experiment
 from labelreg.processes import Processes, launch
 
@@ -91,7 +91,7 @@ def test_what_cannot_be_divided_is_refused(experiment, message):
     ],
 )
 def test_devices_that_are_not_there(arguments, message, monkeypatch):
-    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 4)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 4)
     with pytest.raises(ValueError, match=message):
         launch(**{"device": "cpu"} | arguments)
 

@@ -13,7 +13,6 @@ import pandas as pd
 from annotated_types import Ge, Le
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import NonNegativeInt, ValidationError
 
 from labelreg import data, networks
@@ -62,7 +61,6 @@ class Session:
             if name not in known:
                 raise unknown(kind, name, known)
         resolve_device(self.parameters.device)
-        set_matplotlib_formats("svg")
         set_style()
         self.started = time.perf_counter()
         self.runs: list[Result] = []
@@ -143,10 +141,11 @@ class Session:
         """Return where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
         chosen = {name: value for name, value in vars(self.parameters).items() if value not in ("", 0)}
         live = len(self.runs) - self._taken if self.live else 0
+        counts = {"live": live, "recorded": len(self.runs) - live}
         return pd.Series(
             {
                 "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
-                "runs": f"{live} live, {len(self.runs) - live} recorded",
+                "runs": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
                 "seeds": f"{self.seeds}, but where the page names another number",
                 **provenance(resolve_device(self.parameters.device)),
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",

@@ -16,7 +16,7 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Polygon
 from matplotlib.transforms import Affine2D
 
 from labelreg import methods
-from labelreg.book.figures.style import WIDTH, panels
+from labelreg.book.figures.style import WIDTH, panels, set_style
 from labelreg.methods.alr import residual_labels, residual_probabilities
 from labelreg.methods.kr import decayed_weight
 from labelreg.methods.nar import disturb
@@ -30,9 +30,10 @@ Place = tuple[float, float]
 
 
 def drawing(paper: str) -> Figure:
-    """Draw the method of a paper, such as ``"kr"``."""
+    """Draw the method of a paper, such as ``"kr"``, in the style of the book: a chapter begins with it."""
     if paper not in DRAWINGS:
         raise unknown("drawing", paper, DRAWINGS)
+    set_style()
     height, draw = DRAWINGS[paper]
     figure, (axes,) = panels(1, height)
     axes.set(xlim=(0, WIDTH), ylim=(0, height), aspect="equal")

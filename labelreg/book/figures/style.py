@@ -11,9 +11,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import seaborn as sns
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 TEXT = 9  # points
 WIDTH = 6.1  # inches
@@ -22,7 +24,7 @@ TEXTS += ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title
 
 
 def set_style() -> None:
-    """Set the style of the book's figures: one size of text, two spines, no frames, a transparent background."""
+    """Set the style of the book's figures: one size of text, two spines, no frames, transparent; SVG in a notebook."""
     settings = {
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -34,6 +36,8 @@ def set_style() -> None:
         "savefig.pad_inches": 0.02,
     }
     sns.set_theme(context="paper", style="ticks", rc=settings | dict.fromkeys(TEXTS, TEXT))
+    if InteractiveShell.initialized():
+        set_matplotlib_formats("svg")
 
 
 def subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
