@@ -1,7 +1,47 @@
-"""What errors say: of a name that nothing goes by, and in one line."""
+"""Names as they are printed, and what errors say: of a name that nothing goes by, and in one line."""
 
 import difflib
 from collections.abc import Iterable
+
+# of networks and data sets; those for images of 224 pixels are called as the others are
+PRINTED = {
+    "mlp": "MLP",
+    "plaincnn6": "PlainCNN-6",
+    "alexnet": "AlexNet",
+    "vgg16": "VGG-16",
+    "wrn28_10": "WRN-28-10",
+    **{f"resnet{depth}": f"ResNet-{depth}" for depth in (8, 10, 18, 20, 32, 44, 50, 101, 152)},
+    "preact_resnet18": "pre-activation ResNet-18",
+    "preresnet110": "PreResNet-110",
+    "densenet121": "DenseNet-121",
+    "lstm": "LSTM",
+    "fasttext": "fastText",
+    "textrnn": "TextRNN",
+    "charcnn": "CharCNN",
+    "transformer": "Transformer",
+    "toy": "toy regression",
+    "digits": "digits",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "tinyimagenet": "TinyImageNet",
+    "imagenet": "ImageNet",
+    "cub200": "CUB-200",
+    "stanford_dogs": "Stanford Dogs",
+    "mit67": "MIT67",
+    "ptb": "Penn Treebank",
+    "ag_news": "AG News",
+    "yahoo_answers": "Yahoo! Answers",
+    "yelp_review_full": "Yelp Full",
+    "20news": "20 Newsgroups",
+    "docstrings": "Python's docstrings",
+    "pydoc": "Python's help texts",
+}
+
+
+def printed(name: str) -> str:
+    """Return the name by which the book calls a network or data set; one that is not in ``PRINTED`` stays as it is."""
+    return PRINTED.get(name.removeprefix("imagenet_"), name)
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:

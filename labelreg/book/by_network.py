@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from labelreg.book.tables import LinedTable, recorded_against_baseline
+from labelreg.names import printed
 from labelreg.papers import BENCHMARK, Item
 from labelreg.reports import progress, recorded_runs
 from labelreg.reports.measures import p_values
@@ -30,7 +31,7 @@ def by_network(
         for network in dict.fromkeys(row.network for row in shown):
             runs = recorded_runs([row for row in shown if row.network == network], profile, results)
             if runs:
-                found[name, network] = recorded_against_baseline(runs, baseline)
+                found[name, printed(network)] = recorded_against_baseline(runs, baseline)
     corrected = p_values(found.values()) if found else []
     written = {
         place: {

@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from labelreg import methods
-from labelreg.names import unknown
+from labelreg.names import printed, unknown
 from labelreg.observers import ATTACK_STEPS, NOISE_DEVIATIONS
 from labelreg.papers import BENCHMARK, Item, Row, papers
 from labelreg.reports import compare, progress
@@ -147,13 +147,13 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     results = list(Store() if store is None else store)
     cells, table = compare(paper, item, results), papers[paper].tables[item]
     (corrected,) = p_values([cells])
-    printed, done = _written(cells.printed, ".2f", cells.printed_std), cells.seeds > 0
+    theirs, done = _written(cells.printed, ".2f", cells.printed_std), cells.seeds > 0
     ours = "<b>" + _written(cells.ours, ".2f", cells.ours_std) + "</b>" + _stars(corrected)
     ours += np.where(cells.subset, " †", "")
-    cells["shown"] = (ours + " / " + printed).where(done, printed)
+    cells["shown"] = (ours + " / " + theirs).where(done, theirs)
     cells["metric"] = cells.metric.map(lambda metric: HEADINGS.get(metric, metric.replace("_", " ")))
     cells["method"] = [_called(table.find(*names)) for names in cells[["dataset", "network", "method"]].values]
-    cells["network"] = cells.network.str.removeprefix("imagenet_")  # the network of that name for 224 px
+    cells["dataset"], cells["network"] = cells.dataset.map(printed), cells.network.map(printed)
     shown, facts = _arranged(cells)
     facts += ["<b>ours</b> / printed"] if done.any() else []
     facts += [f"† ours with {each:,} of the training samples" for each in cells.subset.unique() if each]

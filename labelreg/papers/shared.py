@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from labelreg import methods
 from labelreg.experiment import Experiment
+from labelreg.names import printed
 from labelreg.papers import alr, kr
 from labelreg.papers.decoupled import TEXT, TEXT_NETWORKS
 from labelreg.papers.paper import Item, Paper, Row
@@ -28,7 +29,7 @@ BASELINE = "Cross-entropy"
 
 def compared(baseline: Experiment) -> Item:
     """Return the table of all methods, each at its defaults, under the protocol of a baseline."""
-    title = f"Methods on {baseline.dataset}, {baseline.network}"
+    title = f"Methods on {printed(baseline.dataset)}, {printed(baseline.network)}"
     if baseline.label_noise:
         title += f", {baseline.label_noise:.0%} of labels redrawn"
     return Item(title, tuple(_rows(baseline, on_text=False)))
@@ -39,7 +40,8 @@ def language_models(baseline: Experiment) -> Item:
     rows = tuple(_rows(baseline, on_text=True))
     like = next(row.experiment for row in rows if row.method == "NaR")
     narrow = like.but(auxiliary_options={"hidden": baseline.network_options["hidden"] // 2})
-    return Item(f"Methods on {baseline.dataset}, {baseline.network}", (*rows, Row("NaR, half as wide", narrow)))
+    title = f"Methods on {printed(baseline.dataset)}, {printed(baseline.network)}"
+    return Item(title, (*rows, Row("NaR, half as wide", narrow)))
 
 
 def text_classification(title: str, baseline: Experiment) -> Item:
@@ -64,7 +66,7 @@ def related_classes(baseline: Experiment) -> Item:
         "ALR-S": residual,
         "ALR-S, lr_mult=100": residual.but(options=options | {"lr_mult": 100.0}),
     }
-    return Item(f"Related classes of {baseline.dataset}", tuple(Row(*row) for row in rows.items()))
+    return Item(f"Related classes of {printed(baseline.dataset)}", tuple(Row(*row) for row in rows.items()))
 
 
 def _rows(baseline: Experiment, on_text: bool) -> Iterator[Row]:

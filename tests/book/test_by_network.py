@@ -24,8 +24,8 @@ def test_rows_are_networks_with_differences_on_common_seeds():
     store += recorded("fasttext", "ALR-S", 0.12)
     shown = by_network([AG_NEWS, NEWSGROUPS], ("ALR-S", "KR-LS"), store=store)
     assert shown.table.data.loc["AG News, 15k subset"].to_dict("index") == {
-        "fasttext": {"Cross-entropy": "", "ALR-S": "12.0", "KR-LS": ""},
-        "textrnn": {"Cross-entropy": "21.0 ± 1.0", "ALR-S": "19.5 (-1.5 ± 6.4, 2 seeds)", "KR-LS": ""},
+        "fastText": {"Cross-entropy": "", "ALR-S": "12.0", "KR-LS": ""},
+        "TextRNN": {"Cross-entropy": "21.0 ± 1.0", "ALR-S": "19.5 (-1.5 ± 6.4, 2 seeds)", "KR-LS": ""},
     }
     assert [line.split(" experiments")[0] for line in shown.line.split("<br>")] == [
         "AG News, 15k subset: 3 of 16",

@@ -106,13 +106,13 @@ class TestBesidePrinted:
     @pytest.mark.parametrize(
         ("key", "item", "row", "column", "cell"),
         [
-            ("kr", "table1", "LS (label smoothing)", ("cifar100", "wrn28_10"), "18.87 ± 0.11"),
-            ("kr", "table3", ("ag_news", "charcnn"), "Baseline (cross entropy)", "14.22"),  # turned
-            ("kr", "table4", "DML (deep mutual learning)", "wrn28_10", "19.82"),  # one data set
+            ("kr", "table1", "LS (label smoothing)", ("CIFAR-100", "WRN-28-10"), "18.87 ± 0.11"),
+            ("kr", "table3", ("AG News", "CharCNN"), "Baseline (cross entropy)", "14.22"),  # turned
+            ("kr", "table4", "DML (deep mutual learning)", "WRN-28-10", "19.82"),  # one data set
             ("nar", "table4", "Label noise (DisturbLabel)", "test perplexity", "77.67"),  # and one network
-            ("nar", "table5", "AT+NaR (adversarial training)", ("cifar100", "resnet32"), "29.19 ± 0.10"),
-            ("cskd", "table4", ("ECE, %", "Virtual-softmax"), "mit67", "11.21 ± 1.00"),
-            ("sba", "table1", ("imagenet", "vgg16"), ("relative improvement, %", "SBA"), "18.54"),
+            ("nar", "table5", "AT+NaR (adversarial training)", ("CIFAR-100", "ResNet-32"), "29.19 ± 0.10"),
+            ("cskd", "table4", ("ECE, %", "Virtual-softmax"), "MIT67", "11.21 ± 1.00"),
+            ("sba", "table1", ("ImageNet", "VGG-16"), ("relative improvement, %", "SBA"), "18.54"),
         ],
     )
     def test_a_number_is_found_by_its_names(self, key, item, row, column, cell):
@@ -126,7 +126,7 @@ class TestBesidePrinted:
     def test_ours_stand_before_the_printed_number(self):
         first, second = self.ITEM[0].with_seeds(2)
         shown = tables.beside_printed("kr", "table1", [recorded(first, 0.04, 0.05), recorded(second, 0.04, 0.06)])
-        cell = shown.table.data.loc["Baseline (cross entropy)", ("cifar10", "preact_resnet18")]
+        cell = shown.table.data.loc["Baseline (cross entropy)", ("CIFAR-10", "pre-activation ResNet-18")]
         assert cell == "<b>5.50 ± 0.71</b> / 4.72 ± 0.21"
         assert sum("/" in each for each in shown.table.data.values.ravel()) == 1
         html = shown._repr_html_()
@@ -142,7 +142,7 @@ class TestBesidePrinted:
             for seed, error in enumerate(values)
         ]
         shown = tables.beside_printed("kr", "table1", runs)
-        column = shown.table.data["cifar100", "wrn28_10"]
+        column = shown.table.data["CIFAR-100", "WRN-28-10"]
         assert [" * / " in each for each in column] == [False, False, True, False]
         assert "* our difference to the baseline is significant" in shown._repr_html_()
 
@@ -150,7 +150,7 @@ class TestBesidePrinted:
     def test_the_epoch_that_validation_chooses_is_ours_where_the_paper_chooses_so(self, validated):
         chosen = {"validation_error": [0.1, 0.3, 0.2]} if validated else {}
         run = recorded(papers["cskd"].tables["table2"][0], 0.31, 0.20, 0.25, **chosen)
-        cell = printed("cskd", "table2", [run]).loc["Cross-entropy", "cifar100"]
+        cell = printed("cskd", "table2", [run]).loc["Cross-entropy", "CIFAR-100"]
         assert cell == f"<b>{31 if validated else 20:.2f}</b> / 25.82 ± 0.26"
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from labelreg.book.figures.methods import method_style
 from labelreg.book.figures.style import legend, panels, shades
+from labelreg.names import printed
 from labelreg.papers import Row
 from labelreg.results import Result
 
@@ -65,7 +66,7 @@ def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequ
     """Group recorded runs by data set and network, and within by method, each by the name to be shown."""
     groups: dict[str, dict[str, Sequence[Result]]] = {}
     for row, group in runs.items():
-        groups.setdefault(f"{row.dataset}, {row.network}", {})[row.method] = group
+        groups.setdefault(f"{printed(row.dataset)}, {printed(row.network)}", {})[row.method] = group
     return groups
 
 
