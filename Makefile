@@ -3,8 +3,11 @@
 .DEFAULT_GOAL := help
 UV := $(or $(shell command -v uv 2>/dev/null),.uv/bin/uv)
 BIN := .venv/bin
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+# of the small book
 PARAMETERS := -p seeds 2 -p epochs 3
+OUTPUT := _build/small
+SOURCE = $(OUTPUT)/_build/source
 
 .PHONY: help env test lint format notebooks book small-book check-book clean
 
@@ -24,24 +27,25 @@ lint: env  ## check style, and that each room imports only from those below it
 format: env  ## bring code into style and strip notebooks of outputs
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/nbstripout --keep-id $(NOTEBOOKS)
+	$(BIN)/nbstripout --keep-id notebooks/*.ipynb
 
-notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, two at a time, into _build/notebooks
-	mkdir -p _build/notebooks
-	printf '%s\n' $(NOTEBOOKS) | OMP_NUM_THREADS=1 xargs -P 2 -I {} \
-		$(BIN)/papermill --cwd notebooks --no-progress-bar -p jobs 1 $(PARAMETERS) {} _build/{}
+notebooks: env  ## run every notebook with papermill at tiny PARAMETERS, as many at a time as there are cores
+	rm -rf $(SOURCE)
+	mkdir -p $(SOURCE)/notebooks
+	@# the largest first: they take longest
+	ls -S notebooks/*.ipynb | OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT=1 xargs -P $(CORES) -I {} \
+		$(BIN)/papermill --cwd notebooks --no-progress-bar $(PARAMETERS) {} $(SOURCE)/{}
 
-book: env  ## run every page at its default parameters and build the book into _build/html
-	rm -rf book/api
-	$(BIN)/jupyter-book build . --all --warningiserror --nitpick --keep-going
-	@echo "The book is at file://$(CURDIR)/_build/html/index.html"
-
+book: notebooks  ## run every page at its default parameters and build the book into _build/html
 small-book: notebooks  ## build the book from the notebooks at tiny PARAMETERS into _build/small/_build/html
-	rm -rf book/api _build/small
-	mkdir -p _build/small
-	cp -r book _toc.yml _build/notebooks _build/small
-	awk '{ print } /execute_notebooks:/ { print "  exclude_patterns: [notebooks/*]" }' _config.yml > _build/small/_config.yml
-	$(BIN)/jupyter-book build _build/small --all --warningiserror --nitpick --keep-going
+book: OUTPUT := .
+book: PARAMETERS :=
+book small-book:
+	rm -rf book/api
+	cp -r book _toc.yml $(SOURCE)
+	awk '{ print } /execute_notebooks:/ { print "  exclude_patterns: [notebooks/*]" }' _config.yml > $(SOURCE)/_config.yml
+	$(BIN)/jupyter-book build $(SOURCE) --path-output $(OUTPUT) --all --warningiserror --nitpick --keep-going
+	@echo "The book is at file://$(abspath $(OUTPUT))/_build/html/index.html"
 
 check-book: env  ## look at the small book in a browser, where there is a Chromium
 	LABELREG_BOOK=_build/small/_build/html $(BIN)/pytest -rs -n 2 --dist loadfile tests/browser

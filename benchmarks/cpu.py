@@ -14,7 +14,7 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 
 import torch
-from loops import MADE_UP, WARM_UP, bare_speed, made_up, offer_made_up, samples_per_second, training_speed
+from loops import MADE_UP, WARM_UP, bare_speed, samples_per_second, training_speed
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
@@ -23,7 +23,8 @@ from torchvision.transforms.functional import to_pil_image
 
 from labelreg import networks
 from labelreg.build import prepare_training
-from labelreg.data import Batch
+from labelreg.costs import offer_made_up
+from labelreg.data import Batch, load
 from labelreg.experiment import Experiment
 from labelreg.paths import atomic_write
 from labelreg.results import provenance
@@ -37,7 +38,7 @@ class Images(torch.utils.data.Dataset):
     """The made-up images as a plain script has them: one at a time, augmented by torchvision."""
 
     def __init__(self) -> None:
-        split = made_up(Path()).train
+        split = load(MADE_UP).train
         self.images, self.targets = [to_pil_image(each) for each in split.inputs], split.targets.tolist()
         normalise = transforms.Normalize((0.507, 0.487, 0.441), (0.267, 0.256, 0.276))
         augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]

@@ -20,11 +20,12 @@ import checks
 import packing
 import pandas as pd
 import torch
-from loops import MADE_UP, Loop, bare_speed, offer_made_up, training_speed
+from loops import MADE_UP, Loop, bare_speed, training_speed
 
 from labelreg import methods
 from labelreg.build import prepare_training, resolve_device
 from labelreg.capture import EAGER_STEPS, CudaGraphs
+from labelreg.costs import offer_made_up
 from labelreg.data import Batch
 from labelreg.experiment import Experiment
 from labelreg.names import one_line

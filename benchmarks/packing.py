@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, count
 
-from loops import MADE_UP, offer_made_up, synchronize, training_speed
+from loops import MADE_UP, synchronize, training_speed
 
 from labelreg.build import prepare_training
+from labelreg.costs import offer_made_up
 from labelreg.experiment import Experiment
 
 CONTROL = "nvidia-cuda-mps-control"

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from itertools import chain, count, islice
 
 import torch
-from loops import WARM_UP, bare_step, synchronize
+from loops import WARM_UP, synchronize
 
 from labelreg.assignments import parse
 from labelreg.build import prepare_training, resolve_device
+from labelreg.costs import bare_step
 from labelreg.data import Batch
 from labelreg.experiment import PROFILES, Experiment
 from labelreg.networks import PADDING

@@ -1,30 +1,36 @@
-"""The cost of training: in counted floating-point operations, which do not depend on the machine, and in time.
+"""The cost of training: in counted operations and bytes, which do not depend on the machine, and in time.
 
-Only matrix products and convolutions are counted; they account for nearly all operations.
+Only matrix products and convolutions are counted as operations; they account for nearly all of them.
 """
 
 import functools
 import math
 import statistics
 import time
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
 from labelreg.build import prepare_training
-from labelreg.data import Batch
+from labelreg.data import Batch, Dataset, Split, register
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
 from labelreg.networks import inject
 from labelreg.options import Options
+from labelreg.training import Trainer
 
 COUNTED_STEPS = 4
 SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
@@ -56,14 +62,132 @@ def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> 
 
     The calls take turns, so that whatever else the machine does meets all of them alike; a first turn is not counted.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    return {name: statistics.median(each) for name, each in _seconds_in_turns(calls, repeats).items()}
+
+
+def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
+    seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
+            if torch.cuda.is_initialized():
+                torch.cuda.synchronize()
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: statistics.median(each) for name, each in seconds.items()}
+    return seconds
+
+
+def offer_made_up(num_classes: int = 100) -> str:
+    """Register noise in the shape of CIFAR-100, which needs no files and is as fast to train on; return its name."""
+    name = f"made_up_{num_classes}"
+
+    @register(name)
+    @functools.cache
+    def made_up(root: Path) -> Dataset:
+        draws = torch.Generator().manual_seed(0)
+
+        def split(size: int) -> Split:
+            images = torch.randint(256, (size, 32, 32, 3), generator=draws, dtype=torch.uint8)
+            return Split(images.permute(0, 3, 1, 2), torch.arange(size) % num_classes)
+
+        names = tuple(str(each) for each in range(num_classes))
+        return Dataset(name, split(10_240), split(128), names, augmentation="crop_flip")
+
+    return name
+
+
+def bare_step(trainer: Trainer) -> Callable[[Batch], None]:
+    """Return forward, backward and update of cross-entropy, with an optimizer like the trainer's, without a loop."""
+    trainer.network.train()
+    optimizer = type(trainer.optimizer)(trainer.network.parameters(), **trainer.optimizer.defaults)
+
+    def step(batch: Batch) -> None:
+        with trainer.autocast():
+            loss = functional.cross_entropy(trainer.network(batch.inputs), batch.targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def training_step(experiment: Experiment, device: str = "cpu", bare: bool = False) -> Callable[[], object]:
+    """Return a step of an experiment's training, or its :func:`bare_step`, on its first batch, again and again.
+
+    The loader is left out, a teacher is untrained, and the learning rate stays the same.
+    """
+    return _repeated_step(prepare_training(experiment.but(schedule="constant"), device), bare)
+
+
+def _repeated_step(trainer: Trainer, bare: bool) -> Callable[[], object]:
+    trainer.network.train()
+    trainer.method.train()
+    trainer.method.start_epoch(0)
+    return partial(bare_step(trainer) if bare else trainer.step, next(iter(trainer.loader.epoch(0))))
+
+
+def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
+    """Return the most bytes that tensors have at once in the steps of :func:`training_step`, without the data set.
+
+    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
+    libraries allocate inside an operation is not seen.
+    """
+    trainer = prepare_training(experiment.but(schedule="constant"), device)
+    kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
+    with _Allocations() as counted:
+        step = _repeated_step(trainer, bare)
+        for _ in range(2):  # the optimizer's own tensors are there from the first on
+            step()
+    return counted.peak + sum(each.nbytes for each in kept)
+
+
+def step_costs(
+    experiments: Mapping[Any, Experiment], device: str = "cpu", rounds: int = 7, bare: Container = ()
+) -> dict[Any, dict[str, float]]:
+    """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
+
+    The time is the shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it.
+    See :func:`training_step` and :func:`training_bytes`; labels in ``bare`` are measured by their bare steps.
+    """
+    steps = {label: training_step(each, device, label in bare) for label, each in experiments.items()}
+    seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
+    del steps  # and what they hold
+    return {
+        label: {
+            "milliseconds": 1e3 * seconds[label],
+            "megabytes": training_bytes(each, device, label in bare) / 1e6,
+        }
+        for label, each in experiments.items()
+    }
+
+
+class _Allocations(TorchDispatchMode):
+    """Adds up the bytes of what operations allocate, for as long as it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = self.peak = 0
+
+    def __torch_dispatch__(
+        self, operation: Callable, types: object, arguments: tuple = (), options: Mapping | None = None
+    ) -> Any:
+        given = _storages((arguments, options))
+        outcome = operation(*arguments, **(options or {}))
+        for address, storage in _storages(outcome).items():
+            if address not in given:  # else it is a view, or changed in place
+                self._add(storage.nbytes())
+                weakref.finalize(storage, self._add, -storage.nbytes())
+        return outcome
+
+    def _add(self, size: int) -> None:
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
+
+
+def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
+    found = (each.untyped_storage() for each in tree_leaves(values) if isinstance(each, Tensor))
+    return {storage._cdata: storage for storage in found}
 
 
 def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:

@@ -252,25 +252,32 @@ def _read(path: Path) -> Result | None:
     try:
         if not path.is_file():
             raise ValueError("it is no file")
-        content = json.loads(path.read_text())
-        if content["schema"] != SCHEMA:
-            raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
-        experiment = Experiment.from_recorded(content["experiment"])
-        hash(experiment)  # by which results are found
-        history, origin = _history(content["history"]), content["provenance"]
-        count = len(history["test_error"])
-        if count > experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
-            raise ValueError(f"the epochs of the history are not those of a run of {experiment.epochs}")
-        if not _is_number(origin["seconds"]):
-            raise ValueError(f"provenance.seconds must be a number, got {origin['seconds']!r}")
-        observations = {}
-        if (arrays := path.with_suffix(".npz")).exists():
-            with np.load(arrays) as stored:
-                observations = {name: stored[name].astype(np.float32) for name in stored}
-        return Result(experiment, history, origin, observations)
+        files = [each.stat() for each in (path, path.with_suffix(".npz")) if each.exists()]
+        return _parsed(path, tuple((each.st_mtime_ns, each.st_size) for each in files))
     except Exception as error:  # a damaged file may raise anything
         warnings.warn(f"{path} is not a valid result and is skipped: {one_line(error)}", stacklevel=3)
         return None
+
+
+@cache
+def _parsed(path: Path, state: tuple[tuple[int, int], ...]) -> Result:
+    """Parse a result; a page asks for all of them many times, and a file in the same state has the same content."""
+    content = json.loads(path.read_text())
+    if content["schema"] != SCHEMA:
+        raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
+    experiment = Experiment.from_recorded(content["experiment"])
+    hash(experiment)  # by which results are found
+    history, origin = _history(content["history"]), content["provenance"]
+    count = len(history["test_error"])
+    if count > experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
+        raise ValueError(f"the epochs of the history are not those of a run of {experiment.epochs}")
+    if not _is_number(origin["seconds"]):
+        raise ValueError(f"provenance.seconds must be a number, got {origin['seconds']!r}")
+    observations = {}
+    if len(state) > 1:
+        with np.load(path.with_suffix(".npz")) as stored:
+            observations = {name: stored[name].astype(np.float32) for name in stored}
+    return Result(experiment, history, origin, observations)
 
 
 def _history(columns: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -34,11 +34,12 @@ SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
 class Runtimes:
     """Expected durations of runs on a device: the median of those recorded with the same network on its kind.
 
-    Nothing is known of runs on None, the workers of a cluster.
+    The device may go by the name that recorded runs have for it. Nothing is known of runs on None, the workers of a
+    cluster.
     """
 
-    def __init__(self, results: Iterable[Result], device: torch.device | None):
-        here = provenance(device)["device"] if device else ""
+    def __init__(self, results: Iterable[Result], device: torch.device | str | None):
+        here = provenance(device)["device"] if isinstance(device, torch.device) else device or ""
         self._per_epoch: dict[tuple[str, ...], list[float]] = {}
         for result in results:
             seconds, where = result.provenance.get("seconds"), result.provenance.get("device")
@@ -53,7 +54,7 @@ class Runtimes:
 
 
 def _kinds(experiment: Experiment) -> tuple[tuple[str, ...], ...]:
-    network = (experiment.dataset, str(experiment.subset), experiment.network)
+    network = (experiment.dataset, str(experiment.subset), experiment.network, str(experiment.network_options))
     return (*network, experiment.method), network
 
 

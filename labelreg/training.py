@@ -239,7 +239,8 @@ class Trainer:
         """Add a batch to the epoch's totals, on the device: reading a number here would wait for it."""
         size = len(batch.targets)
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
-        counted["train_accuracy"] = (step.logits.argmax(1) == batch.targets).sum()
+        predicted = step.logits.max(1).indices  # on a CPU faster than argmax
+        counted["train_accuracy"] = (predicted == batch.targets).sum()
         for name, value in counted.items():
             if name in self.totals:
                 self.totals[name] += value.double()  # in place, so that it can be replayed

@@ -15,7 +15,10 @@ import pytest
 import torch
 from torch.distributions import Beta
 
+from labelreg import networks
+from labelreg.costs import offer_made_up
 from labelreg.data import registry
+from labelreg.paths import project_root
 from labelreg.training import Trainer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -25,7 +28,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def _images(monkeypatch):
     """The made-up images are a data set in here only."""
     monkeypatch.setattr(registry, "_datasets", dict(registry._datasets))
-    loops.offer_made_up()
+    offer_made_up()
 
 
 def draws(seed):
@@ -232,3 +235,16 @@ class TestWaits:
         with contextlib.nullcontext() if told else pytest.raises(RuntimeError, match=said):
             assert checks.waits(self.EXPERIMENT, CPU, graph=False)
         assert modes[-1] == "default"
+
+
+RECORDED = sorted((project_root() / "data" / "benchmarks").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_recorded_speeds_say_where_they_were_measured(path):
+    recorded = json.loads(path.read_text())
+    assert {"device", "torch", "python"} <= recorded["provenance"].keys()
+    for network, speeds in recorded["images_per_second"].items():
+        assert networks.input_shape(network) == (3, 32, 32)
+        assert {"labelreg", "bare step"} <= speeds.keys()
+        assert min(speeds.values()) > 0

@@ -11,11 +11,14 @@ from torch import nn
 
 from labelreg import costs, methods, networks
 from labelreg.costs import (
+    _Allocations,
     augmented_step_cost,
     forward_operations,
     share_behind,
+    step_costs,
     step_operations,
     step_seconds,
+    training_bytes,
     training_operations,
 )
 from labelreg.data import Batch, load
@@ -94,6 +97,35 @@ def test_ratio_to_cross_entropy(name, ratio):
         step_operations(methods.create(each, 10, {}, resnet8), resnet8(), samples) for each in (name, "cross_entropy")
     )
     assert operations / plain == pytest.approx(ratio, rel=0.01)
+
+
+class TestBytes:
+    def test_are_those_of_what_was_allocated_and_is_there_yet(self):
+        given = torch.zeros(500)
+        with _Allocations() as counted:
+            first, second = torch.zeros(1000), given + 1
+            first += 1
+            view = first.view(10, 100)
+            assert (counted.bytes, counted.peak) == (6000, 6000)
+            del second, first
+            assert (counted.bytes, view.sum().item()) == (4000, 1000)
+            (view * 2).unbind()
+            del view
+        assert (counted.bytes, counted.peak) == (0, 8000)
+
+    def test_of_training_are_at_least_parameters_gradients_and_momentum(self):
+        wide = {"network_options": {"hidden": (4000,)}, "batch_size": 1}
+        parameters = 4 * (64 * 4000 + 4000 + 4000 * 10 + 10)
+        plain, decayed = training_bytes(BASE.but(**wide)), 2 * 4 * 64 * 4000  # Nesterov's step of one layer, with decay
+        assert 3 * parameters + decayed < plain < 3 * parameters + decayed + 2**17
+        assert training_bytes(BASE.but(**wide, method="network_as_regularization")) > 6 * parameters + decayed
+        assert training_bytes(BASE.but(**wide), bare=True) == pytest.approx(plain, rel=0.01)
+
+    def test_and_time_by_label(self):
+        costs = step_costs({"bare": BASE, "NaR": BASE.but(method="network_as_regularization")}, rounds=1, bare=["bare"])
+        assert list(costs) == ["bare", "NaR"]
+        assert costs["NaR"]["megabytes"] > costs["bare"]["megabytes"] > 0
+        assert min(each["milliseconds"] for each in costs.values()) > 0
 
 
 def test_share_behind_each_layer():

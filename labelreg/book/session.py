@@ -13,7 +13,6 @@ import pandas as pd
 from annotated_types import Ge, Le
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import Markdown
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from pydantic import NonNegativeInt, ValidationError
 
 from labelreg import data, networks
@@ -23,7 +22,7 @@ from labelreg.experiment import MOST_SEEDS, PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, explain, options_model
 from labelreg.papers import Paper
-from labelreg.results import Result, provenance
+from labelreg.results import Recorded, Result, Store, provenance
 from labelreg.running import Trained, train, trained
 from labelreg.sweeps import run_all
 
@@ -62,10 +61,11 @@ class Session:
             if name not in known:
                 raise unknown(kind, name, known)
         resolve_device(self.parameters.device)
-        set_matplotlib_formats("svg")
         set_style()
         self.started = time.perf_counter()
         self.runs: list[Result] = []
+        self._taken = 0  # of the runs, from where they are recorded
+        self._found: dict[Experiment, Result] = {}  # what a later cell asks for again
         self._seeds = PROFILES[self.parameters.profile].seeds
 
     @property
@@ -106,18 +106,29 @@ class Session:
         chosen = {name: value for name in names if (value := getattr(self.parameters, name))}
         return experiment.at(self.parameters.profile, **chosen | settings)
 
-    def run(self, experiments: Mapping[Any, Experiment], seeds: int = 0) -> dict[Any, list[Result]]:
-        """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order."""
+    def run(
+        self, experiments: Mapping[Any, Experiment], seeds: int = 0, recorded: bool = False
+    ) -> dict[Any, list[Result]]:
+        """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order.
+
+        What the page has asked for before is not run again. With ``recorded``, equal runs that are recorded are taken
+        from there also where runs are made in memory.
+        """
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
-        finished = run_all(
-            [each for group in wanted.values() for each in group],
+        missing = [each for group in wanted.values() for each in group if each not in self._found]
+        known = Recorded(Store() if recorded and self.live else ())
+        taken = {each: found for each in missing if (found := known.find(each))}
+        self._taken += len(taken)
+        found = taken | run_all(
+            [each for each in missing if each not in taken],
             record=not self.live,
             jobs=self.parameters.jobs,
             device=self.parameters.device,
             progress=None if self.live else print,
         )
-        self.runs += finished.values()
-        return {label: [finished[each] for each in group] for label, group in wanted.items()}
+        self._found |= found
+        self.runs += found.values()
+        return {label: [self._found[each] for each in group] for label, group in wanted.items()}
 
     def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
         """Return experiments with their trained networks, one seed each: trained now, or from kept weights."""
@@ -129,10 +140,12 @@ class Session:
     def provenance(self) -> pd.Series:
         """Return where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
         chosen = {name: value for name, value in vars(self.parameters).items() if value not in ("", 0)}
+        live = len(self.runs) - self._taken if self.live else 0
+        counts = {"live": live, "recorded": len(self.runs) - live}
         return pd.Series(
             {
                 "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
-                "runs": f"{len(self.runs)} {'live' if self.live else 'recorded'}",
+                "runs": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
                 "seeds": f"{self.seeds}, but where the page names another number",
                 **provenance(resolve_device(self.parameters.device)),
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",

@@ -20,11 +20,13 @@ class DisturbedRegression:
         epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
+        outputs: (S, R, M) float, the target network's at the M test inputs.
     """
 
     epochs: Tensor
     targets: Tensor
     losses: Tensor
+    outputs: Tensor
 
 
 def disturb_regression(
@@ -42,7 +44,9 @@ def disturb_regression(
     """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
 
     Every epoch is one step of Adam on all training points; inputs and targets are standardised for training and given
-    back in their own units. The runs differ in the initial parameters of both networks.
+    back in their own units. The runs differ in the initial parameters of both networks. (The runs on
+    digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after another, and two processes
+    gain more.)
 
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
@@ -55,28 +59,31 @@ def disturb_regression(
     """
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
     targets = (dataset.train.targets - center) / scale
-    inputs = (dataset.train.inputs - dataset.train.inputs.mean()) / dataset.train.inputs.std()
+    mean, deviation = dataset.train.inputs.mean(), dataset.train.inputs.std()
+    inputs, test_inputs = ((split.inputs - mean) / deviation for split in (dataset.train, dataset.test))
     torch.manual_seed(seed)
     parameters, network = _ensemble(runs, hidden)
     auxiliary_parameters, auxiliary = _ensemble(runs, auxiliary_hidden)
     optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=learning_rate)
-    recorded: list[tuple[Tensor, Tensor]] = []
+    recorded: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = network(inputs), auxiliary(inputs)
         disturbed = nar_regression_targets(outputs, auxiliary_outputs, targets.expand_as(outputs), lam, alpha)
         if epoch % every == 0:
-            recorded.append((disturbed, (outputs.detach() - targets).square().mean((1, 2))))
+            error = (outputs.detach() - targets).square().mean((1, 2))
+            recorded.append((disturbed, error, network(test_inputs).detach()))
         # summed over runs: each has parameters, and so a gradient, of its own
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-    disturbed, losses = (torch.stack(each) for each in zip(*recorded, strict=True))
+    disturbed, losses, curves = (torch.stack(each) for each in zip(*recorded, strict=True))
     return DisturbedRegression(
         epochs=torch.arange(0, epochs + 1, every),
         targets=disturbed.squeeze(-1) * scale + center,
         losses=losses * scale**2,
+        outputs=curves.squeeze(-1) * scale + center,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,13 @@ class Method(nn.Module, ABC):
     divisible: bool = False
     counted: ClassVar[tuple[str, ...]] = ()
     shareable_options: frozenset[str] = frozenset()
+
+    @classmethod
+    def called(cls, printed: str) -> str:
+        """Return a printed name, and the title too where it begins with an alias: ``"LS (label smoothing)"``."""
+        spelled_alike = re.sub(r"\W", " ", printed).lower() == cls.title.lower()
+        is_alias = not {printed, re.split(r"\W", printed)[0]}.isdisjoint(cls.aliases)
+        return f"{printed} ({cls.title})" if is_alias and not spelled_alike else printed
 
     @abstractmethod
     def step(self, network: nn.Module, batch: Batch) -> Step:

@@ -22,7 +22,7 @@ class CrossEntropy(Criterion):
     """Plain cross-entropy: the baseline (NaR, equation 1; SBA, equation 2)."""
 
     title = "cross entropy"
-    aliases = ("Baseline", "CE")
+    aliases = ("Baseline", "CE", "Single")
     colour = "#000000"
     place = ("nobody's: the label stays one-hot", "")
     benchmark: ClassVar = {"Cross-entropy": {}}
@@ -42,7 +42,7 @@ class LabelSmoothing(Criterion):
 
     title = "label smoothing"
     aliases = ("LSR", "SLR", "LS")
-    colour = "#56B4E9"
+    colour = "#419BCD"
     place = ("the uniform distribution", "before training")
     benchmark: ClassVar = {"Label smoothing": {}}
     on_text = True
@@ -90,8 +90,9 @@ class DisturbLabel(Criterion):
     """
 
     title = "DisturbLabel"
+    aliases = ("Label noise", "LN")
     takes_probabilities = False
-    colour = "#88DDBB"
+    colour = "#4BA569"
     place = ("the uniform distribution", "anew at every step")
     on_text = True
 

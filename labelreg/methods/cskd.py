@@ -67,7 +67,7 @@ class ClassWiseSelfDistillation(Wrapper):
 
     title = "CS-KD"
     paper = "cskd"
-    colour = "#D55E00"
+    colour = "#C84E00"
     place = ("its prediction on another sample of the class", "anew at every step")
     benchmark: ClassVar = {"CS-KD": {}}
 

@@ -40,7 +40,7 @@ class ForestAsRegularization(Method):
 
     title = "forest as regularization"
     on_tokens = False
-    colour = "#999933"
+    colour = "#96963C"
     capturable = False
     takes_probabilities = False
 

@@ -162,7 +162,7 @@ class VirtualSoftmax(Method):
 
     title = "virtual softmax"
     aliases = ("Virtual-softmax",)
-    colour = "#33DDFF"
+    colour = "#009696"
     place = ("nobody's: the label stays one-hot", "")
     benchmark: ClassVar = {"Virtual softmax": {}}
     takes_probabilities = False

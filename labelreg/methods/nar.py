@@ -134,7 +134,7 @@ class NetworkAsRegularization(Method):
 
     title = "NaR"
     paper = "nar"
-    colour = "#E69F00"
+    colour = "#C98500"
     place = ("a network in training", "anew at every step")
     benchmark: ClassVar = {"NaR": {}}
     on_text = True

@@ -18,6 +18,7 @@ IMAGENET = {"epochs": 90, "batch_size": 256, "milestones": (30, 60), "weight_dec
 ADAM = {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 0.0}
 TEXT = ADAM | {"epochs": 30, "milestones": (10, 20), "decay": 0.5}
 TEXTS = ("ag_news", "yahoo_answers", "yelp_review_full")
+SUBSETS = {"ag_news": 15_000}  # of the training samples, on which the benchmark has recorded runs
 TEXT_NETWORKS = ("fasttext", "textrnn", "charcnn", "transformer")
 # the protocol of deep mutual learning: smaller batches, a step every 60 epochs
 MUTUAL = {"dataset": "cifar100", "batch_size": 64, "milestones": (60, 120, 180)}
@@ -50,7 +51,8 @@ def tables(methods: Methods, epochs: int, rivals: str, distillation: str, quoted
     method, options = methods[own]
 
     def row(label: str, network: str, dataset: str) -> Row:
-        return Row(label, experiments(methods, epochs, dataset, network)[label])
+        experiment = experiments(methods, epochs, dataset, network)[label]
+        return Row(label, experiment, subset=SUBSETS.get(dataset, 0))
 
     def rival(label: str, method: str, network: str, **settings: Any) -> Row:
         return Row(label, Experiment(network=network, method=method, **MUTUAL | settings), label != own and quoted)

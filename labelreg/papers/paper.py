@@ -17,12 +17,15 @@ class Row:
         quoted: whether the paper took the number from elsewhere.
         against: the method of the row it is compared with, on the same data set and network; the paper's baseline if
             empty.
+        subset: number of training samples of runs that may stand, marked, where there are none on all of them; 0 for
+            no such runs.
     """
 
     method: str
     experiment: Experiment
     quoted: bool = False
     against: str = ""
+    subset: int = 0
 
     @property
     def dataset(self) -> str:

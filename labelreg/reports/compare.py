@@ -24,8 +24,9 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         One row per printed number, with all numbers in its unit, and NaN where there are none.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
-        - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none
-        - ``difference`` to the row it is compared with, on the same seeds, and ``half_width`` of its 95 % interval
+        - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none, and the
+          ``subset`` of the training samples that the runs had, 0 for all; see :attr:`.Row.subset`
+        - ``difference`` to the row it is compared with, on their ``common`` seeds, with ``half_width`` of its interval
         - ``ours`` and ``ours_std``, at the epochs that the paper reports, see :attr:`.Paper.last_epochs`
         - ``last`` and ``best``, at the last epoch and at the best one on the test set
         - ``gap``, ours minus printed
@@ -46,19 +47,22 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         other = table.find(cell.dataset, cell.network, row.against or papers[paper].baseline)
         relative = cell.metric == "relative_improvement"
         needed = [row, other] if relative else [row]
-        profile, runs = fullest(needed, recorded)
+        profile, subset, runs = fullest(needed, recorded)
         if relative:
             numbers = _improvement(*(measured(each, "error", last_epochs) for each in runs))
         else:
             numbers = measured(runs[0], cell.metric, last_epochs)
             if profile and other not in (None, row):
-                numbers |= paired(runs[0], runs_of(other, profile, recorded), cell.metric, last_epochs)
+                others = runs_of(other, profile, recorded, subset)
+                numbers |= paired(runs[0], others, cell.metric, last_epochs)
         records.append(
             {
                 "profile": profile,
                 "seeds": len(runs[0]),
+                "subset": subset,
                 "difference": np.nan,
                 "half_width": np.nan,
+                "common": 0,
                 **numbers,
                 "gap": numbers["ours"] - cell.printed,
                 "runnable": is_runnable(row),
@@ -82,9 +86,10 @@ def recorded_runs(
     return max(found, key=len)  # the first of equal ones
 
 
-def runs_of(row: Row, profile: str, recorded: Recorded) -> list[Result]:
-    """Find the recorded runs of a row at a profile, in the order of seeds."""
-    return [run for each in row.experiment.at(profile).with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
+def runs_of(row: Row, profile: str, recorded: Recorded, subset: int = 0) -> list[Result]:
+    """Find the recorded runs of a row at a profile, perhaps on a subset, in the order of seeds."""
+    wanted = row.experiment.at(profile, **({"subset": subset} if subset else {}))
+    return [run for each in wanted.with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
 
 
 def is_runnable(row: Row) -> bool:
@@ -92,13 +97,17 @@ def is_runnable(row: Row) -> bool:
     return row.dataset in data.names() and row.network in networks.names()
 
 
-def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, list[list[Result]]]:
-    """Find the runs of each row, all at the profile ``"paper"``, else all at ``"fast"``; return the profile too."""
-    for profile in RECORDED:
-        runs = [runs_of(row, profile, recorded) for row in rows]
-        if all(runs):
-            return profile, runs
-    return "", [[] for _ in rows]
+def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, int, list[list[Result]]]:
+    """Find the runs of each row, all at the profile ``"paper"``, else all at ``"fast"``, else so on the rows' subset.
+
+    Returned are the profile, empty if there are no runs, the subset, 0 for none, and the runs.
+    """
+    for subset in dict.fromkeys((0, rows[0].subset)):
+        for profile in RECORDED:
+            runs = [runs_of(row, profile, recorded, subset) for row in rows]
+            if all(runs):
+                return profile, subset, runs
+    return "", 0, [[] for _ in rows]
 
 
 def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:

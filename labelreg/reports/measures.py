@@ -1,6 +1,8 @@
 """What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -58,11 +60,72 @@ def paired(results: Sequence[Result], others: Sequence[Result], metric: str, las
     """Return the ``difference`` to other runs on the seeds that both have, ``half_width`` of its 95 % interval, and
     their number, ``common``.
     """
-    ours, theirs = (
-        {result.experiment.seed: number(result, metric, last_epochs) for result in group} for group in (results, others)
+    return on_common_seeds(
+        *({each.experiment.seed: number(each, metric, last_epochs) for each in group} for group in (results, others))
     )
+
+
+def on_common_seeds(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, float]:
+    """Return what :func:`paired` does, of values by seed."""
     difference, half_width = difference_on_common_seeds(ours, theirs)
     return {"difference": difference, "half_width": half_width, "common": len(ours.keys() & theirs.keys())}
+
+
+def at_the_end(result: Result, name: str) -> float:
+    """Return a metric of the history or an observation after the last epoch.
+
+    Of an observation with several numbers one is named by its place, such as ``"fgsm_error[2]"``.
+    """
+    name, _, place = name.rstrip("]").partition("[")
+    last = result.epochs(name)[-1]
+    return float(last[int(place)] if place else last)
+
+
+def against_each_other(results: Mapping[str, Sequence[Result]], metric: str = "error") -> pd.DataFrame:
+    """Compare every method with every other on the seeds that both have.
+
+    Args:
+        results: label to the results of one experiment.
+        metric: key of :data:`METRICS`, in the unit of print.
+
+    Returns:
+        One row per ordered pair of labels, ``method`` and ``other``: the ``difference`` of the first to the second,
+        ``half_width`` of its 95 % interval, the number of ``common`` seeds, and ``p`` after Holm's correction for all
+        unordered pairs.
+    """
+    pairs = list(itertools.combinations(results, 2))
+    index = pd.MultiIndex.from_tuples(pairs, names=["method", "other"])
+    table = pd.DataFrame([paired(results[one], results[other], metric) for one, other in pairs], index)
+    (table["p"],) = p_values([table])
+    mirrored = table.assign(difference=-table.difference)
+    mirrored.index = pd.MultiIndex.from_tuples([pair[::-1] for pair in pairs], names=index.names)
+    return pd.concat([table, mirrored])
+
+
+def ranks(conditions: Mapping[Any, Mapping[str, Sequence[Result]]], metric: str = "error") -> pd.DataFrame:
+    """Rank methods, 1 for the lowest value, in every condition and for every seed that all of them have.
+
+    ``conditions`` are results by label, see :func:`against_each_other`. The rows are (condition, seed), the columns the
+    labels; equal values share the mean of their ranks.
+    """
+    values = {
+        condition: pd.DataFrame(
+            {label: {each.experiment.seed: number(each, metric) for each in group} for label, group in results.items()}
+        )
+        for condition, results in conditions.items()
+    }
+    return pd.concat(values).dropna().rank(axis=1)
+
+
+def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
+    """Return by how much mean ranks over so many blocks must differ to be told apart: the Nemenyi test (Demsar, 2006).
+
+    Blocks count as independent; of seeds under few conditions, the conclusion is one on these conditions only.
+    """
+    from scipy.stats import studentized_range
+
+    quantile = studentized_range.ppf(1 - level, methods, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(methods * (methods + 1) / (6 * blocks)))
 
 
 def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:

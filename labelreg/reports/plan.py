@@ -101,7 +101,8 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
 
     The columns are ``collection, item, shows``; the number of ``cells``, printed numbers of a paper's table, or else
     rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and recorded
-    ``at fast`` and at the collection's ``own protocol``; ``mean gap`` and ``largest gap`` between ours and the printed
+    ``at fast``, at the collection's ``own protocol``, or ``on a subset`` of the training samples, see
+    :attr:`.Row.subset`; ``mean gap`` and ``largest gap`` between ours and the printed
     number, in its unit.
     """
     results = list(Store() if store is None else store)
@@ -111,7 +112,8 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
         for name, item in collection.items.items():
             if key in papers and name in collection.tables:
                 cells = compare(key, name, results)
-                runnable, profiles, gaps = cells.runnable, cells.profile, cells.gap
+                runnable, part = cells.runnable, cells.subset > 0
+                profiles, gaps = cells.profile.mask(part, "subset"), cells.gap.mask(part)
             else:
                 runnable = pd.Series([is_runnable(row) for row in item.rows])
                 profiles = pd.Series([fullest([row], recorded)[0] for row in item.rows])
@@ -125,6 +127,7 @@ def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
                     "runnable": runnable.sum(),
                     "at fast": (profiles == "fast").sum(),
                     "own protocol": (profiles == "paper").sum(),
+                    "on a subset": (profiles == "subset").sum(),
                     "mean gap": gaps.mean(),
                     "largest gap": max(gaps.dropna(), key=abs, default=float("nan")),
                 }

@@ -1,24 +1,52 @@
 """Figures: what is drawn, read back from the axes, equals what was given."""
 
 import itertools
+import warnings
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from labelreg import methods
 from labelreg.book import figures
+from labelreg.book.figures import style
 from labelreg.book.tables import against_baseline
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Split, load
 from labelreg.experiment import Experiment
 from labelreg.observers import tsne
-from labelreg.papers import Row
+from labelreg.papers import Row, papers
 from labelreg.papers.sba import at_layers
 from labelreg.results import Result, paired_difference
+
+PHONE = 350  # pixels that a phone has for a figure
+
+
+def smallest_text(figure: Figure) -> float:
+    """Return the size of the smallest visible text, in pixels, of a figure as a phone shows it."""
+    texts = [each for each in figure.findobj(Text) if each.get_visible() and each.get_text().strip()]
+    shown = figure.get_tightbbox().padded(matplotlib.rcParams["savefig.pad_inches"])
+    return min(text.get_fontsize() for text in texts) * PHONE / (72 * shown.width)
+
+
+@pytest.fixture(autouse=True)
+def on_a_phone(monkeypatch):
+    """Whatever figure a test draws can be read on a phone."""
+    made = []
+    monkeypatch.setattr(style, "Figure", lambda *args, **options: made.append(Figure(*args, **options)) or made[-1])
+    with matplotlib.rc_context():
+        figures.set_style()
+        yield
+    for figure in made:
+        with warnings.catch_warnings(action="error"):  # a layout that has collapsed warns
+            figure.draw_without_rendering()
+        assert smallest_text(figure) >= 7
 
 
 def result(errors, **observations) -> Result:
@@ -28,6 +56,10 @@ def result(errors, **observations) -> Result:
 
 def texts(items) -> list[str]:
     return [each.get_text() for each in items]
+
+
+def key(figure: Figure) -> list[str]:
+    return texts(figure.legends[0].get_texts())
 
 
 # red-green blindness in linear RGB (Machado et al., 2009)
@@ -45,6 +77,22 @@ class TestMethods:
         seen = {name: self.lab(methods.find(name).colour, SIGHT[sight]) for name in methods.names()}
         for one, other in itertools.combinations(seen, 2):
             assert np.linalg.norm(seen[one] - seen[other]) > 10, (one, other)
+
+    @pytest.mark.parametrize(
+        "colour", [*(methods.find(name).colour for name in methods.names()), *style.shades(6), *style.hues(20)]
+    )
+    def test_colours_stand_out_in_both_themes(self, colour):
+        """A contrast of 3, as WCAG asks of graphics; in the dark labelreg.css turns the lightness of figures round."""
+        seen = np.array(to_rgb(colour))
+        turned = np.clip(seen + 1 - 2 * seen @ [0.213, 0.715, 0.072], 0, 1)  # invert(1) hue-rotate(180deg)
+        for foreground, background in ((seen, "#FFFFFF"), (turned, "#14181E")):
+            dark, light = sorted(self.luminance(each) for each in (foreground, to_rgb(background)))
+            assert (light + 0.05) / (dark + 0.05) > 3
+
+    @staticmethod
+    def luminance(rgb):
+        rgb = np.array(rgb)
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
 
     @staticmethod
     def lab(colour, sight):
@@ -70,7 +118,7 @@ class TestMethods:
     def test_map_holds_every_method_that_has_a_place(self):
         axes = figures.method_map().axes[0]
         placed = [methods.find(name) for name in methods.names() if methods.find(name).place[0]]
-        assert {method.title for method in placed} <= set(texts(axes.texts))
+        assert {method.title for method in placed} <= {each.replace("\n", " ") for each in texts(axes.texts)}
         assert figures.method_name("knowledge_refinery") == "KR"
 
 
@@ -92,7 +140,7 @@ class TestCurves:
         assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
         assert (len(first.lines), len(second.lines)) == (2, 1)
         np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
-        assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        assert key(figure) == ["x", "y"]
         assert figure.get_supylabel() == "test error, %"
         assert [line.get_linestyle() for line in first.lines] == ["-", "--"]  # of one method, yet told apart
 
@@ -113,12 +161,12 @@ class TestCurves:
             point = Experiment(method="network_as_regularization", options=options)
             errors = [each + 0.1 * lam + alpha for each in (0.04, 0.06)]
             runs[Row(str(options), point)] = [replace(result([0.9, each]), experiment=point) for each in errors]
-        left, right, *_ = figures.sensitivity(runs, 30.0).axes
+        figure = figures.sensitivity(runs, 30.0)
+        left, right, *_ = figure.axes
         assert texts(left.texts) == ["26.0", "36.0", "30.0", "40.0"]
         np.testing.assert_allclose(right.lines[0].get_xydata(), [[0.1, 26], [0.5, 30]])
-        assert texts(right.get_legend().get_texts()) == ["0.2", "0.3", "baseline"]
-        without = figures.sensitivity(runs).axes[1].get_legend()
-        assert texts(without.get_texts()) == ["0.2", "0.3"]
+        assert key(figure) == ["0.2", "0.3", "baseline"]
+        assert key(figures.sensitivity(runs)) == ["0.2", "0.3"]
 
 
 class TestAugmentation:
@@ -135,9 +183,10 @@ class TestAugmentation:
             for network, found in errors.items()
             for label, error in found.items()
         }
-        (axes,) = figures.recorded_weights(runs).axes
+        figure = figures.recorded_weights(runs)
+        (axes,) = figure.axes
         assert axes.get_title() == "digits"
-        assert texts(axes.get_legend().get_texts()) == ["mlp", "resnet8"]
+        assert key(figure) == ["mlp", "resnet8"]
         assert texts(axes.get_xticklabels()) == ["10", "0.1"]
         curves = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
         np.testing.assert_allclose(curves, [[41, 21], [np.nan, 31]])
@@ -153,12 +202,13 @@ class TestAugmentation:
             "SBA end": [[0.3] * 4, [0.4] * 4],
         }
         runs = {row: [result(each) for each in errors[row.method]] for row in rows if row.method in errors}
-        left, right = figures.layer_trade_off(runs).axes
+        figure = figures.layer_trade_off(runs)
+        left, right = figure.axes
         image, end = (bar.get_height() for bar in left.patches)
         assert image == pytest.approx(3 * (1 + 8) / (2 * (1 + 8 / 2)))
         assert np.isnan(end)  # without BA there
         assert texts(right.get_xticklabels()) == texts(left.get_xticklabels()) == ["image", "end"]
-        assert texts(right.get_legend().get_texts()) == ["BA", "SBA"]
+        assert key(figure) == ["BA", "SBA"]
         points = [list(line.get_ydata()) for line in right.lines if line.get_marker() == "o"]
         np.testing.assert_allclose(points, [[70, np.nan], [80, 65]])
 
@@ -217,9 +267,10 @@ class TestComparisons:
         groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
         table = against_baseline(groups, "base")
         colours = {"base": "#000000", "new": "#0072B2"}
-        axes = figures.paired_differences({"clean": table, "noisy": table}, colours, "base").axes[0]
+        figure = figures.paired_differences({"clean": table, "noisy": table}, colours, "base")
+        (axes,) = figure.axes
         assert texts(axes.get_yticklabels()) == ["new"]
-        assert texts(axes.get_legend().get_texts()) == ["clean", "noisy"]
+        assert key(figure) == ["clean", "noisy"]
         drawn = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_marker() == "o"]
         assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
         (low, _), (high, _) = axes.collections[0].get_segments()[0]
@@ -259,7 +310,7 @@ class TestComparisons:
         # two clouds that lie far apart stay apart
         assert np.linalg.norm(points[:40].mean(0) - points[40:].mean(0)) > 2 * points[:40].std(0).max()
         assert [axes.get_title() for axes in figure.axes] == ["a\n1", "b\n2"]
-        assert texts(figure.legends[0].get_texts()) == ["x", "y"]
+        assert key(figure) == ["x", "y"]
         assert not figures.embeddings(*shown).legends
         assert tsne(features[:4]).shape == (4, 2)
         with pytest.raises(ValueError, match="at most 20 groups"):
@@ -278,7 +329,9 @@ class TestComparisons:
         assert [axes.get_title().split("\n") for axes in drawn.axes][1] == ["CS-KD", "within : between = 0.50"]
         axes = figures.recorded_reliability(runs).axes[1]
         assert axes.get_title() == "CS-KD\nECE 10.0 %"
-        assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb("#D55E00")
+        assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb(
+            methods.find("class_wise_self_distillation").colour
+        )
 
 
 class TestLabels:
@@ -301,8 +354,8 @@ class TestLabels:
 
     def test_histories_draw_the_largest_classes_in_colour(self):
         history = np.array([[0.2, 0.5, 0.3], [0.1, 0.8, 0.1]])
-        axes = figures.label_histories([np.zeros((2, 2))], [history], ["a", "b", "c"], shown=1).axes[1]
-        assert texts(axes.get_legend().get_texts()) == ["b"]
+        image, axes = figures.label_histories([np.zeros((2, 2))], [history], ["a", "b", "c"], shown=1).axes
+        assert texts(image.get_legend().get_texts()) == ["b"]
         np.testing.assert_allclose([line.get_ydata() for line in axes.lines[:3]], history.T[[2, 0, 1]])
 
     def test_samples_stand_in_the_column_of_their_class(self):
@@ -314,12 +367,48 @@ class TestLabels:
         assert [figures.as_images(each)[0].shape for each in (grey, colour)] == [(4, 5), (4, 5, 3)]
 
 
+class TestDrawings:
+    @pytest.mark.parametrize("paper", papers)
+    def test_no_text_lies_on_another(self, paper):
+        figure = figures.drawing(paper)
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        written = {text: text.get_window_extent() for each in (axes, *axes.child_axes) for text in each.texts}
+        for (one, place), (other, taken) in itertools.combinations(written.items(), 2):
+            assert not place.overlaps(taken), (one, other)
+
+    def test_unknown_paper(self):
+        with pytest.raises(ValueError, match="no drawing is called 'cs-kd'; did you mean cskd"):
+            figures.drawing("cs-kd")
+
+
 def test_disturbed_regression_draws_three_standard_deviations():
     toy = load("toy")
     targets = torch.stack([toy.train.targets.squeeze(1) + shift for shift in (-1.0, 2.0)])[None]
-    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2))
+    runs = DisturbedRegression(torch.tensor([50]), targets, torch.zeros(1, 2), torch.zeros(1, 2, 200))
     top, bottom = figures.disturbed_regression(toy, runs, panels=[0]).axes
     assert top.get_title() == "epoch 50"
     bars = np.array(bottom.collections[0].get_segments())[:, :, 1]
     np.testing.assert_allclose(bars.mean(1), 0.5, atol=1e-4)
     np.testing.assert_allclose(bars[:, 1] - bars[:, 0], 2 * 3 * 4.5**0.5, rtol=1e-4)
+
+
+class TestCosts:
+    def test_are_drawn_as_multiples_in_a_row_per_method(self):
+        table = pd.DataFrame({"operations": [1, 2], "time": [1.1, 2.2], "memory": [1, 1.9]}, ["KR", "NaR"])
+        figure = figures.relative_costs(table)
+        (axes,) = figure.axes
+        drawn = {line.get_label(): line.get_xdata().tolist() for line in axes.lines if line.get_label() in table}
+        assert drawn == {kind: values.tolist() for kind, values in table.items()}
+        assert texts(axes.get_yticklabels()) == ["KR", "NaR"]
+        assert texts(figure.legends[0].get_texts()) == list(table)
+
+    def test_grow_over_a_size_a_line_per_method(self):
+        table = pd.DataFrame({"KR": [1.0, 4.0], "NaR": [2.0, 9.0]}, [10, 1000])
+        styles = {"KR": {"color": "blue"}, "NaR": {"color": "red", "linestyle": ":"}}
+        figure = figures.growth({"step, ms": table, "memory, MB": 2 * table}, styles, "classes")
+        for axes, factor in zip(figure.axes, (1, 2), strict=True):
+            assert [line.get_ydata().tolist() for line in axes.lines] == (factor * table.T).to_numpy().tolist()
+            assert [line.get_color() for line in axes.lines] == ["blue", "red"]
+            assert texts(axes.get_xticklabels()) == ["10", "1,000"]
+        assert [axes.get_ylabel() for axes in figure.axes] == ["step, ms", "memory, MB"]

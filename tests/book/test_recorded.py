@@ -1,10 +1,9 @@
 """Recorded tables and figures in the book."""
 
-from IPython.display import Markdown
+from IPython.display import HTML
 
 from labelreg.book import recorded
 from labelreg.book.figures import recorded_curves
-from labelreg.book.recorded import made
 from labelreg.papers import papers
 from labelreg.results import Result, Store
 
@@ -18,19 +17,13 @@ def made_up(experiment):
 
 def test_is_a_command_where_nothing_is_recorded():
     shown = recorded("kr", "figure5", recorded_curves)
-    assert isinstance(shown, Markdown)
+    assert isinstance(shown, HTML)
     assert "labelreg reproduce --papers kr --dataset cifar100 --network preact_resnet18 --minutes 60" in shown.data
 
 
-def test_draws_what_is_recorded_under_a_line_that_says_what_it_is():
+def test_draws_what_is_recorded_under_a_line_that_says_what_it_is(capsys):
     for experiment in (*ITEM[0].at("fast").with_seeds(2), ITEM[1].at("fast")):
         Store().save(made_up(experiment))
     drawn = recorded("kr", "figure5", dict)
     assert {row.method: len(group) for row, group in drawn.items()} == {"gamma = 0": 2, "gamma = 0.9": 1}
     assert recorded("kr", "figure5", recorded_curves).axes
-
-
-def test_says_how_it_was_made():
-    counts = dict(zip(ITEM.rows, (3, 1), strict=False))
-    runs = {row: list(map(made_up, row.experiment.at("fast").with_seeds(count))) for row, count in counts.items()}
-    assert made(runs) == "30 epochs, 1 or 3 seeds, a card, torch 2.11"

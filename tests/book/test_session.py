@@ -18,6 +18,7 @@ from labelreg.papers import COLLECTIONS, papers
 from labelreg.paths import project_root
 from labelreg.reports import is_runnable
 from labelreg.results import Store
+from labelreg.running import run
 
 NOTEBOOKS = sorted((project_root() / "notebooks").glob("*.ipynb"))
 PARAMETERS = """profile = "quick"
@@ -176,7 +177,8 @@ class TestRecipe:
                 *parameters_cell(chapter),
                 injected(profile=profile, dataset=dataset, network=network, epochs=0, seeds=0),
             )
-            exec(set_up(chapter), notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}, made := {})
+            made = notebook.user_ns | {"get_ipython": lambda notebook=notebook: notebook}
+            exec(set_up(chapter), made)
             rows = [row for row in item.rows if (row.dataset, row.network) == (dataset, network)]
             protocol = {each.but(observe=()) for each in made.get("protocol", made.get("experiments")).values()}
             wanted = {row.experiment.at(profile).but(observe=()) for row in rows}
@@ -193,6 +195,18 @@ class TestRecipe:
 
 
 class TestSession:
+    def test_takes_recorded_runs_only_where_it_is_asked_to(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("LABELREG_RESULTS", str(tmp_path))
+        recorded = run(Experiment(epochs=2, subset=20), results=tmp_path, progress=None)
+        again = {"one": recorded.experiment}
+        session, other = Session(Notebook()), Session(Notebook())
+        assert session.run(again, seeds=1, recorded=True)["one"] == [recorded]
+        assert session.provenance()["runs"] == "1 recorded"
+        assert session.run({"two": recorded.experiment.but(seed=1)}, seeds=1, recorded=True)["two"] != [recorded]
+        assert session.provenance()["runs"] == "1 live, 1 recorded"
+        other.run(again, seeds=1)
+        assert other.provenance()["runs"] == "1 live"
+
     def test_experiment_follows_profile_parameters_and_settings_in_that_order(self):
         session = Session(Notebook(injected(network="resnet8", subset=50)))
         each = session.experiment(Experiment(dataset="cifar100", epochs=300), epochs=7)
@@ -206,6 +220,15 @@ class TestSession:
         assert (facts["runs"], facts["seeds"]) == ("2 live", "2, but where the page names another number")
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
+
+    def test_runs_nothing_twice(self):
+        session = Session(Notebook())
+        each = session.experiment(Experiment(), subset=20)
+        first = session.run({"one": each}, seeds=1)["one"]
+        second = session.run({"again": each, "seed 1": each.but(seed=1)})
+        assert second["again"][0] is first[0]
+        assert [result.experiment.seed for result in session.runs] == [0, 1, 2]
+        assert second["seed 1"][0] is second["again"][1]
 
     def test_trained_networks_are_live_and_counted(self, tmp_path):
         session = Session(Notebook())

@@ -1,12 +1,14 @@
 """Tables for the notebooks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from labelreg.book import tables
 from labelreg.experiment import Experiment
-from labelreg.papers import BENCHMARK, Item, papers
+from labelreg.papers import BENCHMARK, Item, papers, reported
 from labelreg.reports.measures import p_values
 from labelreg.results import Result, Store
 
@@ -27,7 +29,7 @@ def results(errors) -> list[Result]:
 def recorded(experiment, *errors, **history):
     """A made-up run that a store takes for one."""
     metrics = {"test_error": [*errors], "test_ece": [0.1] * len(errors), "test_nll": [1.0] * len(errors)}
-    return Result(experiment, metrics | history, {"seconds": 1.0})
+    return Result(experiment, metrics | history, {"seconds": 1.0, "device": "a card", "torch": "2"})
 
 
 class TestAgainstBaseline:
@@ -79,28 +81,77 @@ def test_of_equal_runs_and_single_ones_nothing_is_significant():
     assert p_values([shifted])[0].isna().all()
 
 
-def test_a_recorded_run_stands_beside_the_printed_number(tmp_path):
-    store = Store(tmp_path)
-    html = tables.beside_printed("kr", "table1", store).to_html()
-    assert (html.count("not yet run"), "gap" in html) == (16, False)
-    for each, error in zip(papers["kr"].tables["table1"][0].with_seeds(2), (0.05, 0.06), strict=True):
-        store.save(recorded(each, 0.04, error))
-    html = tables.beside_printed("kr", "table1", store).to_html()
-    for shown in ("5.50 ± 0.71", "+0.78", "paper, 2 seeds", "labelreg run --profile=paper --seeds=5"):
-        assert shown in html  # +0.78: against 4.72
-    assert html.count("not yet run") == 15
+def printed(paper, item, store=()):
+    return tables.beside_printed(paper, item, store).table.data
 
 
-@pytest.mark.parametrize("validated", [True, False])
-def test_the_epoch_that_validation_chooses_is_ours_where_the_paper_chooses_so(tmp_path, validated):
-    experiment = papers["cskd"].tables["table2"][0]
-    chosen = {"validation_error": [0.1, 0.3, 0.2]} if validated else {}
-    store = Store(tmp_path)
-    store.save(recorded(experiment, 0.31, 0.20, 0.25, **chosen))
-    html = tables.beside_printed("cskd", "table2", store).to_html()
-    assert ("31.00" if validated else "20.00") in html
-    assert ("last epoch" in html, "25.00" in html) == (True, True)
-    assert "nan" not in html
+class TestBesidePrinted:
+    """Printed numbers, and recorded runs in the same cells."""
+
+    ITEM = papers["kr"].tables["table1"]
+
+    @pytest.mark.parametrize(("key", "item"), [(key, name) for key, paper in papers.items() for name in paper.tables])
+    def test_every_printed_number_has_a_cell_and_none_is_empty_throughout(self, key, item):
+        numbers = reported(key).query("item == @item")
+        written = [
+            f"{value:.2f}" + ("" if np.isnan(std) else f" ± {std:.2f}")
+            for value, std in numbers[["value", "std"]].values
+        ]
+        shown = printed(key, item)
+        assert sorted(each for each in shown.values.ravel() if each) == sorted(written)
+        assert shown.shape[1] <= tables.MOST_COLUMNS
+        assert (shown != "").any(axis=0).all()
+        assert (shown != "").any(axis=1).all()
+
+    @pytest.mark.parametrize(
+        ("key", "item", "row", "column", "cell"),
+        [
+            ("kr", "table1", "LS (label smoothing)", ("cifar100", "wrn28_10"), "18.87 ± 0.11"),
+            ("kr", "table3", ("ag_news", "charcnn"), "Baseline (cross entropy)", "14.22"),  # turned
+            ("kr", "table4", "DML (deep mutual learning)", "wrn28_10", "19.82"),  # one data set
+            ("nar", "table4", "Label noise (DisturbLabel)", "test perplexity", "77.67"),  # and one network
+            ("nar", "table5", "AT+NaR (adversarial training)", ("cifar100", "resnet32"), "29.19 ± 0.10"),
+            ("cskd", "table4", ("ECE, %", "Virtual-softmax"), "mit67", "11.21 ± 1.00"),
+            ("sba", "table1", ("imagenet", "vgg16"), ("relative improvement, %", "SBA"), "18.54"),
+        ],
+    )
+    def test_a_number_is_found_by_its_names(self, key, item, row, column, cell):
+        assert printed(key, item).loc[[row], [column]].values.tolist() == [[cell]]
+
+    def test_a_table_of_one_setting_and_one_metric(self, monkeypatch):
+        cells = reported("nar").query("item == 'table4' and metric == 'test_perplexity'").reset_index(drop=True)
+        shown, common = tables._arranged(cells.assign(shown="x"))
+        assert (shown.shape, common) == ((7, 1), ["ptb", "lstm"])
+
+    def test_ours_stand_before_the_printed_number(self):
+        first, second = self.ITEM[0].with_seeds(2)
+        shown = tables.beside_printed("kr", "table1", [recorded(first, 0.04, 0.05), recorded(second, 0.04, 0.06)])
+        cell = shown.table.data.loc["Baseline (cross entropy)", ("cifar10", "preact_resnet18")]
+        assert cell == "<b>5.50 ± 0.71</b> / 4.72 ± 0.21"
+        assert sum("/" in each for each in shown.table.data.values.ravel()) == 1
+        html = shown._repr_html_()
+        assert "error, %, <b>ours</b> / printed</caption>" in html
+        assert "1 of 16 experiments recorded (profile paper, 200 epochs" in html
+        assert "significant" not in html
+
+    def test_a_star_marks_significant_differences_to_our_baseline(self):
+        errors = {"Baseline": (0.30, 0.31, 0.32), "LS": (0.29, 0.32, 0.31), "KR": (0.20, 0.211, 0.222)}
+        runs = [
+            recorded(self.ITEM.find("cifar100", "wrn28_10", name).experiment.but(seed=seed), error)
+            for name, values in errors.items()
+            for seed, error in enumerate(values)
+        ]
+        shown = tables.beside_printed("kr", "table1", runs)
+        column = shown.table.data["cifar100", "wrn28_10"]
+        assert [" * / " in each for each in column] == [False, False, True, False]
+        assert "* our difference to the baseline is significant" in shown._repr_html_()
+
+    @pytest.mark.parametrize("validated", [True, False])
+    def test_the_epoch_that_validation_chooses_is_ours_where_the_paper_chooses_so(self, validated):
+        chosen = {"validation_error": [0.1, 0.3, 0.2]} if validated else {}
+        run = recorded(papers["cskd"].tables["table2"][0], 0.31, 0.20, 0.25, **chosen)
+        cell = printed("cskd", "table2", [run]).loc["Cross-entropy", "cifar100"]
+        assert cell == f"<b>{31 if validated else 20:.2f}</b> / 25.82 ± 0.26"
 
 
 def test_observed_takes_metrics_and_observations_at_the_last_epoch():
@@ -111,6 +162,41 @@ def test_observed_takes_metrics_and_observations_at_the_last_epoch():
     frame = tables.observed(groups, {"test_error": "error, %", "depth": "depth"}).data
     assert frame["error, %"].tolist() == ["30.0 ± 14.1", "10.0"]
     assert frame["depth"].tolist() == ["4.00 ± 1.41", "2.00"]
+
+
+class TestMetrics:
+    @staticmethod
+    def runs(errors, **observed):
+        return [
+            replace(each, observations={name: np.array(values[seed]) for name, values in observed.items()})
+            for seed, each in enumerate(results(errors))
+        ]
+
+    def test_are_those_that_every_run_has_seen(self):
+        attacked = {"fgsm_error": [[[0.1, 0.5]], [[0.2, 0.6]]]}
+        seen = {
+            "a": self.runs([0.1, 0.2], recall_at_1=[[0.5], [0.6]], **attacked),
+            "b": self.runs([0.1, 0.2], **attacked),
+        }
+        shown = tables.metrics(seen, "a")
+        assert [*shown.data] == ["error, %", "ECE, %", "NLL, nats", "error under FGSM of 0.02, %"]
+        assert shown.data.loc["b"].tolist() == ["15.0 ± 7.1", "10.0 ± 0.0", "0.40 ± 0.00", "55.0 ± 7.1"]
+        assert 'class="sortable"' in shown.to_html()
+
+    def test_stars_are_corrected_for_the_methods_of_a_column(self):
+        """One p-value of .03 is significant by itself, and not when it is the smaller of two."""
+        spread = np.array([0.00, 0.01, 0.02])
+        errors = {"base": [0.3] * 3, "one": 0.3 + 0.033 + spread - 0.01, "same": [0.31, 0.29, 0.3]}
+        p = stats.ttest_1samp(errors["one"] - 0.3, 0).pvalue
+        assert 0.025 < p < 0.05
+        groups = {label: self.runs(each) for label, each in errors.items()}
+        assert tables.metrics(groups, "base").data["error, %"].str.endswith("*").tolist() == [False] * 3
+        del groups["same"]
+        assert tables.metrics(groups, "base").data["error, %"].str.endswith("*").tolist() == [False, True]
+
+    def test_the_baseline_must_be_there(self):
+        with pytest.raises(ValueError, match="no label is called 'bass'; did you mean base"):
+            tables.metrics({"base": results([0.1])}, "bass")
 
 
 class TestRecordedAgainstBaseline:
@@ -128,37 +214,44 @@ class TestRecordedAgainstBaseline:
         assert own.difference == pytest.approx(-2)
         assert own.half_width == pytest.approx((interval.high - interval.low) / 2)
         deviation = np.std([17, 11, 90], ddof=1)
-        assert (own.ours, own.ours_std, own.best) == pytest.approx((118 / 3, deviation, 118 / 3 - 1))
+        assert (own.ours, own.ours_std) == pytest.approx((118 / 3, deviation))
         assert (own.ece, own.nll, own.seeds, own.minutes) == pytest.approx((10, 0.4, 3, 11 / 3))
         assert table.difference["Cross-entropy"] == 0
 
-    def test_without_runs_or_common_seeds_or_baseline_there_is_no_difference(self):
+    def shown(self, runs, profile="fast"):
+        table = tables.recorded_against_baseline(runs, "Cross-entropy")
+        return tables.show_recorded(table, self.ITEM, "Cross-entropy", profile)
+
+    def test_without_common_seeds_or_baseline_there_is_no_difference(self):
         runs = {self.FIRST: results({0: 0.1}), self.SECOND: results({1: 0.1})}
         assert np.isnan(tables.recorded_against_baseline(runs, "Cross-entropy").difference["Label smoothing"])
-        html = tables.show_recorded(
-            tables.recorded_against_baseline({}, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast"
-        ).to_html()
-        assert html.count("not yet run") == 3
         del runs[self.FIRST]
         table = tables.recorded_against_baseline(runs, "Cross-entropy")
         assert np.isnan(table.difference["Label smoothing"])
         assert table.ours["Label smoothing"] == pytest.approx(10)
-        assert "nan" not in tables.show_recorded(table, self.ITEM, "Cross-entropy", "paper").to_html()
+        data = self.shown(runs).table.data
+        assert [*data] == ["error, %", "ECE, %", "NLL, nats", "minutes per run"]
+        assert "nan" not in "".join(data.values.ravel())
 
-    def test_shown_in_the_order_of_the_rows_with_commands_for_what_is_missing(self):
+    def test_without_runs_there_is_the_line_alone(self):
+        html = self.shown({})._repr_html_()
+        assert "<table" not in html
+        assert "0 of 3 experiments recorded. <code>labelreg reproduce --papers shared --dataset cifar100" in html
+
+    def test_recorded_rows_in_their_order_over_a_line_that_names_the_others(self):
         runs = {self.SECOND: results({0: 0.3}), self.FIRST: results({0: 0.25, 1: 0.35})}
-        shown = tables.show_recorded(
-            tables.recorded_against_baseline(runs, "Cross-entropy"), self.ITEM, "Cross-entropy", "fast"
-        )
-        assert [*shown.data.index] == [*self.LABELS]
-        assert shown.data["error, %"][:2].tolist() == ["30.00 ± 7.07", "30.00"]
-        assert shown.data["against the baseline"].tolist() == ["", "+5.00, common seeds: 1", ""]
-        command = shown.data["error, %"]["Confidence penalty"]
-        assert "not yet run" in command
-        assert "--seeds=3 epochs=30 learning_rate=0.2 schedule=one_cycle precision=bfloat16" in command
-        assert "method=confidence_penalty" in command
+        for row, seeds in ((self.FIRST, 2), (self.SECOND, 1)):
+            for each in row.experiment.at("fast").with_seeds(seeds):
+                Store().save(recorded(each, 0.3))
+        shown = self.shown(runs)
+        assert shown.table.data["error, %"].to_dict() == {"Cross-entropy": "30.00 ± 7.07", "Label smoothing": "30.00"}
+        assert shown.table.data["against the baseline"].tolist() == ["", "+5.00, common seeds: 1"]
+        assert shown.table.data["seeds"].tolist() == ["2", "1"]
+        assert "best epoch" not in shown.table.data
+        assert "1 or 2 seeds, a card, torch 2). Missing: Confidence penalty. <code>labelreg" in shown.line
+        assert 'class="sortable"' in shown._repr_html_()
 
-    def test_of_a_text_the_perplexity_at_the_end_and_at_its_lowest(self):
+    def test_of_a_text_the_perplexity_at_the_end(self):
         item = BENCHMARK.tables["lstm"]
         rows = [item.find("ptb", "lstm", label) for label in ("Cross-entropy", "Label smoothing")]
         runs = {row: results({0: 0.8, 1: 0.7}) for row in rows}
@@ -166,19 +259,7 @@ class TestRecordedAgainstBaseline:
             for result in group:
                 result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
         table = tables.recorded_against_baseline(runs, "Cross-entropy", "test_perplexity")
-        assert table[["ours", "difference", "best"]].values.tolist() == [[100, 0, 80], [200, 100, 160]]
-        shown = tables.show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").data
+        assert table[["ours", "difference"]].values.tolist() == [[100, 0], [200, 100]]
+        shown = tables.show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").table.data
         assert shown["test perplexity"]["Cross-entropy"] == "100.00 ± 0.00"
         assert "NLL, nats" not in shown
-        assert "dataset=ptb" in shown["test perplexity"]["NaR"]
-
-
-def test_recorded_rows_show_their_difference_to_the_baseline(tmp_path):
-    item, store = papers["kr"].tables["table1"], Store(tmp_path)
-    baseline, method = (item.find("cifar100", "wrn28_10", name).experiment for name in ("Baseline", "KR"))
-    for experiment, errors in ((baseline, (0.20, 0.22)), (method, (0.19, 0.20))):
-        for each, error in zip(experiment.with_seeds(2), errors, strict=True):
-            store.save(recorded(each, error))
-    shown = tables.beside_printed("kr", "table1", store).data
-    differences = shown["against the baseline"]
-    assert differences[differences != ""].tolist() == ["-1.50 ± 6.35"]

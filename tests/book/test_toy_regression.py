@@ -32,7 +32,7 @@ def test_runs_repeat_and_differ_from_each_other(toy):
 
 def test_without_disturbance_the_targets_are_the_observations(toy):
     runs = disturb_regression(toy, runs=2, lam=0.0, epochs=10, every=5)
-    assert (runs.epochs.tolist(), runs.losses.shape) == ([0, 5, 10], (3, 2))
+    assert (runs.epochs.tolist(), runs.losses.shape, runs.outputs.shape) == ([0, 5, 10], (3, 2), (3, 2, 200))
     torch.testing.assert_close(runs.targets, toy.train.targets.squeeze(1).expand(3, 2, 20), rtol=1e-4, atol=1e-3)
 
 
@@ -44,3 +44,7 @@ def test_disturbance_is_large_at_first_and_then_small_but_for_outliers(toy):
     largest, smallest = outliers.topk(5).indices, (-outliers).topk(5).indices
     assert disturbance[-1][largest].mean() > 2 * disturbance[-1][smallest].mean()
     assert runs.losses[-1].mean() < 0.05 * runs.losses[0].mean()
+    # where there are points, the curve is close to the one without noise
+    near = toy.test.inputs.squeeze(1).abs() < 3
+    errors = (runs.outputs - toy.test.targets.squeeze(1)).abs()[..., near].mean((1, 2))
+    assert errors[-1] < 0.2 * errors[0]

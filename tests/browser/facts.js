@@ -47,7 +47,7 @@
     width: document.documentElement.scrollWidth,
     ids: all("[id]").map(each => each.id),
     links: all("a[href]").map(each => each.href),
-    images: all("img", main).map(each => ({ source: each.getAttribute("src"), alt: each.alt, loaded: each.naturalWidth > 0 })),
+    images: all("img", main).map(each => ({ source: each.getAttribute("src"), alt: each.alt, loaded: each.naturalWidth > 0, top: each.getBoundingClientRect().top + scrollY })),
     figures: all("figure", main).map(each => each.querySelector("figcaption .caption-number")?.textContent ?? ""),
     formulas: all(".math", main).filter(each => !each.querySelector("mjx-container") || each.querySelector("mjx-merror")).map(each => each.textContent),
     broken: all("td", main).filter(each => /\d\s*(±|\+-)\s*\d/.test(each.innerText) && shown(each) && lines(each) > 1).map(each => each.innerText),

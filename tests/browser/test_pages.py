@@ -45,7 +45,6 @@ def test_images_load(visits):
     assert faults(visits, lambda visit: [each["source"] for each in visit.wide["images"] if not each["loaded"]]) == {}
 
 
-@pytest.mark.xfail(reason="the figures of the chapters have no words yet", strict=False)
 def test_images_say_what_one_sees(visits):
     def wordless(visit):
         return [each["source"] for each in visit.wide["images"] if len(re.findall(r"\b[a-z]+\b", each["alt"])) < 5]
@@ -53,7 +52,6 @@ def test_images_say_what_one_sees(visits):
     assert faults(visits, wordless) == {}
 
 
-@pytest.mark.xfail(reason="the figures of the chapters have no captions yet", strict=False)
 def test_images_are_in_numbered_figures(visits):
     def uncounted(visit):
         numbers = [number for number in visit.wide["figures"] if re.match(r"Fig\. \d", number)]
@@ -65,3 +63,10 @@ def test_images_are_in_numbered_figures(visits):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_stands_out_from_what_is_behind_it(visits, theme):
     assert faults(visits, lambda visit: visit.facts[1440, theme]["pale"]) == {}
+
+
+@pytest.mark.parametrize("chapter", ["nar", "alr", "kr", "cskd", "sba"])
+def test_a_chapter_shows_its_drawing_and_a_result_within_three_screens(visits, chapter):
+    drawing, result, *_ = (each["top"] for each in visits[f"notebooks/{chapter}.html"].wide["images"])
+    assert drawing < 900
+    assert result < 3 * 900

@@ -76,6 +76,20 @@ class TestFacts:
         assert len(set(called)) == len(called)
         assert list(methods.names()) == sorted(methods.names())
 
+    @pytest.mark.parametrize(
+        ("name", "printed", "shown"),
+        [
+            ("label_smoothing", "LSR", "LSR (label smoothing)"),
+            ("label_smoothing", "Label smoothing", "Label smoothing"),
+            ("virtual_softmax", "Virtual-softmax", "Virtual-softmax"),
+            ("born_again", "BAN-2", "BAN-2 (born again)"),
+            ("cross_entropy", "Cutout", "Cutout"),
+            ("mixup", "Mixup + CS-KD", "Mixup + CS-KD"),
+        ],
+    )
+    def test_say_what_a_printed_name_means(self, name, printed, shown):
+        assert methods.find(name).called(printed) == shown
+
     def test_name_the_rows_of_the_benchmarks(self):
         rows = {row: name for name in methods.names() for row in methods.find(name).benchmark}
         assert PAPERS.keys() <= set(rows.values())

@@ -121,7 +121,7 @@ def test_its_runs_stand_beside_its_numbers(facts):
 
 
 def test_is_in_the_benchmark_of_all_methods_and_in_the_figures(facts):
-    assert facts["shared"] == ["resnet18", "resnet32", "plaincnn6", "resnet8"]
+    assert facts["shared"] == ["resnet18", "resnet32", "plaincnn6", "resnet8", "digits", "digits_redrawn"]
     assert (facts["name"], facts["style"]) == ("Toy", {"color": "#123456", "linestyle": ":"})
     assert {"Toy", "a toy's distribution", "other"} <= set(facts["on the map"])
 

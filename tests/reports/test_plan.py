@@ -132,7 +132,16 @@ class TestCoverage:
         shared = COLLECTIONS["shared"].tables["resnet18"][4]
         store = [result(each) for each in (*table.with_seeds(2), curve.at("fast"), shared.at("fast"), shared)]
         rows = coverage(store).set_index(["collection", "item"])
-        assert [*rows] == ["shows", "cells", "runnable", "at fast", "own protocol", "mean gap", "largest gap"]
+        assert [*rows] == [
+            "shows",
+            "cells",
+            "runnable",
+            "at fast",
+            "own protocol",
+            "on a subset",
+            "mean gap",
+            "largest gap",
+        ]
         assert list(rows.index) == [(key, name) for key, each in COLLECTIONS.items() for name in each.items]
         assert rows.loc[("kr", "table1"), ["cells", "at fast", "own protocol"]].tolist() == [16, 0, 1]
         assert rows.loc[("kr", "table1"), "mean gap"] == pytest.approx(20 - 4.72)
@@ -150,3 +159,17 @@ class TestCoverage:
         expected = max(compare("kr", "table1", store).gap.dropna(), key=abs)
         assert expected < 0
         assert coverage(store).set_index(["collection", "item"]).loc[("kr", "table1"), "largest gap"] == expected
+
+    def test_of_runs_on_a_subset(self):
+        row = COLLECTIONS["kr"].tables["table3"].find("ag_news", "textrnn", "KR-LS")
+        on_a_subset = result(row.experiment.at("fast", subset=row.subset))
+        of_another_size = result(row.experiment.at("fast", subset=row.subset + 1))
+        counts = ["at fast", "own protocol", "on a subset"]
+        for store, expected in (
+            ([on_a_subset], [0, 0, 1]),
+            ([of_another_size], [0, 0, 0]),
+            ([on_a_subset, result(row.experiment.at("fast"))], [1, 0, 0]),
+        ):
+            table = coverage(store).set_index(["collection", "item"]).loc[("kr", "table3")]
+            assert table[counts].tolist() == expected
+            assert math.isnan(table["mean gap"]) == (expected != [1, 0, 0])

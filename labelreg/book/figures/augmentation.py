@@ -7,14 +7,13 @@ from matplotlib.figure import Figure
 
 from labelreg import methods
 from labelreg.book.figures.curves import parameter_curves
-from labelreg.book.figures.style import panels, subplots
+from labelreg.book.figures.style import legend, panels, shades
 from labelreg.book.tables import recorded_against_baseline
 from labelreg.costs import augmented_step_cost
 from labelreg.papers import Row
 from labelreg.reports.measures import epochs_until, measured
 from labelreg.results import Result
 
-SHADES = ("#E5A9C8", "#CC79A7", "#662255")
 COLOURS = {
     name: methods.find(method).colour
     for name, method in {"BA": "batch_augmentation", "SBA": "stochastic_batch_augmentation"}.items()
@@ -26,14 +25,14 @@ def weight_curves(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
 
     ``tables`` are those of :func:`labelreg.book.tables.against_baseline`, whose index is eta and whose baseline is "0".
     """
-    figure, grid = panels(len(tables), 2, 3.7, 3.0)
+    figure, grid = panels(len(tables))
     networks = dict.fromkeys(network for curves in tables.values() for network in curves)
-    colours = dict(zip(networks, SHADES * len(networks), strict=False))
+    colours = dict(zip(networks, shades(len(networks)), strict=True))
     for axes, (condition, curves) in zip(grid, tables.items(), strict=True):
         parameter_curves(axes, curves, "0", colours)
         axes.set(xlabel=r"$\eta$", title=condition)
-        axes.legend()
-    figure.supylabel("test error, %", fontsize="medium")
+    figure.supylabel("test error, %")
+    legend(figure)
     return figure
 
 
@@ -67,8 +66,8 @@ def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     for row in runs:
         method, _, place = row.method.partition(" ")
         groups.setdefault(f"{row.dataset}, {row.network}", {}).setdefault(place, {})[method] = row
-    figure, grid = subplots(len(groups), 2, 7.4, 3.0 * len(groups))
-    for (left, right), (title, places) in zip(grid, groups.items(), strict=True):
+    figure, grid = panels(2 * len(groups))
+    for left, right, (title, places) in zip(grid[::2], grid[1::2], groups.items(), strict=True):
         ratios = [_cost_ratio(found, runs) if len(found) == 2 else float("nan") for found in places.values()]
         left.bar(range(len(places)), ratios, color=COLOURS["SBA"])
         left.axhline(1, color=COLOURS["BA"], linewidth=1)
@@ -78,9 +77,9 @@ def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
             means, deviations = ([each[name] for each in found] for name in ("ours", "ours_std"))
             right.errorbar(range(len(places)), means, deviations, fmt="o", capsize=3, color=colour, label=method)
         right.set(ylabel="test accuracy, %", title=title)
-        right.legend()
         for axes in (left, right):
             axes.set_xticks(range(len(places)), places, rotation=30, ha="right", rotation_mode="anchor")
+    legend(figure)
     return figure
 
 

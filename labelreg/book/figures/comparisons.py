@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from labelreg.book.figures.curves import by_setting
 from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import panels
+from labelreg.book.figures.style import hues, legend, panels
 from labelreg.papers import Row
 from labelreg.results import Result
 
@@ -22,7 +21,7 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
     """
     labels = [label for label in next(iter(tables.values())).index if label != baseline]
     height = 0.42 if len(labels) <= 8 else 0.27  # inches per label
-    figure, (axes,) = panels(1, 1, 7.2, height * len(labels) * len(tables) ** 0.5 + 1.1)
+    figure, (axes,) = panels(1, height * len(labels) * len(tables) ** 0.5 + 0.9)
     offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
     for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
         for place, label in enumerate(labels):
@@ -33,10 +32,10 @@ def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
     axes.axvline(0, color=colours[baseline], linewidth=1)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel(f"test error minus that of {baseline} on the same seeds, percentage points")
+    axes.set_xlabel(f"test error minus that of {baseline}\non the same seeds, percentage points")
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
-    axes.legend()
+    legend(figure)
     return figure
 
 
@@ -46,7 +45,7 @@ def recorded_errors(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
     """
     groups = by_setting(runs)
-    figure, grid = panels(len(groups), 3, 3.4, 0.3 * max(map(len, groups.values())) + 1.1)
+    figure, grid = panels(len(groups), 0.25 * max(map(len, groups.values())) + 0.9)
     for axes, (title, group) in zip(grid, groups.items(), strict=True):
         for place, results in enumerate(group.values()):
             errors = [100 * each.last["test_error"] for each in results]
@@ -64,7 +63,7 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
     The results must have observed ``reliability``; bins are averaged over them by their samples. Above each panel
     stands the expected calibration error, with its standard deviation over the results.
     """
-    figure, grid = panels(len(results), 5, 1.6, 2.1, sharey=True)
+    figure, grid = panels(len(results), 2.3, columns=3, sharey=True)
     for axes, (label, group) in zip(grid, results.items(), strict=True):
         share = np.stack([each.observations["bin_share"][-1] for each in group])
         confidence, accuracy = (
@@ -108,17 +107,15 @@ def embeddings(
     count = len(names) or 1 + max(map(max, groups.values()))
     if count > 20:
         raise ValueError(f"at most 20 groups can be told apart by colour, not {count}: join some, as superclasses")
-    palette = sns.color_palette("colorblind" if count <= 10 else "tab20", count)
-    figure, grid = panels(len(points), 3, 2.5, 2.75)
+    palette = hues(count)
+    figure, grid = panels(len(points), 2.4, columns=3)
     for axes, (label, places) in zip(grid, points.items(), strict=True):
         axes.scatter(*np.transpose(places), s=6, linewidth=0, color=[palette[group] for group in groups[label]])
         axes.set(title=f"{label}\n{notes[label]}", xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color="#CCCCCC")
     if names:
-        columns = max(1, min(count, 80 // (5 + max(map(len, names)))))
-        figure.set_figheight(figure.get_figheight() + 0.2 + 0.2 * -(-count // columns))
-        handles = [Line2D([], [], color=colour, marker="o", markersize=5, linestyle="") for colour in palette]
-        figure.legend(handles, names, loc="outside lower center", ncols=columns, handletextpad=0.1)
+        dots = [Line2D([], [], color=colour, marker="o", linestyle="") for colour in palette]
+        legend(figure, dict(zip(names, dots, strict=True)))
     return figure
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import panels
+from labelreg.book.figures.style import legend, panels, shades
 from labelreg.papers import Row
 from labelreg.results import Result
 
@@ -52,14 +52,12 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
     groups = by_setting(runs)
     styles = _distinct({row.method: method_style(row.experiment) for row in runs})
     scale, unit = (100, ", %") if quantity.endswith("error") else (1, "")
-    figure, grid = panels(len(groups), 3, max(3.0, 5.4 / len(groups)), 2.9)
-    figure.set_figwidth(figure.get_figwidth() + 1.6)  # for the legend
+    figure, grid = panels(len(groups))
     for axes, (title, group) in zip(grid, groups.items(), strict=True):
         training_curves(axes, group, quantity, styles, scale)
         axes.set_title(title)
     figure.supylabel(quantity.replace("_", " ") + unit)
-    lines = {line.get_label(): line for axes in grid for line in axes.get_lines()}
-    figure.legend(lines.values(), lines, loc="outside right center")
+    legend(figure)
     return figure
 
 
@@ -105,13 +103,16 @@ def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = 
     points = [(each.experiment.options["lam"], each.experiment.options["alpha"]) for each in results]
     errors = [100 * each.last["test_error"] for each in results]
     table = pd.DataFrame([(*point, error) for point, error in zip(points, errors, strict=True)], columns=columns)
-    figure, (left, right) = panels(2, 2, 4.2, 3.1)
+    figure, (left, right) = panels(2)
     means = table.pivot_table(index=first, columns=second, values=quantity)
-    sns.heatmap(means, ax=left, cmap="viridis_r", annot=True, fmt=".1f", square=True, cbar_kws={"label": quantity})
+    sns.heatmap(means, ax=left, cmap="mako_r", annot=True, fmt=".1f", square=True, cbar=False)
     left.invert_yaxis()
-    style = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}, "palette": "plasma", "marker": "o"}
-    sns.lineplot(table, x=first, y=quantity, hue=table[second].astype(str), ax=right, **style)
+    left.set_title(quantity)
+    style = {"errorbar": "sd", "err_style": "bars", "err_kws": {"linewidth": 0.8}, "marker": "o"}
+    alphas = table[second].astype(str)
+    sns.lineplot(table, x=first, y=quantity, hue=alphas, palette=shades(alphas.nunique()), ax=right, **style)
     if reference is not None:
         right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
-    right.legend(title=second, loc="center left", bbox_to_anchor=(1, 0.5))
+    right.get_legend().remove()
+    legend(figure, title=second)
     return figure

@@ -5,14 +5,13 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from labelreg.book.figures.curves import training_curves
 from labelreg.book.figures.labels import label_heatmaps
 from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import panels
+from labelreg.book.figures.style import legend, panels, shades
 from labelreg.methods.kr import decayed_weight
 from labelreg.papers import Row
 from labelreg.reports.measures import measured, paired
@@ -49,13 +48,13 @@ def divergence_and_accuracy(runs: Runs, lowest: float | None = None) -> Figure:
     styles = {label: method_style(group[0].experiment) for label, group in named.items()}
     divergence = "residual_divergence"
     observed = {label: group for label, group in named.items() if divergence in group[0].observations}
-    figure, (left, right) = panels(2, 2, 3.7, 3.0)
+    figure, (left, right) = panels(2)
     training_curves(left, observed, divergence, styles)
-    left.set_ylabel("Jensen-Shannon divergence, nats")
+    left.set_ylabel("Jensen-Shannon\ndivergence, nats")
     training_curves(right, named, "test_error", styles, scale=-100, offset=100)
     right.set_ylabel("test accuracy, %")
     right.set_ylim(bottom=lowest)
-    right.legend()
+    legend(figure)
     return figure
 
 
@@ -66,9 +65,8 @@ def decays(runs: Runs) -> Figure:
     """
     named = _by_name(runs)
     baseline = next(iter(named.values()))
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(named)))
-    figure, (left, right) = panels(2, 2, 3.7, 3.0)
-    for (label, group), shade in zip(named.items(), shades, strict=True):
+    figure, (left, right) = panels(2)
+    for (label, group), shade in zip(named.items(), shades(len(named)), strict=True):
         settings = group[0].experiment
         gamma, truncate = (settings.options[name] for name in ("gamma", "truncate"))
         weights = [decayed_weight(epoch, gamma, truncate) for epoch in range(settings.epochs)]
@@ -77,6 +75,7 @@ def decays(runs: Runs) -> Figure:
         right.bar(label.removeprefix("gamma = "), measured(group, "error")["ours"], yerr=half_width, color=shade)
     left.set(xlabel="epoch", ylabel=r"weight $\alpha$ of the residual losses")
     right.set(xlabel=r"$\gamma$", ylabel="test error, %")
+    right.tick_params(axis="x", rotation=45)
     return figure
 
 

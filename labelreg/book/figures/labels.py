@@ -1,19 +1,26 @@
 """Samples, and what happens to their labels."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from labelreg.book.figures.style import subplots
+from labelreg import methods
+from labelreg.book.figures.style import hues, leftmost, subplots, wrapped
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset, Split
+
+FEW = 12  # classes whose names have room
+NAMES = 0.7  # inches of long names beneath a figure
+NAR = methods.NetworkAsRegularization.colour
 
 
 def as_images(inputs: Tensor) -> list[np.ndarray]:
@@ -30,7 +37,8 @@ def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] |
         for axes, image in itertools.zip_longest(line, images):
             _show(axes, image)
     for column, title in (titles or {}).items():
-        grid[0, column].set_title(title)
+        slanted = {"rotation": 45, "ha": "left"} if len(title) > 8 and column + 1 in titles else {}
+        grid[0, column].set_title(title, **slanted)
     return figure
 
 
@@ -52,23 +60,30 @@ def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[s
 
     ``rows`` are matrices (K, K) of probabilities by the name of their row, ``columns`` the titles above them.
     """
-    figure, grid = subplots(len(rows), len(columns), 1.95 * len(columns) + 0.9, 2.05 * len(rows) + 0.4)
-    few = len(classes) <= 12
+    figure, grid = wrapped(len(rows), len(columns), 2, [2.4 + NAMES * _long(classes) / len(rows)] * len(rows))
     for line, (name, matrices) in zip(grid, rows.items(), strict=True):
-        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "viridis"}
+        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "mako_r"}
         for axes, matrix in zip(line, matrices, strict=True):
-            sns.heatmap(matrix, ax=axes, square=True, cbar=False, rasterized=not few, **scale)
+            sns.heatmap(matrix, ax=axes, square=True, rasterized=len(classes) > FEW, **scale)
             axes.set(xticks=[], yticks=[])
-        line[0].set_ylabel(f"{name}\ntrue class")
-        figure.colorbar(axes.collections[0], ax=list(line), shrink=0.85)
-        if few:
-            line[0].set_yticks(np.arange(len(classes)) + 0.5, classes, rotation=0)
+        for first in leftmost(line):
+            first.set_ylabel(f"{name}\ntrue class")
+            _name_classes(first.yaxis, classes, 0.5)
     for top, bottom, title in zip(grid[0], grid[-1], columns, strict=True):
         top.set_title(title)
         bottom.set_xlabel("probability of class")
-        if few:
-            bottom.set_xticks(np.arange(len(classes)) + 0.5, classes)
+        _name_classes(bottom.xaxis, classes, 0.5)
     return figure
+
+
+def _name_classes(axis: Axis, classes: Sequence[str], offset: float = 0.0) -> None:
+    """Write the names of the classes along an axis, upright where they are long, unless there are many."""
+    named = (np.arange(len(classes)) + offset, classes) if len(classes) <= FEW else ([], [])
+    axis.set_ticks(*named, rotation=90 if axis.axis_name == "x" and _long(classes) else 0)
+
+
+def _long(classes: Sequence[str]) -> bool:
+    return len(classes) <= FEW and max(map(len, classes)) > 2
 
 
 def label_bars(
@@ -82,17 +97,24 @@ def label_bars(
 
     ``targets`` are the true classes, ``labels`` distributions (K,), one per sample, by the name of their kind.
     """
-    ratios = [0.7] + [2] * len(labels)
-    size = (1.4 + 2.0 * len(labels), 1.15 * len(images) + 0.4)
-    figure, grid = subplots(len(images), 1 + len(labels), *size, width_ratios=ratios)
-    for axes, image, target in zip(grid[:, 0], images, targets, strict=True):
-        _show(axes, image)
-        axes.set_title(classes[target])
-    for column, (name, distributions) in zip(grid.T[1:], labels.items(), strict=True):
+    # the images are repeated where the labels wrap
+    parts = np.array_split([*labels], math.ceil(len(labels) / 3))
+    columns = [kind for part in parts for kind in (None, *part)]
+    ratios = [0.7] + [2] * len(parts[0])
+    heights = [1.0 + NAMES * _long(classes) / len(images)] * len(images)
+    figure, grid = wrapped(len(images), len(columns), len(ratios), heights, width_ratios=ratios)
+    for column, name in zip(grid.T, columns, strict=True):
+        if name is None:
+            for axes, image, target in zip(column, images, targets, strict=True):
+                _show(axes, image)
+                axes.set_title(classes[target])
+            continue
+        distributions = labels[name]
         for axes, distribution in zip(column, distributions, strict=True):
             axes.bar(range(len(classes)), distribution, color=colours[name])
             axes.set_ylim(0, max(np.max(each) for each in distributions) * 1.05)
-            axes.set_xticks(*(range(len(classes)), classes) if len(classes) <= 12 else ([],))
+            axes.set_xticks([])
+        _name_classes(column[-1].xaxis, classes)
         column[0].set_title(name)
     return figure
 
@@ -104,18 +126,20 @@ def label_histories(
 
     ``histories`` are probabilities (epochs, K), one per sample; ``shown`` is the number of classes drawn in colour.
     """
-    figure, grid = subplots(2, len(images), 1.9 * len(images), 2.9, height_ratios=[1, 2.2], sharey="row")
+    figure, grid = wrapped(2, len(images), 2, [0.8, 1.9])
     for (top, bottom), image, history in zip(grid.T, images, histories, strict=True):
         _show(top, image)
         epochs = range(1, len(history) + 1)
         leading = np.argsort(-history.max(0))
         largest = pd.DataFrame(history[:, leading[:shown]], epochs, [classes[each] for each in leading[:shown]])
-        bottom.plot(epochs, history[:, leading[shown:]], color="#DDDDDD", linewidth=0.8)
-        sns.lineplot(largest, ax=bottom, palette="colorblind", dashes=False)
-        bottom.legend(loc="center right")
-        bottom.set_xlabel("epoch")
+        bottom.plot(epochs, history[:, leading[shown:]], color="#BBBBBB", linewidth=0.8)
+        sns.lineplot(largest, ax=bottom, palette=hues(shown), legend=False)
+        lines = bottom.lines[-shown:]
+        top.legend(lines, largest.columns, loc="center left", bbox_to_anchor=(1, 0.5))
+        bottom.set(xlabel="epoch", ylim=(-0.03, 1.03))
         bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-    grid[1, 0].set_ylabel("label")
+    for axes in leftmost(grid[1]):
+        axes.set_ylabel("label")
     return figure
 
 
@@ -125,19 +149,20 @@ def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Se
     Above as they are, with the test split as the curve without noise, below as distances from the observations, each
     panel on its own scale. ``panels`` are positions of the recorded epochs.
     """
-    figure, grid = subplots(2, len(panels), 1.75 * len(panels), 4.2, sharex=True)
+    figure, grid = wrapped(2, len(panels), 3, [1.7, 1.4], sharex=True)
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
-    bars = {"fmt": "o", "color": "grey", "markersize": 2.5, "linewidth": 2.5, "alpha": 0.6}
+    bars = {"fmt": "o", "color": NAR, "markersize": 2.5, "linewidth": 2.5, "alpha": 0.6}
     for (top, bottom), panel in zip(grid.T, panels, strict=True):
         targets = runs.targets[panel].numpy()
         spread = 3 * targets.std(0, ddof=1)
-        top.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="#0072B2", linewidth=1)
+        top.plot(dataset.test.inputs.squeeze(1), dataset.test.targets.squeeze(1), color="grey", linewidth=1)
         top.errorbar(inputs, targets.mean(0), spread, **bars)
-        top.plot(inputs, observed, "o", color="#D55E00", markersize=3)
+        top.plot(inputs, observed, "o", color="black", markersize=3)
         top.set(title=f"epoch {runs.epochs[panel]}", ylim=(1.5 * observed.min(), 1.5 * observed.max()))
         bottom.errorbar(inputs, (targets - observed).mean(0), spread, **bars)
-        bottom.axhline(0, color="#D55E00", linewidth=1)
+        bottom.axhline(0, color="black", linewidth=1)
         bottom.set_xlabel("x")
-    grid[0, 0].set_ylabel("y")
-    grid[1, 0].set_ylabel("disturbed minus observed")
+    for line, name in zip(grid, ("y", "disturbed\nminus observed"), strict=True):
+        for axes in leftmost(line):
+            axes.set_ylabel(name)
     return figure

@@ -1,39 +1,106 @@
-"""The style of the book's figures, and figures with several axes."""
+"""The style of the book's figures, and the one place where figures are made.
 
+A page of the book shows a figure about 350 pixels wide on a phone and at its size in inches on a desk. So that text has
+at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure wider than ``WIDTH``: what does not fit
+side by side stands below.
+"""
+
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 import seaborn as sns
+from IPython.core.interactiveshell import InteractiveShell
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+TEXT = 9  # points
+WIDTH = 6.1  # inches
+TEXTS = ("font.size", "figure.titlesize", "figure.labelsize", "axes.titlesize", "axes.labelsize")
+TEXTS += ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize")
 
 
 def set_style() -> None:
-    """Set the style of the book's figures: two spines, legends without a frame, a transparent background."""
+    """Set the style of the book's figures: one size of text, two spines, no frames, transparent; SVG in a notebook."""
     settings = {
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.facecolor": "none",
         "figure.facecolor": "none",
-        "figure.labelsize": "medium",
         "legend.frameon": False,
         "lines.linewidth": 1.5,
         "lines.markersize": 5.5,
+        "savefig.pad_inches": 0.02,
     }
-    sns.set_theme(context="paper", style="ticks", rc=settings)
+    sns.set_theme(context="paper", style="ticks", rc=settings | dict.fromkeys(TEXTS, TEXT))
+    if InteractiveShell.initialized():
+        set_matplotlib_formats("svg")
 
 
 def subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
-    """Make a figure of a size in inches, with axes (rows, columns); options are those of ``Figure.subplots``."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """Make a figure with axes (rows, columns); options are those of ``Figure.subplots``.
+
+    Its size is in inches, the width at most that of a page.
+    """
+    figure = Figure(figsize=(min(width, WIDTH), height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
-def panels(count: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels of a size in inches, with at most ``columns`` side by side; see :func:`subplots`."""
-    rows = -(-count // columns)
-    columns = -(-count // rows)
-    figure, grid = subplots(rows, columns, width * columns, height * rows, **options)
-    for axes in grid.flat[count:]:
+def panels(count: int, height: float = 2.7, columns: int | None = None, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Make a figure with panels of a height in inches, each as wide as one of the columns of a page.
+
+    Without ``columns`` one panel takes the width of the page, and more stand two abreast. Other options are those of
+    ``Figure.subplots``.
+    """
+    columns = columns or min(count, 2)
+    figure, grid = wrapped(1, count, columns, [height], **options)
+    return figure, [*grid[0]]
+
+
+def wrapped(rows: int, count: int, columns: int, heights: list[float], **options: Any) -> tuple[Figure, np.ndarray]:
+    """Make a figure with axes (rows, count), broken like text: what is beyond the columns of a page stands below.
+
+    ``heights`` are those of the rows in inches. Axes next to each other in the array are so in the figure, unless the
+    break lies between them.
+    """
+    blocks = -(-count // columns)
+    abreast = -(-count // blocks)
+    size = (WIDTH * abreast / columns, blocks * sum(heights))
+    figure, grid = subplots(blocks * rows, abreast, *size, height_ratios=heights * blocks, **options)
+    grid = np.concatenate(np.split(grid, blocks), axis=1)
+    for axes in grid[:, count:].flat:
         axes.remove()
-    return figure, [*grid.flat[:count]]
+    return figure, grid[:, :count]
+
+
+def leftmost(line: Iterable[Axes]) -> list[Axes]:
+    """Return those of a row of :func:`wrapped` that stand at the left edge of the figure."""
+    return [axes for axes in line if axes.get_subplotspec().is_first_col()]
+
+
+def legend(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
+    """Write a legend above the panels of a figure, by default each label of its axes once; the figure grows by it."""
+    if handles is None:
+        found = [axes.get_legend_handles_labels() for axes in figure.axes]
+        handles = {label: handle for each in found for handle, label in zip(*each, strict=True)}
+    style = {"loc": "outside upper center", "title": title, "borderaxespad": 0, "columnspacing": 1.2}
+    for columns in range(len(handles), 0, -1):
+        written = figure.legend(handles.values(), handles, ncols=columns, **style)
+        if columns == 1 or written.get_tightbbox().width < figure.bbox.width:
+            break
+        written.remove()
+    figure.set_figheight(figure.get_figheight() + written.get_tightbbox().height / figure.dpi)
+
+
+def shades(count: int) -> list[tuple]:
+    """Colours for what has an order, such as values of a parameter, dark to light; no method has one of them."""
+    return [*map(tuple, matplotlib.colormaps["plasma"](np.linspace(0, 0.6, count)))]
+
+
+def hues(count: int) -> list[tuple]:
+    """Colours for what has no order, such as classes; no method has one of them."""
+    light, dark = (sns.husl_palette(count, l=lightness) for lightness in (0.6, 0.4))
+    return [(light, dark)[place % 2][place] for place in range(count)]

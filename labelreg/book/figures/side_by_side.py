@@ -1,0 +1,169 @@
+"""Methods side by side: each against each, by rank, against what they cost, and over what was varied."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from matplotlib.transforms import Bbox
+
+from labelreg.book.figures.style import TEXT, legend, panels
+from labelreg.reports.measures import critical_difference
+
+SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
+# of a name from its point, in points, the nearest first
+OFFSETS = [
+    (round(radius * math.cos(angle), 6), round(radius * math.sin(angle), 6))
+    for radius in range(6, 120, 6)
+    for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225])
+]
+
+
+def method_matrix(table: pd.DataFrame) -> Figure:
+    """Draw every method against every other, the lowest mean first: blue where the row's error is the lower one.
+
+    ``table`` is that of :func:`labelreg.reports.measures.against_each_other`; numbers are written where a difference is
+    significant at 5 %. Columns are numbered as the rows are.
+    """
+    differences = table.difference.unstack()
+    order = differences.mean(axis=1).sort_values().index
+    differences, significant = (each.loc[order, order] for each in (differences, (table.p < 0.05).unstack()))
+    written = differences.map(lambda each: f"{each:.1f}" if abs(each) < 9.95 else f"{each:.0f}")
+    numbers = range(1, len(order) + 1)
+    figure, (axes,) = panels(1, 0.24 * len(order) + 1.3)
+    sns.heatmap(
+        differences,
+        annot=written.where(significant == True, ""),  # noqa: E712 (the diagonal is neither)
+        fmt="",
+        cmap="vlag",
+        center=0,
+        linewidths=0.5,
+        annot_kws={"fontsize": TEXT},
+        cbar_kws={"orientation": "horizontal", "aspect": 40, "label": "error of the row minus that of the column"},
+        ax=axes,
+    )
+    axes.set_yticks(axes.get_yticks(), [f"{label}  {number}" for label, number in zip(order, numbers, strict=True)])
+    axes.set_xticks(axes.get_xticks(), numbers, rotation=0)
+    axes.tick_params(left=False, bottom=False, top=False, labelbottom=False, labeltop=True)
+    axes.set(xlabel="", ylabel="")
+    return figure
+
+
+def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
+    """Draw mean ranks on a line, the best at the left; a bar joins those that cannot be told apart (Demsar, 2006).
+
+    ``ranks`` are those of :func:`labelreg.reports.measures.ranks`. What lies farther apart than the critical
+    difference, drawn above the line, differs at 5 % in the Nemenyi test.
+    """
+    means = ranks.mean().sort_values()
+    count, critical = len(means), critical_difference(*ranks.shape[::-1])
+    joined = _cliques(means.to_numpy(), critical)
+    left = math.ceil(count / 2)
+    depth = 0.35 * len(joined) + 0.4  # in units of 0.26 inches, as all heights here
+    figure, (axes,) = panels(1, 0.26 * (depth + 0.9 * left + 3.2))
+    low, high = 1, count
+    margin = 0.04 * (high - low)
+    written = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
+    for place, (label, mean) in enumerate(means.items()):
+        on_left = place < left
+        level = -depth - 0.9 * (place if on_left else count - 1 - place)
+        edge, side = (low - margin, "right") if on_left else (high + margin, "left")
+        axes.plot([mean, mean, edge], [0, level, level], color=colours[label], linewidth=1.2, clip_on=False)
+        name = f"{label}  {mean:.1f}" if on_left else f"{mean:.1f}  {label}"
+        axes.annotate(name, (edge, level), (-3 if on_left else 3, 0), ha=side, **written)
+    for place, (first, last) in enumerate(joined):
+        ends = means.iloc[first] - margin / 4, means.iloc[last] + margin / 4
+        axes.plot(ends, [-0.3 - 0.35 * place] * 2, color="black", linewidth=3, solid_capstyle="butt")
+    axes.plot([low, high], [0, 0], color="black", linewidth=1)
+    for tick in range(low, high + 1):
+        axes.plot([tick, tick], [0, 0.2], color="black", linewidth=1)
+        if count <= 10 or tick % 2:
+            axes.annotate(str(tick), (tick, 0.35), ha="center", va="bottom", fontsize=TEXT)
+    axes.errorbar(low + critical / 2, 1.9, xerr=critical / 2, color="black", capsize=3, linewidth=1)
+    name = f"critical difference {critical:.1f}, over {len(ranks)} comparisons"
+    axes.annotate(name, (low, 2.1), va="bottom", fontsize=TEXT)
+    axes.set(xlim=(low - margin, high + margin), ylim=(-depth - 0.9 * left, 2.9))
+    axes.axis("off")
+    return figure
+
+
+def _cliques(means: np.ndarray, width: float) -> list[tuple[int, int]]:
+    """First and last of the longest runs of sorted values that span at most a width, those of one value left out."""
+    found: list[tuple[int, int]] = []
+    for first, mean in enumerate(means):
+        last = int(np.searchsorted(means, mean + width, side="right")) - 1
+        if last > first and (not found or last > found[-1][1]):
+            found.append((first, last))
+    return found
+
+
+def error_against(
+    cost: Mapping[str, float], errors: Mapping[str, float], colours: Mapping[str, str], xlabel: str
+) -> Figure:
+    """Draw the error, in percent, against what training costs, one named point per method.
+
+    ``xlabel`` says what the cost is, such as operations as a multiple of cross-entropy's.
+    """
+    figure, (axes,) = panels(1, 4.4)
+    points = {label: (cost[label], errors[label]) for label in errors}
+    for label, point in points.items():
+        axes.plot(*point, "o", color=colours[label])
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    axes.margins(0.08)
+    axes.set(xlabel=xlabel, ylabel="test error, %")
+    _name_points(axes, points)
+    return figure
+
+
+def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Write names beside points, each in the nearest place that is free, with a line to it from farther away."""
+    axes.figure.draw_without_rendering()  # settles where the points are
+    frame = axes.get_window_extent()
+    placed = {"textcoords": "offset points", "in_layout": False}
+    taken = [Bbox.from_extents(*(place - 4), *(place + 4)) for place in axes.transData.transform([*points.values()])]
+    for label, point in points.items():
+        for offset in OFFSETS:
+            sides = [names[int(np.sign(each))] for names, each in zip(SIDES, offset, strict=True)]
+            name = axes.annotate(label, point, offset, ha=sides[0], va=sides[1], fontsize=TEXT, **placed)
+            box = name.get_window_extent()
+            within = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
+            if within and not box.count_overlaps(taken):
+                break
+            name.remove()
+        taken.append(box)
+        if math.hypot(*offset) > 10:
+            line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", point, offset, arrowprops=line, **placed)
+
+
+def gain_curves(
+    tables: Mapping[float, pd.DataFrame], styles: Mapping[str, Mapping[str, str]], baseline: str, xlabel: str
+) -> Figure:
+    """Draw how the difference to a baseline changes, with 95 % intervals; below zero is better.
+
+    Args:
+        tables: what was varied, such as a number of training samples, to a table such as
+            :func:`labelreg.book.tables.against_baseline`.
+        styles: label to a line's keywords, as from :func:`.method_style`; these labels are drawn.
+        xlabel: what was varied.
+    """
+    figure, (axes,) = panels(1, 3.6)
+    places = np.arange(len(tables))
+    offsets = np.linspace(-0.2, 0.2, len(styles)) if len(styles) > 1 else [0.0]  # so that intervals do not overlap
+    for offset, (label, style) in zip(offsets, styles.items(), strict=True):
+        rows = pd.DataFrame([table.loc[label] for table in tables.values()])
+        whiskers = {"yerr": rows.half_width, "fmt": "o", "markersize": 4, "capsize": 2, "color": style["color"]}
+        axes.plot(places + offset, rows.difference, alpha=0.4, **style)
+        axes.errorbar(places + offset, rows.difference, label=label, **whiskers)
+    axes.axhline(0, color="grey", linewidth=1)
+    axes.set_xticks(places, [f"{place:g}" for place in tables])
+    axes.set(xlabel=xlabel, ylabel=f"error minus {baseline.lower()}'s, points")
+    legend(figure)
+    return figure

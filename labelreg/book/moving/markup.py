@@ -1,0 +1,43 @@
+"""What the drawings are written with."""
+
+import json
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from IPython.display import HTML
+
+SCRIPT, STYLE = (Path(__file__).with_name(f"moving.{kind}").read_text() for kind in ("js", "css"))
+
+HAS_KEYS = {"data_lm_suppress_shortcuts": "true"}  # of what is moved: else JupyterLab takes the arrow keys for itself
+
+
+def tag(name: str, *inside: str, **attributes: object) -> str:
+    """Write an element; an attribute's underscores are hyphens, but for one at the end, as in ``class_``."""
+    names = {key.removesuffix("_").replace("_", "-"): value for key, value in attributes.items()}
+    written = "".join(f' {key}="{escape(str(value))}"' for key, value in names.items())
+    return f"<{name}{written}>{''.join(inside)}</{name}>"
+
+
+def text(words: str, x: float, y: float, anchor: str = "start", **attributes: object) -> str:
+    """Write words at a point of a drawing, where they start, have their middle or end."""
+    return tag("text", escape(words), x=x, y=y, text_anchor=anchor, **attributes)
+
+
+def path(d: str, colour: str = "currentColor", width: float = 1, **attributes: object) -> str:
+    """Write a line; where a dot is wanted, give it no length and a ``stroke_linecap`` that is round."""
+    return tag("path", d=d, **{"fill": "none", "stroke": ink(colour), "stroke_width": width} | attributes)
+
+
+def ink(colour: str) -> str:
+    """Return a colour of a drawing; black is that of the text around it, which may be white."""
+    return "currentColor" if colour == "#000000" else colour
+
+
+def piece(kind: str, name: str, data: Mapping[str, Any], *inside: str) -> HTML:
+    """Return a drawing under its name, and what the script needs to move it as a drawing of this kind."""
+    written = json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    held = f'<script type="application/json">{written}</script>'
+    drawn = tag("div", *inside, held, class_="labelreg-moving", data_moving=kind, role="group", aria_label=name)
+    return HTML(f"<style>{STYLE}</style>{drawn}<script>{SCRIPT}</script>")

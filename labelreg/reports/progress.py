@@ -1,0 +1,86 @@
+"""One line on a table or figure: how much of it is recorded, which command goes on, and how long that takes."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from labelreg.experiment import Experiment
+from labelreg.papers import Item, Row
+from labelreg.reports.compare import RECORDED, is_runnable, recorded_runs
+from labelreg.results import Recorded, Result, Store
+from labelreg.sweeps import Runtimes
+
+
+def progress(collection: str, item: Item, profile: str = "", store: Iterable[Result] | None = None) -> str:
+    """Say in a line of HTML how much of a table or figure is recorded, and how to go on.
+
+    It names what the recorded runs were made with, see :func:`made`; the methods that are missing, where all are on one
+    data set and network; the command that records for an hour; and the time that the missing runs take, one after
+    another, as far as recorded ones tell.
+
+    Args:
+        collection: key of a paper, or ``"shared"``.
+        profile: of the runs; if empty, that of :func:`recorded_runs`, or ``"fast"`` where nothing is recorded.
+        store: of recorded runs, by default ``data/results``.
+    """
+    results = list(Store() if store is None else store)
+    found = {each: recorded_runs(item.rows, each, results) for each in ([profile] if profile else RECORDED)}
+    profile, runs = max(found.items(), key=lambda each: len(each[1]))
+    profile = profile if runs or len(found) == 1 else "fast"
+    rows, recorded = [row for row in item.rows if is_runnable(row)], Recorded(results)
+    missing = {
+        row: left
+        for row in rows
+        if (left := [each for each in _wanted(item, row, profile) if recorded.find(each) is None])
+    }
+    line = f"{len(runs)} of {len(rows)} experiments recorded"
+    line += f" (profile {profile}, {made(runs)})." if runs else "."
+    absent = [row.method for row in rows if row not in runs]
+    if runs and absent and len({(row.dataset, row.network) for row in rows}) == 1:
+        line += f" Missing: {'; '.join(absent)}."
+    if not missing:
+        return line
+    worth = f"<code>{escape(_command(collection, missing, profile))}</code> records an hour's worth"
+    left = [each for runs_left in missing.values() for each in runs_left]
+    return f"{line} {worth}{' of the rest' if runs else ''}{_estimate(left, results)}."
+
+
+def made(runs: Mapping[Row, Sequence[Result]]) -> str:
+    """Say with what recorded runs were made: epochs, seeds, devices and versions of PyTorch."""
+    results = [result for group in runs.values() for result in group]
+    counts = {
+        "epoch": {result.experiment.epochs for result in results},
+        "seed": {len(group) for group in runs.values()},
+    }
+    devices = {result.provenance["device"] for result in results}
+    versions = {f"torch {result.provenance['torch']}" for result in results}
+    numbers = [
+        f"{' or '.join(map(str, sorted(values)))} {name}{'s' * (values != {1})}" for name, values in counts.items()
+    ]
+    return ", ".join([*numbers, *sorted(devices), *sorted(versions)])
+
+
+def _wanted(item: Item, row: Row, profile: str) -> list[Experiment]:
+    return row.experiment.at(profile).with_seeds(item.runs(row, profile))
+
+
+def _command(collection: str, rows: Iterable[Row], profile: str) -> str:
+    names = {option: ",".join(dict.fromkeys(getattr(row, option) for row in rows)) for option in ("dataset", "network")}
+    words = ["labelreg", "reproduce", "--papers", collection, "--dataset", names["dataset"]]
+    words += ["--network", names["network"], *(["--profile", profile] if profile != "fast" else [])]
+    return shlex.join([*words, "--minutes", "60"])
+
+
+def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:
+    """How long runs take on the device of which most is known; empty where nothing is."""
+    hours: dict[str, list[float]] = {}
+    for device in sorted({result.provenance.get("device", "") for result in results}):
+        runtimes = Runtimes(results, device)
+        hours[device] = [each / 3600 for each in map(runtimes.seconds, missing) if each == each]
+    device = max(hours, key=lambda name: len(hours[name]), default="")
+    if not hours.get(device):
+        return ""
+    known, total = len(hours[device]), sum(hours[device])
+    time = f"{total:.1f} hours" if total >= 1 else f"{60 * total:.0f} minutes"
+    part = f"{known} of the {len(missing)}" if known < len(missing) else f"the {known}"
+    return f"; about {time} on one {device} for {part} runs left"
