@@ -278,22 +278,24 @@ class Profile:
     """Preset of the size of a run: settings that replace an experiment's own, and the number of seeds.
 
     With a ``peak``, the schedule becomes one cycle up to ``peak`` times the experiment's own learning rate. Where the
-    optimizer is Adam, the settings of ``adam`` go before the others; without any, the learning rate stays. A
-    ``"plateau"`` schedule, a cycle and an overridden schedule stay as they are.
+    optimizer is Adam, the settings of ``adam`` go before the others, and those of ``networks``, by name, before these;
+    without any, the learning rate stays. A ``"plateau"`` schedule, a cycle and an overridden schedule stay as they are.
     """
 
     settings: Mapping[str, Any]
     seeds: int
     peak: float = 0.0
     adam: Mapping[str, Any] = Options()
+    networks: Mapping[str, Mapping[str, Any]] = Options()
 
-    def changes(self, recipe: Recipe, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings that replace a recipe's own, with overrides, which win."""
+    def changes(self, experiment: Experiment, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that replace those of an experiment, with overrides, which win."""
         changes = {**self.settings, **overrides}
-        if self.peak and "schedule" not in changes and recipe.schedule not in ("plateau", "one_cycle"):
-            changes = {"learning_rate": self.peak * recipe.learning_rate} | changes | {"schedule": "one_cycle"}
-        if changes.get("optimizer", recipe.optimizer) != "sgd":  # which the learning rate above is for
-            changes |= {"learning_rate": recipe.learning_rate, **self.adam, **overrides}
+        if self.peak and "schedule" not in changes and experiment.schedule not in ("plateau", "one_cycle"):
+            changes = {"learning_rate": self.peak * experiment.learning_rate} | changes | {"schedule": "one_cycle"}
+        if changes.get("optimizer", experiment.optimizer) != "sgd":  # which the learning rate above is for
+            own = self.networks.get(changes.get("network", experiment.network), {})
+            changes |= {"learning_rate": experiment.learning_rate, **self.adam, **own, **overrides}
         return changes
 
 
@@ -312,6 +314,8 @@ PROFILES: dict[str, Profile] = {
         peak=2.0,
         # which trains the networks of texts: small ones, that float32 does not slow down
         adam={"epochs": 10, "precision": "float32", "learning_rate": 1e-3},
+        # of the AG News 15k subset, a tenth held out: errors of 10.1 % at 0.03, 10.7 % at 0.01, 11.7 % at 0.003
+        networks={"fasttext": {"learning_rate": 3e-2}},
     ),
     # the printed protocol
     "paper": Profile({}, seeds=5),

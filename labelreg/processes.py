@@ -7,6 +7,7 @@ nothing here does anything.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +18,7 @@ from torch import Tensor, distributed, nn
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_ADDR"}  # set where a process was started with others
 AGREED_EVERY = 16  # steps: whether to stop costs all of them a wait for the slowest
 Value = TypeVar("Value")
 
@@ -108,7 +110,8 @@ def launch(devices: int, nodes: int = 1, device: str = "auto") -> Processes:
     On several machines one of these has to.
 
     Raises:
-        ValueError: there are not so many devices here, or Lightning Fabric is not installed.
+        ValueError: there are not so many devices here, nothing starts processes on other machines, or Lightning Fabric
+            is not installed.
     """
     import joblib  # slow to import, and one process has no need of it
 
@@ -116,11 +119,13 @@ def launch(devices: int, nodes: int = 1, device: str = "auto") -> Processes:
     if kind not in ("cuda", "cpu"):
         raise ValueError(f"device must be auto, cuda or cpu where a network is trained on several, not {device!r}")
     here = torch.cuda.device_count() if kind == "cuda" else joblib.cpu_count()
-    what = "GPU(s)" if kind == "cuda" else "core(s)"
     if not 1 <= devices <= here:
-        raise ValueError(f"devices must be from 1 to {here}, the {what} of this machine, not {devices}")
+        what = f"{'GPUs' if kind == 'cuda' else 'cores'} of this machine, which has {here}"
+        raise ValueError(f"devices must be at least 1 and at most all {what}, not {devices}")
     if nodes < 1:
         raise ValueError(f"nodes is a number of machines, at least 1, not {nodes}")
+    if nodes > 1 and not STARTED & os.environ.keys():
+        raise ValueError(f"nodes={nodes} needs torchrun or Slurm, which start the processes of all machines")
     try:
         from lightning_fabric import Fabric
     except ImportError:

@@ -84,8 +84,9 @@ def test_what_cannot_be_divided_is_refused(experiment, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"devices": 0}, "devices must be from 1 to 4, the core.s. of this machine, not 0"),
-        ({"devices": 5}, "devices must be from 1 to 4"),
+        ({"devices": 0}, "devices must be at least 1 and at most all cores of this machine, which has 4, not 0"),
+        ({"devices": 5}, "which has 4, not 5"),
+        ({"devices": 2, "nodes": 2}, "nodes=2 needs torchrun or Slurm"),
         ({"devices": 2, "nodes": 0}, "nodes is a number of machines, at least 1, not 0"),
         ({"devices": 2, "device": "cuda:1"}, "device must be auto, cuda or cpu"),
     ],
