@@ -137,7 +137,7 @@ class TestCurves:
         rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
         figure = figures.recorded_curves({row: [result([0.5, 0.25])] for row in rows[:3]})
         first, second = figure.axes
-        assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
+        assert [axes.get_title() for axes in figure.axes] == ["digits, MLP", "digits, ResNet-8"]
         assert (len(first.lines), len(second.lines)) == (2, 1)
         np.testing.assert_allclose(first.lines[0].get_ydata(), [50, 25])
         assert key(figure) == ["x", "y"]
@@ -280,7 +280,7 @@ class TestComparisons:
         rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
         figure = figures.recorded_errors({row: [result([0.9, 0.1]), result([0.9, 0.3])] for row in rows[:3]})
         first, second = figure.axes
-        assert [axes.get_title() for axes in figure.axes] == ["digits, mlp", "digits, resnet8"]
+        assert [axes.get_title() for axes in figure.axes] == ["digits, MLP", "digits, ResNet-8"]
         assert (texts(first.get_yticklabels()), texts(second.get_yticklabels())) == (["x", "y"], ["x"])
         (low, _), (high, _) = first.collections[0].get_segments()[0]
         assert (low, high) == pytest.approx((20 - 200**0.5, 20 + 200**0.5))
