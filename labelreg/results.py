@@ -178,10 +178,8 @@ class Store:
         return pd.DataFrame(rows)
 
 
-def paired_difference(
-    values: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float]:
-    """Compare two methods on the same seeds by the mean difference and the half-width of its Student-t interval.
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
+    """Compare two methods on the same seeds by the mean difference and the half-width of its 95 % Student-t interval.
 
     ``values`` and ``baseline`` (n,) are in the same order of seeds. The half-width is NaN for a single seed.
     """
@@ -195,14 +193,7 @@ def paired_difference(
         return mean, math.nan
     # scipy's paired test warns of nearly equal differences; taken from the first, equal ones have no spread at all
     spread = np.std(differences - differences[0], ddof=1) / math.sqrt(count)
-    return mean, float(spread * stdtrit(count - 1, (1 + confidence) / 2))
-
-
-def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
-    """Return :func:`paired_difference` of a metric by seed, on the seeds that both have, or (NaN, NaN)."""
-    common = sorted(values.keys() & baseline.keys())
-    pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
-    return paired_difference(*pairs) if common else (math.nan, math.nan)
+    return mean, float(spread * stdtrit(count - 1, 0.975))
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:

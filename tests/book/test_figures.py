@@ -49,9 +49,10 @@ def on_a_phone(monkeypatch):
         assert smallest_text(figure) >= 7
 
 
-def result(errors, **observations) -> Result:
+def result(errors, seed=0, **observations) -> Result:
     history = {"test_error": errors, "test_ece": [0.1] * len(errors), "test_nll": [1.0] * len(errors)}
-    return Result(Experiment(), history, {}, {name: np.array(values) for name, values in observations.items()})
+    seen = {name: np.array(values) for name, values in observations.items()}
+    return Result(Experiment(seed=seed), history, {"seconds": 60.0}, seen)
 
 
 def texts(items) -> list[str]:
@@ -146,7 +147,8 @@ class TestCurves:
 
     def test_parameter_curves_draw_the_baseline_as_a_line(self):
         errors = {"base": (0.1, 0.2), "1": (0.05, 0.1), "2": (0.3, 0.3)}
-        table = against_baseline({label: [result([each]) for each in pair] for label, pair in errors.items()}, "base")
+        groups = {label: [result([each], seed) for seed, each in enumerate(pair)] for label, pair in errors.items()}
+        table = against_baseline(groups, "base")
         axes = Figure().subplots()
         figures.parameter_curves(axes, {"net": table}, "base", {"net": "C1"})
         curve, *_, line = axes.lines
@@ -176,10 +178,7 @@ class TestAugmentation:
             "resnet8": {"eta = 0.1": 0.3},  # its baseline is not recorded
         }
         runs = {
-            Row(label, Experiment(network=network)): [
-                replace(result([error + 0.02 * seed]), experiment=Experiment(seed=seed), provenance={"seconds": 60.0})
-                for seed in (0, 1)
-            ]
+            Row(label, Experiment(network=network)): [result([error + 0.02 * seed], seed) for seed in (0, 1)]
             for network, found in errors.items()
             for label, error in found.items()
         }
@@ -264,7 +263,7 @@ class TestDecoupled:
 
 class TestComparisons:
     def test_differences_leave_the_baseline_out_and_mark_conditions(self):
-        groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
+        groups = {"base": [result([0.1]), result([0.2], 1)], "new": [result([0.05]), result([0.1], 1)]}
         table = against_baseline(groups, "base")
         colours = {"base": "#000000", "new": "#0072B2"}
         figure = figures.paired_differences({"clean": table, "noisy": table}, colours, "base")

@@ -47,7 +47,7 @@ def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
             dataset: {
                 network: recorded_against_baseline(rows, "eta = 0")
                 .reindex(values)
-                .rename(columns={"ours": "error"}, index=lambda value: value.removeprefix("eta = "))
+                .rename(index=lambda value: value.removeprefix("eta = "))
                 for network, rows in networks.items()
             }
             for dataset, networks in found.items()

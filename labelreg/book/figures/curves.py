@@ -81,15 +81,15 @@ def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
 
 
 def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: str, colours: Mapping[str, str]) -> None:
-    """Draw the error over a parameter's values, with the 95 % intervals of its difference to a baseline.
+    """Draw a metric over a parameter's values, with the 95 % intervals of its difference to a baseline.
 
     The index of every table holds the values of the parameter and the baseline, which is drawn as a dotted line.
     """
     for label, table in tables.items():
         values, places = table.drop(index=baseline), range(len(table) - 1)
         style = {"color": colours[label], "markersize": 4, "capsize": 3}
-        axes.errorbar(places, values.error, yerr=values.half_width, fmt="o-", label=label, **style)
-        axes.axhline(table.error[baseline], color=colours[label], linewidth=1, linestyle=":")
+        axes.errorbar(places, values.value, yerr=values.half_width, fmt="o-", label=label, **style)
+        axes.axhline(table.value[baseline], color=colours[label], linewidth=1, linestyle=":")
         axes.set_xticks(places, values.index)
 
 
