@@ -1,4 +1,4 @@
-"""Network as Regularization (NaR): tables and figures as experiments.
+"""Network as Regularization (NaR; Tian et al., AAAI 2020): tables and figures as experiments.
 
 Left open and chosen here: label smoothing's 0.1, the auxiliary's weight decay and steps in mixed pairs (the target's),
 mixup's alpha = 1, the attack's 8/255, and 20 epochs between snapshots (the published code's). Table 1 counts parameters
@@ -156,9 +156,6 @@ def _snapshots() -> Iterator[Row]:
 
 PAPER = Paper(
     key="nar",
-    title="Network as Regularization for Training Deep Neural Networks: Framework, Model and Performance",
-    authors=("Tian", "Xu", "Guan", "Zhou"),
-    venue="AAAI, 2020",
     tables={
         "table2": Item("Against other ways to change the target", tuple(_against_others()), SEEDS),
         "table3": Item("Which auxiliary for which network", tuple(_pairs()), SEEDS),

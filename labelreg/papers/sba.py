@@ -1,4 +1,4 @@
-"""Stochastic Batch Augmentation (SBA): tables and figures as experiments.
+"""Stochastic Batch Augmentation (SBA; Li et al., IJCAI 2020): tables and figures as experiments.
 
 The paper keeps to the recipe of whoever trained a network before, and to Batch Augmentation (BA) for the number of
 copies. On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's code, VGG-16 its hidden layers too (but weight decay is
@@ -101,9 +101,6 @@ def _layers() -> Iterator[Row]:
 
 PAPER = Paper(
     key="sba",
-    title="Stochastic Batch Augmentation with An Effective Distilled Dynamic Soft Label Regularizer",
-    authors=("Li", "Hu", "Qi", "Qi", "Ma", "Zhang"),
-    venue="IJCAI, 2020",
     last_epochs=5,
     tables={"table1": Item("CIFAR-10, CIFAR-100 and ImageNet", tuple(_table()))},
     figures={

@@ -106,9 +106,6 @@ AG_NEWS = Experiment(dataset="ag_news", subset=15_000, network="textrnn", **TEXT
 NEWSGROUPS = Experiment(dataset="20news", network="textrnn", **TEXT)
 BENCHMARK = Paper(
     key="shared",
-    title="All methods under one protocol",
-    authors=(),
-    venue="",
     baseline=BASELINE,
     tables={
         "resnet18": compared(Experiment(dataset="cifar100", network="resnet18")),

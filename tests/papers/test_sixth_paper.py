@@ -42,7 +42,7 @@ from labelreg.papers.paper import Item, Paper, Row
 
 PLAIN = Experiment(epochs=2, subset=100)
 ROWS = (Row("Baseline", PLAIN), Row("Toy", PLAIN.but(method="toy")))
-PAPER = Paper("toy", "A toy", ("Nobody",), "nowhere", tables={"table1": Item("Toys", ROWS, seeds=1)})
+PAPER = Paper("toy", tables={"table1": Item("Toys", ROWS, seeds=1)})
 ''',
     "labelreg/data/parity.py": """
 import torch
