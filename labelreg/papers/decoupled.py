@@ -3,7 +3,7 @@
 Left open by both and chosen here: weight decay (5e-4 on CIFAR, 1e-4 on ImageNet, 0 for text), length and steps on
 ImageNet (90 epochs of batches of 256, the learning rate times 0.1 every 30), and the weight and temperature of
 knowledge distillation. On ImageNet both train in mixed precision: bfloat16 here, float16 there. KR gives no optimizer
-for text: it is ALR's.
+for text: it is ALR's. The rivals' numbers in ALR's table 4 are taken from elsewhere; KR says that it ran them.
 """
 
 from collections.abc import Mapping

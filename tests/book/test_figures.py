@@ -262,18 +262,19 @@ class TestDecoupled:
 
 
 class TestComparisons:
-    def test_differences_leave_the_baseline_out_and_mark_conditions(self):
+    def test_differences_leave_the_baseline_out_in_a_panel_per_condition(self):
         groups = {"base": [result([0.1]), result([0.2], 1)], "new": [result([0.05]), result([0.1], 1)]}
-        table = against_baseline(groups, "base")
-        colours = {"base": "#000000", "new": "#0072B2"}
-        figure = figures.paired_differences({"clean": table, "noisy": table}, colours, "base")
-        (axes,) = figure.axes
-        assert texts(axes.get_yticklabels()) == ["new"]
-        assert key(figure) == ["clean", "noisy"]
-        drawn = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_marker() == "o"]
-        assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
-        (low, _), (high, _) = axes.collections[0].get_segments()[0]
-        assert (high - low) / 2 == pytest.approx(table.half_width["new"])
+        tables = {"clean": against_baseline(groups, "base")}
+        tables["one seed"] = against_baseline({label: group[:1] for label, group in groups.items()}, "base")
+        figure = figures.difference_columns(tables, {"base": "#000000", "new": "#0072B2"}, "base")
+        first, _ = figure.axes
+        assert [axes.get_title() for axes in figure.axes] == ["clean", "one seed"]
+        assert texts(first.get_yticklabels()) == ["new"]
+        dot, single = (next(line for line in axes.lines if line.get_color() == "#0072B2") for axes in figure.axes)
+        assert dot.get_xdata()[0] == pytest.approx(-7.5)
+        assert single.get_markerfacecolor() == "none"
+        (low, _), (high, _) = first.collections[0].get_segments()[0]
+        assert (high - low) / 2 == pytest.approx(tables["clean"].half_width["new"])
 
     def test_recorded_errors_are_means_with_deviations_in_a_panel_per_network(self):
         rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]

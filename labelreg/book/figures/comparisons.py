@@ -9,33 +9,33 @@ from matplotlib.lines import Line2D
 
 from labelreg.book.figures.curves import by_setting
 from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import hues, legend, panels
+from labelreg.book.figures.style import WIDTH, hues, legend, panels, subplots
 from labelreg.papers import Row
 from labelreg.results import Result
 
 
-def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
-    """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
+def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
+    """Draw how far each method's error lies from the baseline's, in one column per setting: means, 95 % intervals.
 
-    The label of the baseline is left out: it is the line at zero.
+    ``tables`` are those of :func:`labelreg.book.tables.against_baseline` by name of setting, and may lack methods; a
+    circle without whiskers is a single run.
     """
-    labels = [label for label in next(iter(tables.values())).index if label != baseline]
-    height = 0.42 if len(labels) <= 8 else 0.27  # inches per label
-    figure, (axes,) = panels(1, height * len(labels) * len(tables) ** 0.5 + 0.9)
-    offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
-    for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
+    labels = [label for label in colours if label != baseline and any(label in each.index for each in tables.values())]
+    figure, (grid,) = subplots(1, len(tables), WIDTH, 0.21 * len(labels) + 1.1, sharey=True)
+    for axes, (setting, table) in zip(grid, tables.items(), strict=True):
         for place, label in enumerate(labels):
-            fill = colours[label] if marker == "o" else "white"
-            style = {"fmt": marker, "color": colours[label], "markerfacecolor": fill, "capsize": 3}
-            axes.errorbar(table.difference[label], place + offset, xerr=table.half_width[label], **style)
-        axes.plot([], [], marker, color="grey", markerfacecolor="grey" if marker == "o" else "white", label=condition)
-    axes.axvline(0, color=colours[baseline], linewidth=1)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel(f"test error minus that of {baseline}\non the same seeds, percentage points")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(left=False)
-    legend(figure)
+            if label in table.index:
+                whisker = table.half_width[label]
+                style = {"color": colours[label], "markersize": 4, "capsize": 2}
+                style["markerfacecolor"] = None if whisker == whisker else "none"
+                axes.errorbar(table.difference[label], place, xerr=whisker, fmt="o", **style)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set(title=setting, ylim=(len(labels) - 0.5, -0.5))
+        axes.grid(axis="y", color="grey", alpha=0.2)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(left=False)
+    grid[0].set_yticks(range(len(labels)), labels)
+    figure.supxlabel(f"test error minus that of {baseline.lower()}, percentage points")
     return figure
 
 
