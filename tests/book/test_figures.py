@@ -276,21 +276,10 @@ class TestComparisons:
         (low, _), (high, _) = first.collections[0].get_segments()[0]
         assert (high - low) / 2 == pytest.approx(tables["clean"].half_width["new"])
 
-    def test_recorded_errors_are_means_with_deviations_in_a_panel_per_network(self):
-        rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
-        figure = figures.recorded_errors({row: [result([0.9, 0.1]), result([0.9, 0.3])] for row in rows[:3]})
-        first, second = figure.axes
-        assert [axes.get_title() for axes in figure.axes] == ["digits, MLP", "digits, ResNet-8"]
-        assert (texts(first.get_yticklabels()), texts(second.get_yticklabels())) == (["x", "y"], ["x"])
-        (low, _), (high, _) = first.collections[0].get_segments()[0]
-        assert (low, high) == pytest.approx((20 - 200**0.5, 20 + 200**0.5))
-        single = figures.recorded_errors({rows[0]: [result([0.25])]}).axes[0]
-        np.testing.assert_allclose(single.lines[0].get_xydata(), [[25, 0]])
-
     def test_reliability_averages_bins_by_their_samples(self):
         bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}
         empty = {"bin_confidence": [[np.nan, 0.55]], "bin_accuracy": [[np.nan, 0.4]], "bin_share": [[0.0, 1.0]]}
-        figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]}, {"a": "C0"})
+        figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]})
         dots = figure.axes[0].collections[0]
         np.testing.assert_allclose(dots.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
         assert dots.get_sizes()[1] == pytest.approx(3 * dots.get_sizes()[0])
@@ -327,7 +316,8 @@ class TestComparisons:
         for axes, expected in zip(drawn.axes, places, strict=True):
             np.testing.assert_array_equal(axes.collections[0].get_offsets(), expected)
         assert [axes.get_title().split("\n") for axes in drawn.axes][1] == ["CS-KD", "within : between = 0.50"]
-        axes = figures.recorded_reliability(runs).axes[1]
+        runs[rows[1]] = [replace(second, experiment=experiments[1])]
+        axes = figures.reliability_diagrams(runs).axes[1]
         assert axes.get_title() == "CS-KD\nECE 10.0 %"
         assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb(
             methods.find("class_wise_self_distillation").colour
@@ -335,14 +325,18 @@ class TestComparisons:
 
 
 class TestLabels:
-    def test_heatmaps_have_titles_one_scale_per_row_and_class_names(self):
-        rows = {"soft": [np.eye(3), np.eye(3) / 2], "residual": [np.full((3, 3), 0.1), np.full((3, 3), 0.4)]}
-        grid = figures.label_heatmaps(rows, ["first", "last"], ["cat", "dog", "ship"]).axes[:4]
-        assert [axes.get_title() for axes in grid] == ["first", "last", "", ""]
-        assert [axes.collections[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.4), (0, 0.4)]
+    def test_development_has_titles_one_scale_per_row_and_class_names(self):
+        matrices = {"soft": np.stack([np.eye(3), np.eye(3) / 2]), "residual": np.stack([np.full((3, 3), 0.1)] * 2) * 2}
+        run = replace(result([0.5, 0.4], **matrices), experiment=Experiment(epochs=2))
+        run.history["train_accuracy"] = [0.25, 0.5]
+        shown = {"soft label": "soft", "residual output": "residual"}
+        grid = figures.label_development({"a": [run, run]}, shown, ["cat", "dog", "ship"]).axes[:4]
+        assert [axes.get_title() for axes in grid] == ["epoch 1, $\\mu$ = 0.25", "epoch 2, $\\mu$ = 0.50", "", ""]
+        assert [axes.collections[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.2), (0, 0.2)]
         np.testing.assert_array_equal(grid[1].collections[0].get_array(), np.eye(3) / 2)
         assert texts(grid[2].get_xticklabels()) == texts(grid[0].get_yticklabels()) == ["cat", "dog", "ship"]
-        of_many_classes = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [*map(str, range(100))])
+        run.observations["soft"] = np.ones((2, 100, 100))
+        of_many_classes = figures.label_development({"a": [run]}, {"soft label": "soft"})
         assert not of_many_classes.axes[0].get_xticks().size
 
     def test_bars_draw_every_distribution(self):

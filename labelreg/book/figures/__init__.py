@@ -5,25 +5,23 @@
 (H, W, 3); ``classes`` are the names of the K classes.
 """
 
-from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
+from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights
 from labelreg.book.figures.classes import recorded_newsgroups, related_classes, relatedness
 from labelreg.book.figures.comparisons import (
     difference_columns,
     embeddings,
     recorded_embeddings,
-    recorded_errors,
-    recorded_reliability,
     reliability_diagrams,
 )
 from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
-from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
+from labelreg.book.figures.decoupled import decays, divergence_and_accuracy
 from labelreg.book.figures.drawings import drawing
 from labelreg.book.figures.labels import (
     as_images,
     disturbed_regression,
     image_grid,
     label_bars,
-    label_heatmaps,
+    label_development,
     label_histories,
     sample_grid,
 )
@@ -40,8 +38,8 @@ from labelreg.book.figures.style import hues, legend, panels, set_style, shades
 
 __all__ = ["as_images", "curves", "decays", "difference_columns", "disturbed_regression", "divergence_and_accuracy"]
 __all__ += ["drawing", "embeddings", "error_against", "gain_curves", "growth", "hues", "image_grid", "label_bars"]
-__all__ += ["label_development", "label_heatmaps", "label_histories", "layer_trade_off", "legend", "method_map"]
-__all__ += ["method_matrix", "method_name", "method_style", "panels", "parameter_curves", "rank_plot"]
-__all__ += ["recorded_curves", "recorded_embeddings", "recorded_errors", "recorded_newsgroups", "recorded_reliability"]
-__all__ += ["recorded_weights", "related_classes", "relatedness", "relative_costs", "reliability_diagrams"]
-__all__ += ["sample_grid", "sensitivity", "set_style", "shades", "training_curves", "weight_curves"]
+__all__ += ["label_development", "label_histories", "layer_trade_off", "legend", "method_map", "method_matrix"]
+__all__ += ["method_name", "method_style", "panels", "parameter_curves", "rank_plot", "recorded_curves"]
+__all__ += ["recorded_embeddings", "recorded_newsgroups", "recorded_weights", "related_classes", "relatedness"]
+__all__ += ["relative_costs", "reliability_diagrams", "sample_grid", "sensitivity", "set_style", "shades"]
+__all__ += ["training_curves"]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from labelreg.book.figures.curves import by_setting
+from labelreg.book.figures.curves import Runs, by_method
 from labelreg.book.figures.methods import method_style
 from labelreg.book.figures.style import WIDTH, hues, legend, panels, subplots
 from labelreg.papers import Row
@@ -39,32 +39,14 @@ def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
     return figure
 
 
-def recorded_errors(runs: Mapping[Row, Sequence[Result]]) -> Figure:
-    """Draw the last error of recorded runs, one panel per data set and network: means and standard deviations.
-
-    There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
-    """
-    groups = by_setting(runs)
-    figure, grid = panels(len(groups), 0.25 * max(map(len, groups.values())) + 0.9)
-    for axes, (title, group) in zip(grid, groups.items(), strict=True):
-        for place, results in enumerate(group.values()):
-            errors = [100 * each.last["test_error"] for each in results]
-            spread = np.std(errors, ddof=1) if len(errors) > 1 else None
-            colour = method_style(results[0].experiment)["color"]
-            axes.errorbar(np.mean(errors), place, xerr=spread, fmt="o", color=colour, capsize=3)
-        axes.set_yticks(range(len(group)), group)
-        axes.set(title=title, ylim=(len(group) - 0.5, -0.5), xlabel="test error, %")
-    return figure
-
-
-def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
+def reliability_diagrams(runs: Runs) -> Figure:
     """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
 
-    The results must have observed ``reliability``; bins are averaged over them by their samples. Above each panel
-    stands the expected calibration error, with its standard deviation over the results.
+    ``runs``, by label or by row, must have observed ``reliability``; bins are averaged over them by their samples.
+    Above each panel stands the expected calibration error, with its standard deviation over the runs.
     """
-    figure, grid = panels(len(results), 2.3, columns=3, sharey=True)
-    for axes, (label, group) in zip(grid, results.items(), strict=True):
+    figure, grid = panels(len(runs), 2.3, columns=3, sharey=True)
+    for axes, (label, group) in zip(grid, by_method(runs).items(), strict=True):
         share = np.stack([each.observations["bin_share"][-1] for each in group])
         confidence, accuracy = (
             np.nansum([each.observations[name][-1] for each in group] * share, axis=0) / np.maximum(share.sum(0), 1e-9)
@@ -72,7 +54,8 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
         )
         filled = share.sum(0) > 0
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-        axes.scatter(confidence[filled], accuracy[filled], 250 * share.mean(0)[filled], color=colours[label], alpha=0.8)
+        colour = method_style(group[0].experiment)["color"]
+        axes.scatter(confidence[filled], accuracy[filled], 250 * share.mean(0)[filled], color=colour, alpha=0.8)
         errors = [100 * each.last["test_ece"] for each in group]
         spread = f" ± {np.std(errors, ddof=1):.1f}" if len(group) > 1 else ""
         axes.set(title=f"{label}\nECE {np.mean(errors):.1f}{spread} %")
@@ -80,12 +63,6 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
     figure.supxlabel("confidence")
     figure.supylabel("accuracy")
     return figure
-
-
-def recorded_reliability(runs: Mapping[Row, Sequence[Result]]) -> Figure:
-    """Draw :func:`reliability_diagrams` of recorded runs, all of one data set and network."""
-    colours = {row.method: method_style(row.experiment)["color"] for row in runs}
-    return reliability_diagrams({row.method: group for row, group in runs.items()}, colours)
 
 
 def embeddings(

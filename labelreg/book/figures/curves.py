@@ -18,6 +18,7 @@ from labelreg.results import Result
 
 Results = Mapping[str, Sequence[Result]]
 Styles = Mapping[str, Mapping[str, str]]
+Runs = Mapping[str | Row, Sequence[Result]]
 
 
 def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequence[float] | None = None) -> None:
@@ -68,6 +69,11 @@ def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequ
     for row, group in runs.items():
         groups.setdefault(f"{printed(row.dataset)}, {printed(row.network)}", {})[row.method] = group
     return groups
+
+
+def by_method(runs: Runs) -> dict[str, Sequence[Result]]:
+    """Return live runs by their labels, and recorded ones of one data set and network by their rows' methods."""
+    return {row.method if isinstance(row, Row) else row: group for row, group in runs.items()}
 
 
 def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
