@@ -17,6 +17,17 @@ from labelreg.reports.measures import METRICS, at_the_end, measured, on_common_s
 from labelreg.results import Result, Store
 
 MOST_COLUMNS = 6  # of a table of printed numbers, beyond which it is turned
+TIMES = ("before training", "slowly, over epochs", "anew at every step")  # when a distribution is known
+SOURCES = {  # of distributions, to whose they are
+    "nobody's: the label stays one-hot": "no network",
+    "the uniform distribution": "no network",
+    "another sample's label": "no network",
+    "its class mean over the wrong classes": "the network itself",
+    "its prediction on another sample of the class": "the network itself",
+    "its prediction on the clean sample, for noisy copies": "the network itself",
+    "a network in training": "another network",
+    "a finished network": "another network",
+}
 _NOISE, _ATTACK = 2, 1  # place among their sizes
 OBSERVED = {  # in the history or observed, to its heading
     "test_error": "error, %",
@@ -135,6 +146,30 @@ def metrics(results: Mapping[str, Sequence[Result]], baseline: str) -> Styler:
     known = set.intersection(*({*result.history, *result.observations} for result in every))
     columns = {name: heading for name, heading in OBSERVED.items() if name.partition("[")[0] in known}
     return sortable(observed(results, columns, baseline))
+
+
+def method_map() -> Styler:
+    """Show every method in one table: whose distribution softens the label, over when that distribution is known.
+
+    Each method names its own place, where a new source gets a row, and a time that is none of the three a column; a
+    label that stays one-hot is known before training. The methods of the papers are bold, all underlined in their
+    colours.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for method in map(methods.find, methods.names()):
+        source, time = method.place
+        if source:
+            style = f"border-bottom: 2px solid {method.colour}; font-weight: {'bold' if method.paper else 'normal'}"
+            cell = cells.setdefault((SOURCES.get(source, "other"), source), {})
+            time = time or TIMES[0]
+            cell[time] = f'{cell.get(time, "")} <span style="{style}">{method.title}</span>'
+    rows = sorted(cells, key=lambda row: [*SOURCES, row[1]].index(row[1]))
+    table = pd.DataFrame.from_dict(cells, "index").loc[rows].fillna("")
+    sources = {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal; vertical-align: top"}
+    shown = table[[*TIMES, *table.columns.difference(TIMES)]]
+    return _aligned(shown, "left").set_table_styles(
+        [sources, {"selector": ".level1", "props": "min-width: 11em"}], overwrite=False
+    )
 
 
 def sortable(table: Styler) -> Styler:

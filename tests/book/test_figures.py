@@ -116,10 +116,7 @@ class TestMethods:
         style = figures.method_style(Experiment(method=method, options=options))
         assert style == {"color": methods.find(coloured).colour, "linestyle": line}
 
-    def test_map_holds_every_method_that_has_a_place(self):
-        axes = figures.method_map().axes[0]
-        placed = [methods.find(name) for name in methods.names() if methods.find(name).place[0]]
-        assert {method.title for method in placed} <= {each.replace("\n", " ") for each in texts(axes.texts)}
+    def test_a_method_has_a_short_name(self):
         assert figures.method_name("knowledge_refinery") == "KR"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from labelreg import methods
 from labelreg.book import tables
 from labelreg.experiment import Experiment
 from labelreg.papers import BENCHMARK, papers, reported
@@ -296,3 +297,13 @@ class TestByNetwork:
     def test_without_runs_the_line_is_all_there_is(self):
         html = tables.by_network(["ag_news"], ["KR-LS"], store=[])._repr_html_()
         assert html.strip().startswith("<p>AG News, 15k subset: 0 of 16")
+
+
+def test_the_map_holds_every_method_that_has_a_place():
+    shown = tables.method_map().data
+    for method in map(methods.find, methods.names()):
+        source, time = method.place
+        if source:
+            (cell,) = shown.xs(source, level=1)[time or "before training"]
+            assert f">{method.title}<" in cell
+    assert [*dict.fromkeys(shown.index.get_level_values(0))] == [*dict.fromkeys(tables.SOURCES.values())]

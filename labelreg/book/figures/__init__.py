@@ -25,7 +25,7 @@ from labelreg.book.figures.labels import (
     label_histories,
     sample_grid,
 )
-from labelreg.book.figures.methods import method_map, method_name, method_style
+from labelreg.book.figures.methods import method_name, method_style
 from labelreg.book.figures.side_by_side import (
     error_against,
     gain_curves,
