@@ -43,16 +43,9 @@ def number(result: Result, metric: str, last_epochs: int = 1) -> float:
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the means over runs: ``ours``, by :func:`number`, and its standard deviation ``ours_std``; at the ``last``
-    epoch; and at the ``best`` epoch on the test set. All are NaN where there are no runs.
-    """
-    found = {
-        "ours": [number(result, metric, last_epochs) for result in results],
-        "last": [number(result, metric) for result in results],
-        "best": [as_printed(result, metric)[result.best_epoch("test")] for result in results],
-    }
-    values = pd.DataFrame(found, dtype=float)
-    return values.mean().to_dict() | {"ours_std": values.ours.std()}
+    """Return the mean over runs, ``ours``, of :func:`number`, and its standard deviation ``ours_std``, or NaN."""
+    values = pd.Series([number(result, metric, last_epochs) for result in results], dtype=float)
+    return {"ours": values.mean(), "ours_std": values.std()}
 
 
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:

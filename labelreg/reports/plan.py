@@ -86,14 +86,13 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
     The columns are ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
     run after another, are NaN where no run on the same network and device is recorded.
     """
-    rows: dict[tuple[str, str, str, str], list[float]] = {}
+    names, rows = ["collection", "item", "dataset", "network"], []
     for task in todo:
-        row = rows.setdefault((task.collection, task.item, task.row.dataset, task.row.network), [0, 0, 0, 0.0])
         done = recorded.find(task.experiment) is not None
-        row[:3] = row[0] + 1, row[1] + done, row[2] + (not done)
-        row[3] += 0 if done else runtimes.seconds(task.experiment) / 3600
-    columns = ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
-    return pd.DataFrame([[*names, *numbers] for names, numbers in rows.items()], columns=columns)
+        hours = 0.0 if done else runtimes.seconds(task.experiment) / 3600
+        rows.append((task.collection, task.item, task.row.dataset, task.row.network, 1, done, not done, hours))
+    runs = pd.DataFrame(rows, columns=[*names, "runs", "recorded", "left", "hours"])
+    return runs.groupby(names, sort=False).sum(skipna=False).reset_index()
 
 
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:

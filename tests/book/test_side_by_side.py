@@ -29,16 +29,14 @@ def test_matrix_has_the_best_first_and_numbers_where_significant():
     np.testing.assert_allclose(coloured.filled(np.nan), [[np.nan, -2, -12.3], [2, np.nan, -10.3], [12.3, 10.3, np.nan]])
 
 
-def test_rank_plot_joins_what_is_within_the_critical_difference():
-    ranks = pd.DataFrame([[1, 2, 3], [1, 3, 2], [1, 2, 3], [1, 2, 3]] * 2, columns=["a", "b", "c"])
-    critical = critical_difference(3, 8)
-    assert 0.5 < critical < 1.25  # between b and c, and between a and b
+def test_ranks_have_whiskers_of_half_the_critical_difference():
+    ranks = pd.DataFrame([[2, 1, 3], [3, 1, 2], [2, 1, 3], [2, 1, 3]] * 2, columns=["b", "a", "c"])
     axes = figures.rank_plot(ranks, dict.fromkeys("abc", "#123456")).axes[0]
-    (bar,) = [line for line in axes.lines if line.get_linewidth() == 3]
-    assert bar.get_xdata() == pytest.approx((2.25, 2.75), abs=0.03)
-    written = texts(axes.texts)
-    assert {"a  1.0", "b  2.2", "2.8  c"} <= set(written)
-    assert f"critical difference {critical:.1f}, over 8 comparisons" in written
+    assert texts(axes.get_yticklabels()) == ["a", "b", "c"]
+    dots = [line.get_xydata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert dots == [[[1, 0]], [[2.25, 1]], [[2.75, 2]]]
+    ((low, _), (high, _)) = axes.collections[0].get_segments()[0]
+    assert high - low == pytest.approx(critical_difference(3, 8))
 
 
 def test_names_beside_points_overlap_neither_each_other_nor_points():

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from labelreg.book.figures.curves import Runs, by_method
 from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import WIDTH, hues, legend, panels, subplots
+from labelreg.book.figures.style import WIDTH, hues, legend, name_rows, panels, subplots
 from labelreg.papers import Row
 from labelreg.results import Result
 
@@ -30,11 +30,8 @@ def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
                 style["markerfacecolor"] = None if whisker == whisker else "none"
                 axes.errorbar(table.difference[label], place, xerr=whisker, fmt="o", **style)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set(title=setting, ylim=(len(labels) - 0.5, -0.5))
-        axes.grid(axis="y", color="grey", alpha=0.2)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(left=False)
-    grid[0].set_yticks(range(len(labels)), labels)
+        axes.set_title(setting)
+        name_rows(axes, labels)
     figure.supxlabel(f"test error minus that of {baseline.lower()}, percentage points")
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from matplotlib.transforms import Bbox
 
-from labelreg.book.figures.style import TEXT, legend, panels, subplots
+from labelreg.book.figures.style import TEXT, legend, name_rows, panels, subplots
 from labelreg.reports.measures import critical_difference
 
 SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
@@ -55,51 +55,19 @@ def method_matrix(table: pd.DataFrame) -> Figure:
 
 
 def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
-    """Draw mean ranks on a line, the best at the left; a bar joins those that cannot be told apart (Demsar, 2006).
+    """Draw mean ranks, the best at the top, with half the critical difference to each side (Demsar, 2006).
 
-    ``ranks`` are those of ``labelreg.reports.measures.ranks``. What lies farther apart than the critical
-    difference, drawn above the line, differs at 5 % in the Nemenyi test.
+    ``ranks`` are those of ``labelreg.reports.measures.ranks``. Methods whose whiskers do not overlap differ at 5 % in
+    the Nemenyi test.
     """
     means = ranks.mean().sort_values()
-    count, critical = len(means), critical_difference(*ranks.shape[::-1])
-    joined = _cliques(means.to_numpy(), critical)
-    left = math.ceil(count / 2)
-    depth = 0.35 * len(joined) + 0.4  # in units of 0.26 inches, as all heights here
-    figure, (axes,) = panels(1, 0.26 * (depth + 0.9 * left + 3.2))
-    low, high = 1, count
-    margin = 0.04 * (high - low)
-    written = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
+    critical = critical_difference(*ranks.shape[::-1])
+    figure, (axes,) = panels(1, 0.21 * len(means) + 0.9)
     for place, (label, mean) in enumerate(means.items()):
-        on_left = place < left
-        level = -depth - 0.9 * (place if on_left else count - 1 - place)
-        edge, side = (low - margin, "right") if on_left else (high + margin, "left")
-        axes.plot([mean, mean, edge], [0, level, level], color=colours[label], linewidth=1.2, clip_on=False)
-        name = f"{label}  {mean:.1f}" if on_left else f"{mean:.1f}  {label}"
-        axes.annotate(name, (edge, level), (-3 if on_left else 3, 0), ha=side, **written)
-    for place, (first, last) in enumerate(joined):
-        ends = means.iloc[first] - margin / 4, means.iloc[last] + margin / 4
-        axes.plot(ends, [-0.3 - 0.35 * place] * 2, color="black", linewidth=3, solid_capstyle="butt")
-    axes.plot([low, high], [0, 0], color="black", linewidth=1)
-    for tick in range(low, high + 1):
-        axes.plot([tick, tick], [0, 0.2], color="black", linewidth=1)
-        if count <= 10 or tick % 2:
-            axes.annotate(str(tick), (tick, 0.35), ha="center", va="bottom", fontsize=TEXT)
-    axes.errorbar(low + critical / 2, 1.9, xerr=critical / 2, color="black", capsize=3, linewidth=1)
-    name = f"critical difference {critical:.1f}, over {len(ranks)} comparisons"
-    axes.annotate(name, (low, 2.1), va="bottom", fontsize=TEXT)
-    axes.set(xlim=(low - margin, high + margin), ylim=(-depth - 0.9 * left, 2.9))
-    axes.axis("off")
+        axes.errorbar(mean, place, xerr=critical / 2, fmt="o", color=colours[label], capsize=3)
+    name_rows(axes, means.index)
+    axes.set_xlabel(f"mean rank over {len(ranks)} comparisons; critical difference {critical:.1f}")
     return figure
-
-
-def _cliques(means: np.ndarray, width: float) -> list[tuple[int, int]]:
-    """First and last of the longest runs of sorted values that span at most a width, those of one value left out."""
-    found: list[tuple[int, int]] = []
-    for first, mean in enumerate(means):
-        last = int(np.searchsorted(means, mean + width, side="right")) - 1
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
 
 
 def error_against(
@@ -179,11 +147,8 @@ def relative_costs(table: pd.DataFrame) -> Figure:
             values, places, marker, color=colour, markerfacecolor=colour if marker == "o" else "white", label=kind
         )
     axes.axvline(1, color="grey", linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(table)), table.index)
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlabel="as a multiple of cross-entropy's")
-    axes.grid(axis="y", color="#EEEEEE")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(left=False)
+    name_rows(axes, table.index)
+    axes.set_xlabel("as a multiple of cross-entropy's")
     figure.legend(loc="outside upper center", ncols=len(MARKERS))
     return figure
 

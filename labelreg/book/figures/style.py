@@ -5,7 +5,7 @@ at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure w
 side by side stands below.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -79,6 +79,15 @@ def wrapped(rows: int, count: int, columns: int, heights: list[float], **options
 def leftmost(line: Iterable[Axes]) -> list[Axes]:
     """Return those of a row of :func:`wrapped` that stand at the left edge of the figure."""
     return [axes for axes in line if axes.get_subplotspec().is_first_col()]
+
+
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a plot, at 0, 1, ... from the top, beside lines instead of an axis."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="y", color="grey", alpha=0.2)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
 
 
 def legend(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
