@@ -291,13 +291,13 @@ def _is_number(value: Any) -> bool:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # half the digits are enough for a picture; scalars may be printed, and some numbers are too large for them
-    kept = {name: np.asarray(array, np.float16 if _is_picture(array) else np.float32) for name, array in arrays.items()}
+    largest = np.finfo(np.float16).max
+    kept = {
+        name: np.asarray(array, np.float32 if np.ndim(array) < 2 or (np.abs(array) > largest).any() else np.float16)
+        for name, array in arrays.items()
+    }
     with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
-
-
-def _is_picture(array: np.ndarray) -> bool:
-    return np.ndim(array) > 1 and not (np.abs(array) > np.finfo(np.float16).max).any()
 
 
 def rounded(value: float) -> float:

@@ -77,10 +77,15 @@ def recorded_runs(
     Rows are such as ``papers["kr"].tables["table1"].rows``. The profile is that at which the runs were made; if empty,
     the one at which most rows are recorded, ``"paper"`` rather than ``"fast"``.
     """
-    recorded, rows = Recorded(Store() if store is None else store), list(rows)
-    profiles = (profile,) if profile else RECORDED
-    found = [{row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles]
-    return max(found, key=len)  # the first of equal ones
+    return runs_at_a_profile(rows, profile, Recorded(Store() if store is None else store))[1]
+
+
+def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> tuple[str, dict[Row, list[Result]]]:
+    """Return :func:`recorded_runs`, and their profile, if empty and nothing is recorded ``"fast"``."""
+    rows, profiles = list(rows), (profile,) if profile else RECORDED
+    found = {each: {row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles}
+    best = max(profiles, key=lambda each: len(found[each]))  # the first of equal ones
+    return (best if found[best] else profiles[-1]), found[best]
 
 
 def runs_of(row: Row, profile: str, recorded: Recorded, subset: int = 0) -> list[Result]:

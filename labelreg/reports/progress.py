@@ -6,7 +6,7 @@ from html import escape
 
 from labelreg.experiment import Experiment
 from labelreg.papers import Item, Row
-from labelreg.reports.compare import RECORDED, is_runnable, recorded_runs
+from labelreg.reports.compare import is_runnable, runs_at_a_profile
 from labelreg.results import Recorded, Result, Store
 from labelreg.sweeps import Runtimes
 
@@ -24,15 +24,13 @@ def progress(collection: str, item: Item, profile: str = "", store: Iterable[Res
         store: of recorded runs, by default ``data/results``.
     """
     results = list(Store() if store is None else store)
-    found = {each: recorded_runs(item.rows, each, results) for each in ([profile] if profile else RECORDED)}
-    profile, runs = max(found.items(), key=lambda each: len(each[1]))
-    profile = profile if runs or len(found) == 1 else "fast"
-    rows, recorded = [row for row in item.rows if is_runnable(row)], Recorded(results)
-    missing = {
-        row: left
-        for row in rows
-        if (left := [each for each in _wanted(item, row, profile) if recorded.find(each) is None])
-    }
+    recorded = Recorded(results)
+    profile, runs = runs_at_a_profile(item.rows, profile, recorded)
+    rows, missing = [row for row in item.rows if is_runnable(row)], {}
+    for row in rows:
+        wanted = row.experiment.at(profile).with_seeds(item.runs(row, profile))
+        if left := [each for each in wanted if recorded.find(each) is None]:
+            missing[row] = left
     line = f"{len(runs)} of {len(rows)} experiments recorded"
     line += f" (profile {profile}, {made(runs)})." if runs else "."
     absent = [row.method for row in rows if row not in runs]
@@ -58,10 +56,6 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
         f"{' or '.join(map(str, sorted(values)))} {name}{'s' * (values != {1})}" for name, values in counts.items()
     ]
     return ", ".join([*numbers, *sorted(devices), *sorted(versions)])
-
-
-def _wanted(item: Item, row: Row, profile: str) -> list[Experiment]:
-    return row.experiment.at(profile).with_seeds(item.runs(row, profile))
 
 
 def _command(collection: str, rows: Iterable[Row], profile: str) -> str:

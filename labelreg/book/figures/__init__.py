@@ -13,8 +13,15 @@ from labelreg.book.figures.comparisons import (
     recorded_embeddings,
     reliability_diagrams,
 )
-from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
-from labelreg.book.figures.decoupled import decays, divergence_and_accuracy
+from labelreg.book.figures.curves import (
+    curves,
+    decays,
+    divergence_and_accuracy,
+    parameter_curves,
+    recorded_curves,
+    sensitivity,
+    training_curves,
+)
 from labelreg.book.figures.drawings import drawing
 from labelreg.book.figures.labels import (
     as_images,
@@ -25,7 +32,6 @@ from labelreg.book.figures.labels import (
     label_histories,
     sample_grid,
 )
-from labelreg.book.figures.methods import method_name, method_style
 from labelreg.book.figures.side_by_side import (
     error_against,
     gain_curves,
@@ -34,12 +40,11 @@ from labelreg.book.figures.side_by_side import (
     rank_plot,
     relative_costs,
 )
-from labelreg.book.figures.style import hues, legend, panels, set_style, shades
+from labelreg.book.figures.style import hues, legend, method_name, method_style, panels, set_style, shades
 
 __all__ = ["as_images", "curves", "decays", "difference_columns", "disturbed_regression", "divergence_and_accuracy"]
 __all__ += ["drawing", "embeddings", "error_against", "gain_curves", "growth", "hues", "image_grid", "label_bars"]
-__all__ += ["label_development", "label_histories", "layer_trade_off", "legend", "method_map", "method_matrix"]
-__all__ += ["method_name", "method_style", "panels", "parameter_curves", "rank_plot", "recorded_curves"]
-__all__ += ["recorded_embeddings", "recorded_newsgroups", "recorded_weights", "related_classes", "relatedness"]
-__all__ += ["relative_costs", "reliability_diagrams", "sample_grid", "sensitivity", "set_style", "shades"]
-__all__ += ["training_curves"]
+__all__ += ["label_development", "label_histories", "layer_trade_off", "legend", "method_matrix", "method_name"]
+__all__ += ["method_style", "panels", "parameter_curves", "rank_plot", "recorded_curves", "recorded_embeddings"]
+__all__ += ["recorded_newsgroups", "recorded_weights", "related_classes", "relatedness", "relative_costs"]
+__all__ += ["reliability_diagrams", "sample_grid", "sensitivity", "set_style", "shades", "training_curves"]

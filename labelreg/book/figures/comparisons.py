@@ -8,8 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from labelreg.book.figures.curves import Runs, by_method
-from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import WIDTH, hues, legend, name_rows, panels, subplots
+from labelreg.book.figures.style import WIDTH, hues, legend, method_style, name_rows, panels, subplots
 from labelreg.papers import Row
 from labelreg.results import Result
 

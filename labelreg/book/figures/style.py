@@ -1,4 +1,4 @@
-"""The style of the book's figures, and the one place where figures are made.
+"""The style of the book's figures and of methods in them, and the one place where figures are made.
 
 A page of the book shows a figure about 350 pixels wide on a phone and at its size in inches on a desk. So that text has
 at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure wider than ``WIDTH``: what does not fit
@@ -16,6 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from labelreg import methods
+from labelreg.experiment import Experiment
 
 TEXT = 9  # points
 WIDTH = 6.1  # inches
@@ -113,3 +116,21 @@ def hues(count: int) -> list[tuple]:
     """Colours for what has no order, such as classes; no method has one of them."""
     light, dark = (sns.husl_palette(count, l=lightness) for lightness in (0.6, 0.4))
     return [(light, dark)[place % 2][place] for place in range(count)]
+
+
+def method_name(method: str) -> str:
+    """Return what a method is called where there is little room, such as ``"KR"``."""
+    return methods.find(method).title
+
+
+def method_style(experiment: Experiment) -> dict[str, str]:
+    """Return the colour and line style of an experiment's method, as keywords for a line.
+
+    The line is dashed where label smoothing is added. Of a method inside another, it has the colour of the one that a
+    paper of this book introduces, and is dash-dotted.
+    """
+    options = dict(experiment.options)
+    outer, inner = (methods.find(name) for name in (experiment.method, options.get("method") or "cross_entropy"))
+    if inner is not methods.CrossEntropy:
+        return {"color": (inner if inner.paper and not outer.paper else outer).colour, "linestyle": "-."}
+    return {"color": outer.colour, "linestyle": "--" if options.get("smoothing", 0) > 0 else outer.linestyle}
