@@ -90,17 +90,12 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module],
     for part in method.modules() if dataset.reading else ():
         if isinstance(part, Method) and not part.on_tokens:
             raise ValueError(f"{type(part).__name__} is for images or numbers, and {dataset.name} is made of texts")
-    if processes.count > 1:
-        _check_divisible(method, dataset)
-    return Parts(experiment, network, method, dataset, validation, target, processes)
-
-
-def _check_divisible(method: Method, dataset: Dataset) -> None:
-    if dataset.task == "language_modelling":
+    if processes.count > 1 and dataset.task == "language_modelling":
         raise ValueError(f"{dataset.name} is one text, and is learned on one device, not on several")
-    if not method.divisible:
+    if processes.count > 1 and not method.divisible:
         name = type(method).__name__
         raise ValueError(f"{name} with its options needs whole batches: train it on one device, not on several")
+    return Parts(experiment, network, method, dataset, validation, target, processes)
 
 
 def untrained(experiment: Experiment) -> nn.Module:

@@ -16,14 +16,13 @@ import torch
 
 from labelreg import methods, pools
 from labelreg.assignments import render
+from labelreg.build import resolve_device
 from labelreg.experiment import Experiment
 from labelreg.names import one_line, unknown
 from labelreg.pools import Killed
 from labelreg.results import Claimed, Recorded, Result, Store, provenance
-from labelreg.running import Progress, check_experiments, resolve_device, run, tidy, train
+from labelreg.running import Progress, check_experiments, run, tidy, train
 from labelreg.training import Interrupted, stop_on_signals
-
-__all__ = ["Killed", "Runtimes", "device_here", "run_all"]
 
 # a group of runs, the results, and what ended it before its last
 _Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]

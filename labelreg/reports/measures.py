@@ -25,17 +25,11 @@ METRICS = {
 }
 
 
-def as_printed(result: Result, metric: str) -> np.ndarray:
-    """Return a metric after every epoch of a run, in the unit of print."""
-    recorded = result.epochs(METRICS[metric][0])
-    if metric.endswith("perplexity"):
-        return recorded
-    return 100 * (1 - recorded if metric.endswith("accuracy") else recorded)
-
-
 def number(result: Result, metric: str, last_epochs: int = 1) -> float:
     """Return a metric of a run in the unit of print, at the epochs that :attr:`.Paper.last_epochs` names."""
-    values = as_printed(result, metric)
+    values = result.epochs(METRICS[metric][0])
+    if not metric.endswith("perplexity"):
+        values = 100 * (1 - values if metric.endswith("accuracy") else values)
     if last_epochs:
         return np.median(values[-last_epochs:])
     validated = any(name.startswith("validation_") for name in result.history)

@@ -65,7 +65,12 @@ def plan(
         for rows in _compared(key, item, table.rows)
         if rows[0].row.dataset in datasets and rows[0].row.network in networks and is_runnable(rows[0].row)
     ]
-    compared.sort(key=lambda rows: _operations(rows[0].experiment.at(profile)))
+
+    def size(rows: list[Task]) -> float:
+        first = rows[0].experiment.at(profile)
+        return first.epochs * forward_operations(first.network, **first.network_options)
+
+    compared.sort(key=size)
     found: dict[Experiment, Task] = {}
     for task in (task for rows in compared for task in rows if task.row.method in methods):
         count = seeds or COLLECTIONS[task.collection].items[task.item].runs(task.row, profile)
@@ -141,8 +146,3 @@ def _compared(collection: str, item: str, rows: Sequence[Row]) -> list[list[Task
         groups.setdefault((row.dataset, row.network), []).append(Task(collection, item, row, row.experiment))
     baseline = COLLECTIONS[collection].baseline
     return [sorted(group, key=lambda task: task.row.method != baseline) for group in groups.values()]
-
-
-def _operations(experiment: Experiment) -> float:
-    """Floating-point operations of a network per sample, times epochs: how large a comparison is."""
-    return experiment.epochs * forward_operations(experiment.network, **experiment.network_options)
