@@ -1,27 +1,17 @@
 """Methods side by side: each against each, by rank, by what they cost, and over what was varied."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from matplotlib.transforms import Bbox
 
 from labelreg.book.figures.style import TEXT, legend, name_rows, panels, subplots
 from labelreg.reports.measures import critical_difference
 
-SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
 MARKERS = dict(zip("osD", ("black", "#0072B2", "#D55E00"), strict=True))  # of costs
-# of a name from its point, in points, the nearest first
-OFFSETS = [
-    (round(radius * math.cos(angle), 6), round(radius * math.sin(angle), 6))
-    for radius in range(6, 120, 6)
-    for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225])
-]
 
 
 def method_matrix(table: pd.DataFrame) -> Figure:
@@ -73,43 +63,22 @@ def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
 def error_against(
     cost: Mapping[str, float], errors: Mapping[str, float], colours: Mapping[str, str], xlabel: str
 ) -> Figure:
-    """Draw the error, in percent, against what training costs, one named point per method.
+    """Draw the error, in percent, beside what training costs, the lowest error at the top.
 
     ``xlabel`` says what the cost is, such as operations as a multiple of cross-entropy's.
     """
-    figure, (axes,) = panels(1, 4.4)
-    points = {label: (cost[label], errors[label]) for label in errors}
-    for label, point in points.items():
-        axes.plot(*point, "o", color=colours[label])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
-    axes.margins(0.08)
-    axes.set(xlabel=xlabel, ylabel="test error, %")
-    _name_points(axes, points)
+    labels = sorted(errors, key=errors.get)
+    figure, grid = panels(2, 0.21 * len(labels) + 0.9, sharey=True)
+    for axes, values, name in zip(grid, (errors, cost), ("test error, %", xlabel), strict=True):
+        for place, label in enumerate(labels):
+            axes.plot(values[label], place, "o", color=colours[label])
+        name_rows(axes, labels)
+        axes.set_xlabel(name)
+    grid[1].set_xscale("log")
+    grid[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[1].xaxis.set_major_formatter("{x:g}")
+    grid[1].minorticks_off()
     return figure
-
-
-def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside points, each in the nearest place that is free, with a line to it from farther away."""
-    axes.figure.draw_without_rendering()  # settles where the points are
-    frame = axes.get_window_extent()
-    placed = {"textcoords": "offset points", "in_layout": False}
-    taken = [Bbox.from_extents(*(place - 4), *(place + 4)) for place in axes.transData.transform([*points.values()])]
-    for label, point in points.items():
-        for offset in OFFSETS:
-            sides = [names[int(np.sign(each))] for names, each in zip(SIDES, offset, strict=True)]
-            name = axes.annotate(label, point, offset, ha=sides[0], va=sides[1], fontsize=TEXT, **placed)
-            box = name.get_window_extent()
-            within = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
-            if within and not box.count_overlaps(taken):
-                break
-            name.remove()
-        taken.append(box)
-        if math.hypot(*offset) > 10:
-            line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-            axes.annotate("", point, offset, arrowprops=line, **placed)
 
 
 def gain_curves(
