@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -136,12 +136,9 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def own_generators(device: torch.device) -> Iterator[None]:
+def own_generators(device: torch.device) -> AbstractContextManager[None]:
     """Give back PyTorch's generators of the CPU and of a device as they were: what is drawn here is nobody else's."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
-        yield
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _graphs_are_wanted() -> bool:

@@ -1,17 +1,19 @@
 """Tables for the notebooks: methods against a baseline on the same seeds, and recorded runs beside printed numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from labelreg import methods
 from labelreg.names import printed, unknown
 from labelreg.observers import ATTACK_STEPS, NOISE_DEVIATIONS
-from labelreg.papers import BENCHMARK, Row, papers
+from labelreg.papers import BENCHMARK, COLLECTIONS, Row, papers
 from labelreg.reports import compare, progress, recorded_runs
 from labelreg.reports.measures import METRICS, at_the_end, measured, on_common_seeds, p_values, paired
 from labelreg.results import Result, Store
@@ -276,6 +278,21 @@ def by_network(
         cells[place] = errors + (" (" + against + ")").where(against != "", "")
     shown = pd.DataFrame(cells).T.reindex(columns=[baseline, *methods]).astype(object).fillna("")
     return LinedTable(_aligned(shown, "right"), "<br>".join(lines))
+
+
+def recorded(collection: str, item: str, draw: Callable[[Mapping[Row, Sequence[Result]]], Figure]) -> Figure | HTML:
+    """Draw the recorded runs of a table or figure, such as ``"kr"`` and ``"figure5"``, under a line on them.
+
+    ``draw`` is given the rows that have runs, see :func:`labelreg.reports.recorded_runs`. The line is that of
+    :func:`labelreg.reports.progress`; where there are no runs, it is all there is.
+    """
+    shown = COLLECTIONS[collection].items[item]
+    line = HTML(f"<p>{progress(collection, shown)}</p>")
+    runs = recorded_runs(shown.rows)
+    if not runs:
+        return line
+    display(line)
+    return draw(runs)
 
 
 def _written(values: pd.Series, form: str, deviations: Iterable[float] | None = None, where: Any = True) -> pd.Series:

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from IPython.display import HTML
 from scipy import stats
 
 from labelreg import methods
 from labelreg.book import tables
+from labelreg.book.figures import recorded_curves
 from labelreg.experiment import Experiment
 from labelreg.papers import BENCHMARK, papers, reported
 from labelreg.reports.measures import p_values
-from labelreg.results import Result
+from labelreg.results import Result, Store
 
 
 def results(errors) -> list[Result]:
@@ -307,3 +309,19 @@ def test_the_map_holds_every_method_that_has_a_place():
             (cell,) = shown.xs(source, level=1)[time or "before training"]
             assert f">{method.title}<" in cell
     assert [*dict.fromkeys(shown.index.get_level_values(0))] == [*dict.fromkeys(tables.SOURCES.values())]
+
+
+class TestRecorded:
+    ITEM = papers["kr"].figures["figure5"]
+
+    def test_is_a_command_where_nothing_is_recorded(self):
+        shown = tables.recorded("kr", "figure5", recorded_curves)
+        assert isinstance(shown, HTML)
+        assert "labelreg reproduce --papers kr --dataset cifar100 --network preact_resnet18 --minutes 60" in shown.data
+
+    def test_draws_what_is_recorded_under_a_line_that_says_what_it_is(self):
+        for experiment in (*self.ITEM[0].at("fast").with_seeds(2), self.ITEM[1].at("fast")):
+            Store().save(recorded(experiment, 0.2))
+        drawn = tables.recorded("kr", "figure5", dict)
+        assert {row.method: len(group) for row, group in drawn.items()} == {"gamma = 0": 2, "gamma = 0.9": 1}
+        assert tables.recorded("kr", "figure5", recorded_curves).axes
