@@ -52,10 +52,8 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
     }
     devices = {result.provenance["device"] for result in results}
     versions = {f"torch {result.provenance['torch']}" for result in results}
-    numbers = [
-        f"{' or '.join(map(str, sorted(values)))} {name}{'s' * (values != {1})}" for name, values in counts.items()
-    ]
-    return ", ".join([*numbers, *sorted(devices), *sorted(versions)])
+    said = [f"{' or '.join(map(str, sorted(each)))} {name}{'s' * (each != {1})}" for name, each in counts.items()]
+    return ", ".join([*said, *sorted(devices), *sorted(versions)])
 
 
 def _command(collection: str, rows: Iterable[Row], profile: str) -> str:
@@ -71,10 +69,10 @@ def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:
     for device in sorted({result.provenance.get("device", "") for result in results}):
         runtimes = Runtimes(results, device)
         hours[device] = [each / 3600 for each in map(runtimes.seconds, missing) if each == each]
-    device = max(hours, key=lambda name: len(hours[name]), default="")
-    if not hours.get(device):
+    device, longest = max(hours.items(), key=lambda each: len(each[1]), default=("", []))
+    if not longest:
         return ""
-    known, total = len(hours[device]), sum(hours[device])
+    known, total = len(longest), sum(longest)
     time = f"{total:.1f} hours" if total >= 1 else f"{60 * total:.0f} minutes"
     part = f"{known} of the {len(missing)}" if known < len(missing) else f"the {known}"
     return f"; about {time} on one {device} for {part} runs left"
