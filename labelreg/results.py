@@ -142,11 +142,9 @@ class Store:
         claims.mkdir(parents=True, exist_ok=True)
         return FileLock(claims / name)
 
-    def save(self, result: Result, folder: str = "shared") -> Path:
-        """Write a result into a folder inside the root, unless it has one of the same experiment; return the file."""
-        target = self.root / folder
-        if not target.resolve().is_relative_to(self.root.resolve()):
-            raise ValueError(f"folder must lie in {self.root}, and {folder!r} does not")
+    def save(self, result: Result) -> Path:
+        """Write a result into the folder ``shared``, unless it has one of the same experiment; return the file."""
+        target = self.root / "shared"
         target.mkdir(parents=True, exist_ok=True)
         content = _content(result)
         with self._lock("saving"):

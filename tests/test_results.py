@@ -132,7 +132,9 @@ class TestStore:
         assert store.table().empty
         assert not store.root.exists()
         for seed, folder in ((2, "b"), (1, "c/deeper"), (0, "a")):
-            store.save(make_result(Experiment(seed=seed)), folder=folder)
+            path = store.save(make_result(Experiment(seed=seed)))
+            (store.root / folder).mkdir(parents=True)
+            path.rename(store.root / folder / path.name)
         assert seeds(store) == [0, 2, 1]
         assert seeds(store.find(Experiment(seed=seed)) for seed in range(3)) == [0, 1, 2]
         assert store.find(Experiment(seed=12)) is None
@@ -179,11 +181,6 @@ class TestStore:
         assert store.find(Experiment()) is None
         store.save(result)
         assert [each.observations["labels"].tolist() for each in store] == [[1.0, 1.0, 1.0]]
-
-    @pytest.mark.parametrize("folder", ["../elsewhere", "/tmp"])
-    def test_lies_in_its_folder(self, folder, store):
-        with pytest.raises(ValueError, match=f"folder must lie in .*, and '{folder}' does not"):
-            store.save(make_result(), folder=folder)
 
     def test_sweeps_what_a_killed_writer_left(self, store):
         path = store.save(make_result())
