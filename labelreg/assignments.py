@@ -1,7 +1,6 @@
 """Experiments as text, ``NAME=VALUE NAME=VALUE ...``: read from the command line, written on pages."""
 
 import ast
-import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -59,11 +58,6 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             # text that would be read as something else, such as a list, is quoted
             quoted = isinstance(value, str) and _value(value) != value
             yield f"{prefix}{name}={value!r}" if quoted else f"{prefix}{name}={value}"
-
-
-def command(experiment: Experiment, seeds: int = 1) -> str:
-    """Return the shell command that runs an experiment with ``seeds`` seeds, its own first."""
-    return shlex.join(["labelreg", "run", "--profile=paper", f"--seeds={seeds}", *render(experiment.changes())])
 
 
 def _value(text: str) -> Any:

@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -90,17 +90,12 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module],
     for part in method.modules() if dataset.reading else ():
         if isinstance(part, Method) and not part.on_tokens:
             raise ValueError(f"{type(part).__name__} is for images or numbers, and {dataset.name} is made of texts")
-    if processes.count > 1:
-        _check_divisible(method, dataset)
-    return Parts(experiment, network, method, dataset, validation, target, processes)
-
-
-def _check_divisible(method: Method, dataset: Dataset) -> None:
-    if dataset.task == "language_modelling":
+    if processes.count > 1 and dataset.task == "language_modelling":
         raise ValueError(f"{dataset.name} is one text, and is learned on one device, not on several")
-    if not method.divisible:
+    if processes.count > 1 and not method.divisible:
         name = type(method).__name__
         raise ValueError(f"{name} with its options needs whole batches: train it on one device, not on several")
+    return Parts(experiment, network, method, dataset, validation, target, processes)
 
 
 def untrained(experiment: Experiment) -> nn.Module:
@@ -141,12 +136,9 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-@contextmanager
-def own_generators(device: torch.device) -> Iterator[None]:
+def own_generators(device: torch.device) -> AbstractContextManager[None]:
     """Give back PyTorch's generators of the CPU and of a device as they were: what is drawn here is nobody else's."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
-        yield
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
 def _graphs_are_wanted() -> bool:

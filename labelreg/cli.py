@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -157,20 +157,15 @@ def show_data(
     _print(rows, f"{name}: {loaded.num_classes} classes")
 
 
-@app.command(name="networks")
-def show_networks() -> None:
-    """List the networks and their options with defaults."""
-    from labelreg import networks
-
-    _list_options(networks)
-
-
-@app.command(name="methods")
-def show_methods() -> None:
-    """List the methods and their options with defaults."""
-    from labelreg import methods
-
-    _list_options(methods)
+@app.command(name="methods", help="List the methods and their options with defaults.")
+@app.command(name="networks", help="List the networks and their options with defaults.")
+def show_options(context: typer.Context) -> None:
+    """List what a package of that name offers."""
+    room = import_module(f"labelreg.{context.info_name}")
+    for name in room.names():
+        options = room.options(name).items()
+        defaults = [f"{key}={option.default}" for key, option in options if option.default is not option.empty]
+        typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
 
 
 @app.command(name="datasets")
@@ -243,13 +238,6 @@ def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
             if len(parts) > 1 and listed[start : start + len(parts)] == parts:
                 listed[start : start + len(parts)] = [name]
     return listed
-
-
-def _list_options(room: ModuleType) -> None:
-    for name in room.names():
-        options = room.options(name).items()
-        defaults = [f"{key}={option.default}" for key, option in options if option.default is not option.empty]
-        typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
 
 
 def _say(line: str) -> None:

@@ -3,7 +3,8 @@
 The costly ones are called after the last epoch only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ NOISE = 1_000  # images of noise, the same for every run
 NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
 
+Check = Callable[[Trainer], None]
 OBSERVERS: dict[str, Observer] = {}
 
 
-def observer(check: Callable[[Trainer], None] | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
+def observer(check: Check | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
     """Register an observer under its function's name; before training, ``check`` refuses what it does not apply to."""
 
     def register(function: Observer) -> Observer:
@@ -40,7 +42,7 @@ def observer(check: Callable[[Trainer], None] | None = None, at_end: bool = Fals
     return register
 
 
-def _method_has(attribute: str, otherwise: str) -> Callable[[Trainer], None]:
+def _method_has(attribute: str, otherwise: str) -> Check:
     def check(trainer: Trainer) -> None:
         if not hasattr(trainer.method, attribute):
             raise ValueError(f"{type(trainer.method).__name__} {otherwise} that could be observed")
@@ -65,7 +67,7 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 
 
 @observer()
-def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
+def class_distributions(trainer: Trainer) -> dict[str, Any]:
     """Class means (K, K) of the softmax over all and over the wrong classes, zero on the diagonal (KR figure 2)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
@@ -76,13 +78,13 @@ def class_distributions(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @observer(_learns_residual_labels)
-def residual_labels(trainer: Trainer) -> dict[str, Tensor]:
+def residual_labels(trainer: Trainer) -> dict[str, Any]:
     """The learned residual labels (K, K), zero on the diagonal (ALR figure 3)."""
     return {"residual_labels": trainer.method.residual_labels()}
 
 
 @observer(_learns_residual_labels)
-def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
+def residual_divergence(trainer: Trainer) -> dict[str, Any]:
     """Mean Jensen-Shannon divergence, in nats, of residual outputs and learned residual labels (KR figure 4, left)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     learned = trainer.method.residual_labels()[targets]
@@ -90,7 +92,7 @@ def residual_divergence(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @observer(_method_has("labels", "disturbs no labels"))
-def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
+def disturbed_labels(trainer: Trainer) -> dict[str, Any]:
     """Disturbed labels (n, K) of the first training samples (NaR figure 1 and eq. 4).
 
     ``disturbance``, a scalar, is the mean over more samples of their Euclidean distance from the plain labels.
@@ -108,20 +110,16 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @observer()
-def reliability(trainer: Trainer) -> dict[str, Tensor]:
+def reliability(trainer: Trainer) -> dict[str, Any]:
     """Mean confidence and accuracy, NaN in empty bins, and share of samples, (20,) by confidence on the test split."""
     logits, targets = trainer.predict(trainer.dataset.test)
     diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
-    counts = _on_cpu(diagram.count)
-    return {
-        "bin_confidence": _on_cpu(diagram.confidence),
-        "bin_accuracy": _on_cpu(diagram.accuracy),
-        "bin_share": counts / counts.sum(),
-    }
+    share = [count / sum(diagram.count) for count in diagram.count]
+    return {"bin_confidence": diagram.confidence, "bin_accuracy": diagram.accuracy, "bin_share": share}
 
 
 @observer(at_end=True)
-def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
+def temperature_scaling(trainer: Trainer) -> dict[str, Any]:
     """Calibration error after temperature scaling (Guo et al., 2017).
 
     The ``temperature`` is fitted on the validation split and judged on the test split; without a validation split, it
@@ -135,17 +133,16 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Tensor]:
     temperature = metrics.fit_temperature(*trainer.predict(fitted_on))
     logits, targets = trainer.predict(judged_on)
     scaled = logits / temperature
-    seen = {
+    return {
         "temperature": temperature,
         "unscaled_ece": metrics.expected_calibration_error(softmax(logits, 1), targets),
         "scaled_ece": metrics.expected_calibration_error(softmax(scaled, 1), targets),
         "scaled_nll": metrics.negative_log_likelihood(scaled, targets),
     }
-    return {name: _on_cpu(value) for name, value in seen.items()}
 
 
 @observer(_can_be_attacked, at_end=True)
-def robustness(trainer: Trainer) -> dict[str, Tensor]:
+def robustness(trainer: Trainer) -> dict[str, Any]:
     """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
 
     ``noisy_error`` and ``fgsm_error`` (7,) are for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``. The noise is the same for
@@ -173,17 +170,14 @@ def robustness(trainer: Trainer) -> dict[str, Tensor]:
 
 
 @observer()
-def embedding(trainer: Trainer) -> dict[str, Tensor]:
+def embedding(trainer: Trainer) -> dict[str, Any]:
     """:func:`.recall_at_1` and :func:`.variance_ratio` of the test split's penultimate features (CS-KD section 3.3)."""
     features, targets = _features(trainer, trainer.dataset.test)
-    return {
-        "recall_at_1": _on_cpu(metrics.recall_at_1(features, targets)),
-        "variance_ratio": _on_cpu(metrics.variance_ratio(features, targets)),
-    }
+    return {name: getattr(metrics, name)(features, targets) for name in ("recall_at_1", "variance_ratio")}
 
 
 @observer(at_end=True)
-def feature_map(trainer: Trainer) -> dict[str, Tensor]:
+def feature_map(trainer: Trainer) -> dict[str, Any]:
     """Penultimate features of training samples by t-SNE, (n, 2), and the samples' ``feature_group`` (CS-KD figure 2).
 
     The group is the index of the superclass, in the order of the classes, or of the class where there are none.
@@ -203,21 +197,21 @@ def tsne(features: Tensor) -> np.ndarray:
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
-def vote(trainer: Trainer) -> dict[str, Tensor]:
+def vote(trainer: Trainer) -> dict[str, Any]:
     """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
-    return {"vote_error": _on_cpu(metrics.top_k_error(logits, targets))}
+    return {"vote_error": metrics.top_k_error(logits, targets)}
 
 
 @observer(_looks_at_images, at_end=True)
-def noise_detection(trainer: Trainer) -> dict[str, Tensor]:
+def noise_detection(trainer: Trainer) -> dict[str, Any]:
     """``noise_auroc``, in [0, 1]: how well confidence tells the test split from noise (Hendrycks and Gimpel, 2017).
 
     The noise is Gaussian, with each channel's mean and standard deviation, clipped to the range of the pixels.
     """
     confidences = [softmax(trainer.predict(split)[0], 1).amax(1) for split in (trainer.dataset.test, _noise(trainer))]
-    return {"noise_auroc": _on_cpu(metrics.detection_auroc(*confidences))}
+    return {"noise_auroc": metrics.detection_auroc(*confidences)}
 
 
 def _noise(trainer: Trainer) -> Split:
@@ -230,10 +224,6 @@ def _noise(trainer: Trainer) -> Split:
     noise = (mean + std * noise).clamp(low, high)
     noise = noise if pixels.is_floating_point() else noise.round().to(pixels.dtype)
     return Split(noise, noise.new_zeros(NOISE, dtype=torch.int64)).to(trainer.device)
-
-
-def _on_cpu(values: float | Sequence[float]) -> Tensor:
-    return torch.tensor(values, device="cpu")
 
 
 def _features(trainer: Trainer, split: Split) -> tuple[Tensor, Tensor]:

@@ -142,11 +142,9 @@ class Store:
         claims.mkdir(parents=True, exist_ok=True)
         return FileLock(claims / name)
 
-    def save(self, result: Result, folder: str = "shared") -> Path:
-        """Write a result into a folder inside the root, unless it has one of the same experiment; return the file."""
-        target = self.root / folder
-        if not target.resolve().is_relative_to(self.root.resolve()):
-            raise ValueError(f"folder must lie in {self.root}, and {folder!r} does not")
+    def save(self, result: Result) -> Path:
+        """Write a result into the folder ``shared``, unless it has one of the same experiment; return the file."""
+        target = self.root / "shared"
         target.mkdir(parents=True, exist_ok=True)
         content = _content(result)
         with self._lock("saving"):
@@ -178,10 +176,8 @@ class Store:
         return pd.DataFrame(rows)
 
 
-def paired_difference(
-    values: Sequence[float], baseline: Sequence[float], confidence: float = 0.95
-) -> tuple[float, float]:
-    """Compare two methods on the same seeds by the mean difference and the half-width of its Student-t interval.
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
+    """Compare two methods on the same seeds by the mean difference and the half-width of its 95 % Student-t interval.
 
     ``values`` and ``baseline`` (n,) are in the same order of seeds. The half-width is NaN for a single seed.
     """
@@ -195,14 +191,7 @@ def paired_difference(
         return mean, math.nan
     # scipy's paired test warns of nearly equal differences; taken from the first, equal ones have no spread at all
     spread = np.std(differences - differences[0], ddof=1) / math.sqrt(count)
-    return mean, float(spread * stdtrit(count - 1, (1 + confidence) / 2))
-
-
-def difference_on_common_seeds(values: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[float, float]:
-    """Return :func:`paired_difference` of a metric by seed, on the seeds that both have, or (NaN, NaN)."""
-    common = sorted(values.keys() & baseline.keys())
-    pairs = [values[seed] for seed in common], [baseline[seed] for seed in common]
-    return paired_difference(*pairs) if common else (math.nan, math.nan)
+    return mean, float(spread * stdtrit(count - 1, 0.975))
 
 
 def provenance(device: torch.device | str) -> dict[str, Any]:
@@ -300,13 +289,13 @@ def _is_number(value: Any) -> bool:
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # half the digits are enough for a picture; scalars may be printed, and some numbers are too large for them
-    kept = {name: np.asarray(array, np.float16 if _is_picture(array) else np.float32) for name, array in arrays.items()}
+    largest = np.finfo(np.float16).max
+    kept = {
+        name: np.asarray(array, np.float32 if np.ndim(array) < 2 or (np.abs(array) > largest).any() else np.float16)
+        for name, array in arrays.items()
+    }
     with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
-
-
-def _is_picture(array: np.ndarray) -> bool:
-    return np.ndim(array) > 1 and not (np.abs(array) > np.finfo(np.float16).max).any()
 
 
 def rounded(value: float) -> float:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from labelreg import checkpoints, paths
-from labelreg.build import build, own_generators, prepare_data, resolve_device, untrained
+from labelreg.build import build, own_generators, resolve_device, untrained
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
@@ -20,8 +20,6 @@ from labelreg.names import one_line
 from labelreg.processes import ALONE, Processes
 from labelreg.results import Claimed, Result, Store, hold, provenance, rounded
 from labelreg.training import Diverged, Stop, Trainer
-
-__all__ = ["Trained", "prepare_data", "resolve_device", "run", "train", "trained"]
 
 Progress = Callable[[str], None] | None
 _CHECKPOINTS = ("checkpoint.pt", "preparation.pt")  # of a run, and of what its method trains beforehand

@@ -8,7 +8,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +16,13 @@ import torch
 
 from labelreg import methods, pools
 from labelreg.assignments import render
+from labelreg.build import resolve_device
 from labelreg.experiment import Experiment
 from labelreg.names import one_line, unknown
 from labelreg.pools import Killed
 from labelreg.results import Claimed, Recorded, Result, Store, provenance
-from labelreg.running import Progress, check_experiments, resolve_device, run, tidy, train
+from labelreg.running import Progress, check_experiments, run, tidy, train
 from labelreg.training import Interrupted, stop_on_signals
-
-__all__ = ["Killed", "Runtimes", "device_here", "run_all"]
 
 # a group of runs, the results, and what ended it before its last
 _Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]
@@ -132,11 +130,14 @@ def run_all(
     under_way: list[Experiment] = []
     failures: list[Exception] = []
 
+    shared = None if target else root  # with other machines
+    if shared:
+        shared.mkdir(parents=True, exist_ok=True)
     with (
-        _flags(None if target else root) as flags,
+        tempfile.TemporaryDirectory(prefix=".sweep-", dir=shared) as flags,
         pools.opened(backend, address, target, jobs, len(waiting), mps) as pool,
     ):
-        stop = StopWhen(time.time() + 60 * minutes, flags / "stop", os.getpid() if target else None)
+        stop = StopWhen(time.time() + 60 * minutes, Path(flags, "stop"), os.getpid() if target else None)
         tell = progress if target and pool.workers == 1 else progress and _SlowLines()
         # of recorded runs the next one is chosen by the time that is left
         ahead = pool.workers if record else 2 * pool.workers
@@ -173,15 +174,6 @@ def run_all(
     if failures:
         raise failures[0]
     return {each: finished[each] for each in todo if each in finished}
-
-
-@contextmanager
-def _flags(shared: Path | None) -> Iterator[Path]:
-    """Yield a new folder for flags: inside the one that is shared with other machines, if it has to be."""
-    if shared:
-        shared.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".sweep-", dir=shared) as folder:
-        yield Path(folder)
 
 
 @dataclass(frozen=True)

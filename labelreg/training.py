@@ -26,7 +26,7 @@ from labelreg.recipe import Recipe
 EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
 EVALUATION_STREAMS = 10  # of an evaluated text: one would be exact and slow, each starts without a past
 
-Observer = Callable[["Trainer"], dict[str, Tensor]]
+Observer = Callable[["Trainer"], dict[str, Any]]
 Progress = Callable[[dict[str, float]], None]
 Stop = Callable[[], bool]
 
@@ -261,7 +261,7 @@ class Trainer:
         seen: dict[str, Tensor] = {}
         for observer in self.observers:
             if not getattr(observer, "at_end", False) or self.epoch + 1 == self.recipe.epochs:
-                seen |= {name: value.cpu() for name, value in observer(self).items()}
+                seen |= {name: torch.as_tensor(value, device="cpu") for name, value in observer(self).items()}
         if self.recipe.schedule == "plateau":
             self.scheduler.step(row["validation_nll"])
         row["learning_rate"] = self.optimizer.param_groups[0]["lr"]

@@ -155,7 +155,7 @@ class TestEmbedding:
         network = build(name, 3)
         trainer = Trainer(network, CrossEntropy(), dataset, Recipe(precision=precision))
         observed = observers.embedding(trainer)
-        assert all(value.dtype == torch.float32 and value.shape == () for value in observed.values())
+        assert np.isfinite([*observed.values()]).all()
         penultimate = trainer.features(split)
         assert penultimate.dtype == torch.float32
         _, exact = features(network.eval(), normalised(dataset, split))

@@ -6,12 +6,11 @@
 import sys
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
 from labelreg.book.figures import difference_columns, method_style, set_style
-from labelreg.book.tables import recorded_against_baseline
+from labelreg.book.tables import differences, recorded_against_baseline
 from labelreg.papers import BENCHMARK
 from labelreg.papers.shared import BASELINE
 from labelreg.reports import recorded_runs
@@ -47,14 +46,9 @@ def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styl
     A star marks a difference that is significant at 5 % after Holm's correction for its column.
     """
     shown = {}
-    for (heading, table), corrected in zip(
-        tables.items(), map(p_values, ([each] for each in tables.values())), strict=True
-    ):
+    for heading, table in tables.items():
         if column == "difference":
-            spread = table.half_width.map(lambda each: "" if np.isnan(each) else f" ± {each:.1f}")
-            stars = np.where(corrected[0] < 0.05, " *", "")
-            shown[heading] = table.difference.map("{:+.1f}".format) + spread + stars
-            shown[heading][BASELINE] = ""
+            shown[heading] = differences(table, *p_values([table]))
         else:
             shown[heading] = table[column].map("{:.2f}".format if column == "nll" else "{:.1f}".format)
     rows = [label for label in colours() if any(label in table.index for table in tables.values())]

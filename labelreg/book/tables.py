@@ -1,37 +1,37 @@
 """Tables for the notebooks: methods against a baseline on the same seeds, and recorded runs beside printed numbers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
+from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 from labelreg import methods
 from labelreg.names import printed, unknown
 from labelreg.observers import ATTACK_STEPS, NOISE_DEVIATIONS
-from labelreg.papers import BENCHMARK, Item, Row, papers
-from labelreg.reports import compare, progress
-from labelreg.reports.measures import at_the_end, measured, on_common_seeds, p_values, paired
-from labelreg.results import Result, Store, paired_difference
+from labelreg.papers import BENCHMARK, COLLECTIONS, Row, papers
+from labelreg.reports import compare, progress, recorded_runs
+from labelreg.reports.measures import METRICS, at_the_end, measured, on_common_seeds, p_values, paired
+from labelreg.results import Result, Store
 
 MOST_COLUMNS = 6  # of a table of printed numbers, beyond which it is turned
-HEADINGS = {  # of printed metrics
-    "error": "error, %",
-    "accuracy": "accuracy, %",
-    "top1_error": "top-1 error, %",
-    "top5_error": "top-5 error, %",
-    "top1_accuracy": "top-1 accuracy, %",
-    "top5_accuracy": "top-5 accuracy, %",
-    "ece": "ECE, %",
-    "recall_at_1": "R@1, %",
-    "relative_improvement": "relative improvement, %",
-    "valid_perplexity": "validation perplexity",
-    "test_perplexity": "test perplexity",
+TIMES = ("before training", "slowly, over epochs", "anew at every step")  # when a distribution is known
+SOURCES = {  # of distributions, to whose they are
+    "nobody's: the label stays one-hot": "no network",
+    "the uniform distribution": "no network",
+    "another sample's label": "no network",
+    "its class mean over the wrong classes": "the network itself",
+    "its prediction on another sample of the class": "the network itself",
+    "its prediction on the clean sample, for noisy copies": "the network itself",
+    "a network in training": "another network",
+    "a finished network": "another network",
 }
 _NOISE, _ATTACK = 2, 1  # place among their sizes
-METRICS = {  # in the history or observed, to its heading
+OBSERVED = {  # in the history or observed, to its heading
     "test_error": "error, %",
     "test_ece": "ECE, %",
     "test_nll": "NLL, nats",
@@ -41,48 +41,76 @@ METRICS = {  # in the history or observed, to its heading
 }
 
 
-def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str) -> pd.DataFrame:
-    """Compare methods with a baseline, one of the labels, on the same seeds and in their order, at the last epoch.
+def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str, metric: str = "error") -> pd.DataFrame:
+    """Compare methods with a baseline on the seeds that both have, at the last epoch.
 
-    The columns are the means over seeds of ``error`` and ``ece``, in percent, and ``nll``, in nats, the ``difference``
-    of the error to the baseline's with ``half_width`` of its 95 % interval, in percentage points, and the number of
-    seeds, ``common``.
+    Args:
+        results: label to the results of one experiment.
+        baseline: one of the labels.
+        metric: ``"error"``, in percent, or ``"test_perplexity"``.
+
+    Returns:
+        One row per label, with NaN where there is no number: the mean ``value`` of the metric and its ``deviation``
+        over seeds, the ``difference`` to the baseline's with ``half_width`` of its 95 % interval and the number of
+        ``common`` seeds; ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the ``minutes`` per run.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
-    errors = {label: [100 * result.last["test_error"] for result in group] for label, group in results.items()}
     rows = {}
     for label, group in results.items():
-        difference, half_width = paired_difference(errors[label], errors[baseline])
+        own = measured(group, metric)
+        each = [{"nll": run.last["test_nll"], "minutes": run.provenance["seconds"] / 60} for run in group]
         rows[label] = {
-            "error": np.mean(errors[label]),
-            "difference": difference,
-            "half_width": half_width,
-            "common": len(group),
-            "ece": 100 * np.mean([result.last["test_ece"] for result in group]),
-            "nll": np.mean([result.last["test_nll"] for result in group]),
+            "value": own["ours"],
+            "deviation": own["ours_std"],
+            **paired(group, results[baseline], metric),
+            "ece": measured(group, "ece")["ours"],
+            "seeds": len(group),
+            **pd.DataFrame(each, columns=["nll", "minutes"], dtype=float).mean(),
         }
     table = pd.DataFrame.from_dict(rows, "index").rename_axis("method")
     table.attrs["baseline"] = baseline
     return table
 
 
+def recorded_against_baseline(
+    runs: Mapping[Row, Sequence[Result]], baseline: str, metric: str = "error"
+) -> pd.DataFrame:
+    """Return :func:`against_baseline` of recorded runs, see :func:`labelreg.reports.recorded_runs`.
+
+    The rows are of one data set and network; those that are recorded need not include the baseline.
+    """
+    named = {row.method: group for row, group in runs.items()}
+    return against_baseline({baseline: [], **named}, baseline, metric).loc[[*named]]
+
+
 def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
     """Lay tables of :func:`against_baseline` side by side, one per condition.
 
-    A star marks the differences that are significant at 5 % after Holm's correction for all that are shown.
+    A star marks the differences that are significant at 5 % after Holm's correction for all that are shown; a
+    difference on fewer seeds than either has is followed by their number.
     """
     shown = {}
     for (condition, table), corrected in zip(tables.items(), p_values(tables.values()), strict=True):
-        others = table.index != table.attrs["baseline"]
         shown |= {
-            (condition, "error, %"): _written(table.error, ".1f"),
-            (condition, "against the baseline"): _written(table.difference, "+.1f", table.half_width, others)
-            + _stars(corrected),
+            (condition, "error, %"): _written(table.value, ".1f"),
+            (condition, "against the baseline"): differences(table, corrected),
             (condition, "ECE, %"): _written(table.ece, ".1f"),
             (condition, "NLL, nats"): _written(table.nll, ".2f"),
         }
     return _aligned(pd.DataFrame(shown).rename_axis(None), "right")
+
+
+def differences(table: pd.DataFrame, corrected: pd.Series, form: str = "+.1f") -> pd.Series:
+    """Write the differences of :func:`against_baseline` as :func:`show_against_baseline` shows them.
+
+    ``corrected`` are their p-values; what is not compared, as the baseline itself, is empty.
+    """
+    baseline = table.attrs["baseline"]
+    compared = (table.index != baseline) & table.difference.notna()
+    fewer = table.common < np.maximum(table.seeds, table.seeds.get(baseline, 0))
+    on = (", common seeds: " + table.common.astype(str)).where(fewer & compared, "")
+    return _written(table.difference, form, table.half_width, compared) + _stars(corrected) + on
 
 
 def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str], baseline: Any = None) -> Styler:
@@ -101,7 +129,7 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
     for name, heading in columns.items():
         scale, form = (100, ".1f") if heading.endswith("%") else (1, ".2f")
         values = pd.Series([[scale * at_the_end(each, name) for each in group] for group in results.values()])
-        shown[heading] = _written(values.map(np.mean), form, values.map(_spread))
+        shown[heading] = _written(values.map(np.mean), form, [pd.Series(each).std() for each in values])
         if baseline is not None:
             seeds = [[each.experiment.seed for each in group] for group in results.values()]
             by_seed = [dict(zip(*each, strict=True)) for each in zip(seeds, values, strict=True)]
@@ -118,8 +146,32 @@ def metrics(results: Mapping[str, Sequence[Result]], baseline: str) -> Styler:
     """
     every = [result for group in results.values() for result in group]
     known = set.intersection(*({*result.history, *result.observations} for result in every))
-    columns = {name: heading for name, heading in METRICS.items() if name.partition("[")[0] in known}
+    columns = {name: heading for name, heading in OBSERVED.items() if name.partition("[")[0] in known}
     return sortable(observed(results, columns, baseline))
+
+
+def method_map() -> Styler:
+    """Show every method in one table: whose distribution softens the label, over when that distribution is known.
+
+    Each method names its own place, where a new source gets a row, and a time that is none of the three a column; a
+    label that stays one-hot is known before training. The methods of the papers are bold, all underlined in their
+    colours.
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for method in map(methods.find, methods.names()):
+        source, time = method.place
+        if source:
+            style = f"border-bottom: 2px solid {method.colour}; font-weight: {'bold' if method.paper else 'normal'}"
+            cell = cells.setdefault((SOURCES.get(source, "other"), source), {})
+            time = time or TIMES[0]
+            cell[time] = f'{cell.get(time, "")} <span style="{style}">{method.title}</span>'
+    rows = sorted(cells, key=lambda row: [*SOURCES, row[1]].index(row[1]))
+    table = pd.DataFrame.from_dict(cells, "index").loc[rows].fillna("")
+    sources = {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal; vertical-align: top"}
+    shown = table[[*TIMES, *table.columns.difference(TIMES)]]
+    return _aligned(shown, "left").set_table_styles(
+        [sources, {"selector": ".level1", "props": "min-width: 11em"}], overwrite=False
+    )
 
 
 def sortable(table: Styler) -> Styler:
@@ -151,18 +203,15 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     ours = "<b>" + _written(cells.ours, ".2f", cells.ours_std) + "</b>" + _stars(corrected)
     ours += np.where(cells.subset, " †", "")
     cells["shown"] = (ours + " / " + theirs).where(done, theirs)
-    cells["metric"] = cells.metric.map(lambda metric: HEADINGS.get(metric, metric.replace("_", " ")))
-    cells["method"] = [_called(table.find(*names)) for names in cells[["dataset", "network", "method"]].values]
+    cells["metric"] = [METRICS[metric][1] for metric in cells.metric]
+    rows = [table.find(*names) for names in cells[["dataset", "network", "method"]].values]
+    cells["method"] = [methods.find(row.experiment.method).called(row.method) for row in rows]
     cells["dataset"], cells["network"] = cells.dataset.map(printed), cells.network.map(printed)
     shown, facts = _arranged(cells)
     facts += ["<b>ours</b> / printed"] if done.any() else []
     facts += [f"† ours with {each:,} of the training samples" for each in cells.subset.unique() if each]
     facts += ["* our difference to the baseline is significant"] if any(corrected < 0.05) else []
     return LinedTable(_aligned(shown, "left").set_caption(", ".join(facts)), progress(paper, table, store=results))
-
-
-def _called(row: Row) -> str:
-    return methods.find(row.experiment.method).called(row.method)
 
 
 def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -181,58 +230,69 @@ def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return shown, [cells[name][0] for name in common]
 
 
-def recorded_against_baseline(
-    runs: Mapping[Row, Sequence[Result]], baseline: str, metric: str = "error"
-) -> pd.DataFrame:
-    """Compare recorded runs with those of a baseline on the seeds that both have, at the last epoch.
+def show_recorded(item: str, profile: str, metric: str = "error", store: Iterable[Result] | None = None) -> LinedTable:
+    """Show the recorded runs of a table of the benchmark against its baseline, sortable, over a line on them.
 
-    Args:
-        runs: rows of one data set and network to their recorded runs, see :func:`labelreg.reports.recorded_runs`.
-        baseline: the method of one of the rows.
-        metric: ``"error"``, in percent, or ``"test_perplexity"``.
-
-    Returns:
-        One row per method that has runs, with ``ours, ours_std, difference, half_width`` as in
-        :func:`labelreg.reports.compare`, the number of ``common`` seeds, ``ece`` in percent, ``nll`` in nats, the
-        number of ``seeds`` and the ``minutes`` per run; NaN where there are none.
+    The metric is that of :func:`against_baseline`, the line that of :func:`labelreg.reports.progress`, and differences
+    are as in :func:`show_against_baseline`.
     """
-    others = next((group for row, group in runs.items() if row.method == baseline), [])
-    rows = {}
-    for row, group in runs.items():
-        rows[row.method] = {
-            **{name: measured(group, metric)[name] for name in ("ours", "ours_std")},
-            **paired(group, others, metric),
-            "ece": measured(group, "ece")["ours"],
-            "nll": np.mean([result.last["test_nll"] for result in group]),
-            "seeds": len(group),
-            "minutes": np.mean([result.provenance["seconds"] for result in group]) / 60,
-        }
-    columns = ["ours", "ours_std", "difference", "half_width", "common", "ece", "nll", "seeds", "minutes"]
-    return pd.DataFrame.from_dict(rows, "index", columns=columns).rename_axis("method")
-
-
-def show_recorded(table: pd.DataFrame, item: Item, baseline: str, profile: str, metric: str = "error") -> LinedTable:
-    """Lay out a table of :func:`recorded_against_baseline`, sortable, over a line that names what is missing.
-
-    Baseline, profile and metric are those of the table, whose runs are of the benchmark. A star is as in
-    :func:`show_against_baseline`; a difference on fewer seeds than either has is followed by their number.
-    """
-    table = table.loc[[row.method for row in item.rows if row.method in table.index]]
-    compared = (table.index != baseline) & table.difference.notna()
-    fewer = table.common < np.maximum(table.seeds, table.seeds.get(baseline, 0))
-    on = (", common seeds: " + table.common.astype(str)).where(fewer & compared, "")
+    results, rows = list(Store() if store is None else store), BENCHMARK.tables[item].rows
+    table = recorded_against_baseline(recorded_runs(rows, profile, results), BENCHMARK.baseline, metric)
     (corrected,) = p_values([table])
-    difference = _written(table.difference, "+.2f", table.half_width, compared) + _stars(corrected) + on
     columns = {
-        HEADINGS[metric]: _written(table.ours, ".2f", table.ours_std),
-        "against the baseline": difference if compared.any() else None,
+        METRICS[metric][1]: _written(table.value, ".2f", table.deviation),
+        "against the baseline": differences(table, corrected, "+.2f"),
         "ECE, %": _written(table.ece, ".1f"),
-        "NLL, nats": None if metric == "test_perplexity" else _written(table.nll, ".2f"),  # its logarithm
+        "NLL, nats": _written(table.nll, ".2f", where=metric != "test_perplexity"),  # its logarithm
         "minutes per run": _written(table.minutes, ".1f"),
-        "seeds": table.seeds.astype(str) if table.seeds.nunique() > 1 else None,
+        "seeds": _written(table.seeds, "", where=table.seeds.nunique() > 1),
     }
-    shown = pd.DataFrame({heading: column for heading, column in columns.items() if column is not None})
-    return LinedTable(sortable(_aligned(shown.rename_axis(None), "right")), progress(BENCHMARK.key, item, profile))
+    shown = pd.DataFrame(columns).rename_axis(None)
+    shown = sortable(_aligned(shown.loc[:, (shown != "").any()], "right"))
+    return LinedTable(shown, progress(BENCHMARK.key, BENCHMARK.tables[item], profile, results))
+
+
+def by_network(
+    items: Iterable[str], methods: Sequence[str], profile: str = "fast", store: Iterable[Result] | None = None
+) -> LinedTable:
+    """Show the errors of recorded runs in percent, a row per data set and network and a column per method.
+
+    The baseline comes first, with its standard deviation over seeds; every other method with the difference to it, as
+    in :func:`show_against_baseline`. ``items`` are tables of the benchmark, which call a data set as their titles do;
+    each has a line of :func:`labelreg.reports.progress`.
+    """
+    results, baseline = list(Store() if store is None else store), BENCHMARK.baseline
+    found, lines = {}, []
+    for item in map(BENCHMARK.tables.get, items):
+        name = item.title.partition(", ")[2]
+        lines.append(f"{name}: {progress(BENCHMARK.key, item, profile, results)}")
+        shown = [row for row in item.rows if row.method in (baseline, *methods)]
+        for network in dict.fromkeys(row.network for row in shown):
+            runs = recorded_runs([row for row in shown if row.network == network], profile, results)
+            if runs:
+                found[name, printed(network)] = recorded_against_baseline(runs, baseline)
+    cells = {}
+    for (place, table), corrected in zip(found.items(), p_values(found.values()), strict=True):
+        against = differences(table, corrected)
+        errors = _written(table.value, ".1f", table.deviation.where(table.index == baseline))
+        cells[place] = errors + (" (" + against + ")").where(against != "", "")
+    shown = pd.DataFrame(cells).T.reindex(columns=[baseline, *methods]).astype(object).fillna("")
+    return LinedTable(_aligned(shown, "right"), "<br>".join(lines))
+
+
+def recorded(collection: str, item: str, draw: Callable[[Mapping[Row, Sequence[Result]]], Figure]) -> Figure | HTML:
+    """Draw the recorded runs of a table or figure, such as ``"kr"`` and ``"figure5"``, under a line on them.
+
+    ``draw`` is given the rows that have runs, see :func:`labelreg.reports.recorded_runs`. The line is that of
+    :func:`labelreg.reports.progress`; where there are no runs, it is all there is.
+    """
+    shown = COLLECTIONS[collection].items[item]
+    line = HTML(f"<p>{progress(collection, shown)}</p>")
+    runs = recorded_runs(shown.rows)
+    if not runs:
+        return line
+    display(line)
+    return draw(runs)
 
 
 def _written(values: pd.Series, form: str, deviations: Iterable[float] | None = None, where: Any = True) -> pd.Series:
@@ -247,10 +307,6 @@ def _written(values: pd.Series, form: str, deviations: Iterable[float] | None = 
 def _stars(corrected: pd.Series) -> pd.Series:
     """Mark what is significant at 5 %."""
     return pd.Series(np.where(corrected < 0.05, " *", ""), corrected.index, dtype=object)
-
-
-def _spread(values: Sequence[float]) -> float:
-    return np.std(values, ddof=1) if len(values) > 1 else np.nan
 
 
 def _aligned(table: pd.DataFrame, side: str) -> Styler:

@@ -11,6 +11,9 @@ from labelreg.data import Dataset
 from labelreg.methods.nar import nar_regression_targets
 from labelreg.networks import build
 
+HIDDEN, AUXILIARY_HIDDEN = 50, 20  # units of the target and of the auxiliary network
+LEARNING_RATE = 0.03
+
 
 @dataclass(frozen=True)
 class DisturbedRegression:
@@ -30,41 +33,30 @@ class DisturbedRegression:
 
 
 def disturb_regression(
-    dataset: Dataset,
-    runs: int = 5,
-    lam: float = 0.5,
-    alpha: float = 0.1,
-    hidden: int = 50,
-    auxiliary_hidden: int = 20,
-    epochs: int = 300,
-    every: int = 50,
-    learning_rate: float = 0.03,
-    seed: int = 0,
+    dataset: Dataset, runs: int = 5, lam: float = 0.5, alpha: float = 0.1, epochs: int = 300, every: int = 50
 ) -> DisturbedRegression:
     """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
 
-    Every epoch is one step of Adam on all training points; inputs and targets are standardised for training and given
-    back in their own units. The runs differ in the initial parameters of both networks. (The runs on
-    digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after another, and two processes
-    gain more.)
+    Every epoch is one step of Adam, the paper naming no optimizer, on all training points; inputs and targets are
+    standardised for training and given back in their own units. The runs differ in the initial parameters of both
+    networks. (The runs on digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after
+    another, and two processes gain more.)
 
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
-        runs, seed: R, and the seed of their initial parameters.
+        runs: R.
         lam, alpha: weight of the predictions in the targets (NaR, equation 4), and of the target network's own
             prediction among them (NaR, equation 3).
-        hidden, auxiliary_hidden: hidden units of the target and the auxiliary network.
         epochs, every: length of training, and epochs between two records; the first is made before training.
-        learning_rate: of Adam; the paper names no optimizer.
     """
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
     targets = (dataset.train.targets - center) / scale
     mean, deviation = dataset.train.inputs.mean(), dataset.train.inputs.std()
     inputs, test_inputs = ((split.inputs - mean) / deviation for split in (dataset.train, dataset.test))
-    torch.manual_seed(seed)
-    parameters, network = _ensemble(runs, hidden)
-    auxiliary_parameters, auxiliary = _ensemble(runs, auxiliary_hidden)
-    optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=learning_rate)
+    torch.manual_seed(0)
+    parameters, network = _ensemble(runs, HIDDEN)
+    auxiliary_parameters, auxiliary = _ensemble(runs, AUXILIARY_HIDDEN)
+    optimizer = torch.optim.Adam([*parameters, *auxiliary_parameters], lr=LEARNING_RATE)
     recorded: list[tuple[Tensor, Tensor, Tensor]] = []
     for epoch in range(epochs + 1):
         outputs, auxiliary_outputs = network(inputs), auxiliary(inputs)

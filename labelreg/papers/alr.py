@@ -1,4 +1,4 @@
-"""Adaptive Regularization of Labels (2019): tables and figures as experiments."""
+"""Adaptive Regularization of Labels (Ding et al., 2019): tables and figures as experiments."""
 
 from functools import partial
 
@@ -14,10 +14,7 @@ MATRIX = Experiment(dataset="cifar10", network="preact_resnet18", method=ALR, ep
 
 PAPER = Paper(
     key="alr",
-    title="Adaptive Regularization of Labels",
-    authors=("Ding", "Wu", "Sun", "Guo", "Xia"),
-    venue="arXiv, 2019",
-    tables=tables(METHODS, EPOCHS, "Against deep mutual learning", "Knowledge Distillation", quoted=True),
+    tables=tables(METHODS, EPOCHS, "Against deep mutual learning", "Knowledge Distillation"),
     figures={"figure3": Item("The residual labels over training", (Row("ALR", MATRIX),))},
     experiments=partial(experiments, METHODS, EPOCHS),
 )

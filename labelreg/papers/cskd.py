@@ -76,9 +76,6 @@ def _item(title: str, architectures: Sequence[str], labels: Sequence[str], datas
 
 PAPER = Paper(
     key="cskd",
-    title="Regularizing Predictions via Class-wise Self-knowledge Distillation",
-    authors=("Anonymous",),
-    venue="submitted to ICLR, 2020",
     last_epochs=0,
     baseline="Cross-entropy",
     tables={

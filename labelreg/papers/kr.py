@@ -1,4 +1,4 @@
-"""Knowledge Refinery: Learning from Decoupled Label (AAAI 2021): tables and figures as experiments."""
+"""Knowledge Refinery: Learning from Decoupled Label (Ding et al., AAAI 2021): tables and figures as experiments."""
 
 from functools import partial
 
@@ -24,10 +24,7 @@ DECAYS = tuple(Row(label, RESNET18.but(method=KR, options=options)) for label, o
 
 PAPER = Paper(
     key="kr",
-    title="Knowledge Refinery: Learning from Decoupled Label",
-    authors=("Ding", "Wu", "Dai", "Sun", "Guo", "Fu", "Xia"),
-    venue="AAAI, 2021",
-    tables=tables(METHODS, EPOCHS, "Against mutual learning and distillation", "KD", quoted=False),
+    tables=tables(METHODS, EPOCHS, "Against mutual learning and distillation", "KD"),
     figures={
         "figure2": Item("Soft and residual labels over training", (Row("Baseline", SOFT_LABELS),)),
         "figure4": Item("Divergence and test accuracy over training", CURVES),

@@ -1,4 +1,4 @@
-"""What a paper is here: bibliographic facts, and the experiments behind every table and figure."""
+"""What a paper is here: the experiments behind every table and figure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,6 @@ class Row:
     Attributes:
         method: the method as the paper prints it.
         experiment: at the paper's protocol.
-        quoted: whether the paper took the number from elsewhere.
         against: the method of the row it is compared with, on the same data set and network; the paper's baseline if
             empty.
         subset: number of training samples of runs that may stand, marked, where there are none on all of them; 0 for
@@ -23,7 +22,6 @@ class Row:
 
     method: str
     experiment: Experiment
-    quoted: bool = False
     against: str = ""
     subset: int = 0
 
@@ -71,7 +69,6 @@ class Paper:
 
     Attributes:
         key: short name, as in ``data/reported/<key>.csv``.
-        title, authors, venue: as printed; authors by their last names.
         last_epochs: a run's number is the median over that many last epochs; 0 for the number at the best epoch, on the
             validation split where there is one and else on the test set.
         baseline: printed name of the method that the others are compared with.
@@ -81,9 +78,6 @@ class Paper:
     """
 
     key: str
-    title: str
-    authors: tuple[str, ...]
-    venue: str
     last_epochs: int = 1
     baseline: str = "Baseline"
     tables: Mapping[str, Item] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Stochastic Batch Augmentation (SBA): tables and figures as experiments.
+"""Stochastic Batch Augmentation (SBA; Li et al., IJCAI 2020): tables and figures as experiments.
 
 The paper keeps to the recipe of whoever trained a network before, and to Batch Augmentation (BA) for the number of
 copies. On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's code, VGG-16 its hidden layers too (but weight decay is
@@ -67,14 +67,6 @@ def experiments(dataset: str, network: str) -> dict[str, Experiment]:
     }
 
 
-def _table() -> Iterator[Row]:
-    """Table 1: every network of every data set."""
-    for dataset, networks in NETWORKS.items():
-        for network in networks:
-            for label, each in experiments(dataset, network).items():
-                yield Row(label, each)
-
-
 def _etas() -> Iterator[Row]:
     """Figure 2: the weight of the divergence."""
     for dataset in CUTOUT:
@@ -93,22 +85,20 @@ def at_layers(adopted: Experiment, layers: Mapping[str, str]) -> list[Row]:
     ]
 
 
-def _layers() -> Iterator[Row]:
-    """Figure 3: where in VGG-16 the virtual points are."""
-    for dataset in CUTOUT:
-        yield from at_layers(experiments(dataset, "vgg16")["SBA"], LAYERS)
-
-
+TABLE = tuple(
+    Row(*named)
+    for dataset, networks in NETWORKS.items()
+    for network in networks
+    for named in experiments(dataset, network).items()
+)
+LAYERED = tuple(row for dataset in CUTOUT for row in at_layers(experiments(dataset, "vgg16")["SBA"], LAYERS))
 PAPER = Paper(
     key="sba",
-    title="Stochastic Batch Augmentation with An Effective Distilled Dynamic Soft Label Regularizer",
-    authors=("Li", "Hu", "Qi", "Qi", "Ma", "Zhang"),
-    venue="IJCAI, 2020",
     last_epochs=5,
-    tables={"table1": Item("CIFAR-10, CIFAR-100 and ImageNet", tuple(_table()))},
+    tables={"table1": Item("CIFAR-10, CIFAR-100 and ImageNet", TABLE)},
     figures={
         "figure2": Item("The weight of the divergence", tuple(_etas())),
-        "figure3": Item("Where the virtual points are", tuple(_layers())),
+        "figure3": Item("Where the virtual points are", LAYERED),
     },
     experiments=experiments,
 )

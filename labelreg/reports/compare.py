@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from labelreg import data, networks
-from labelreg.assignments import command
 from labelreg.experiment import PROFILES
 from labelreg.names import unknown
 from labelreg.papers import Row, papers, reported
@@ -28,10 +27,8 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
           ``subset`` of the training samples that the runs had, 0 for all; see :attr:`.Row.subset`
         - ``difference`` to the row it is compared with, on their ``common`` seeds, with ``half_width`` of its interval
         - ``ours`` and ``ours_std``, at the epochs that the paper reports, see :attr:`.Paper.last_epochs`
-        - ``last`` and ``best``, at the last epoch and at the best one on the test set
         - ``gap``, ours minus printed
-        - ``runnable``, whether data set and network are part of this package, and the ``command`` that runs the row; a
-          relative improvement needs two, its own and the baseline's
+        - ``runnable``, whether data set and network are part of this package
     """
     if paper not in papers:
         raise unknown("paper", paper, papers)
@@ -49,7 +46,8 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
         needed = [row, other] if relative else [row]
         profile, subset, runs = fullest(needed, recorded)
         if relative:
-            numbers = _improvement(*(measured(each, "error", last_epochs) for each in runs))
+            ours, theirs = (measured(each, "error", last_epochs)["ours"] for each in runs)
+            numbers = {"ours": 100 * (1 - ours / theirs), "ours_std": np.nan}
         else:
             numbers = measured(runs[0], cell.metric, last_epochs)
             if profile and other not in (None, row):
@@ -66,7 +64,6 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
                 **numbers,
                 "gap": numbers["ours"] - cell.printed,
                 "runnable": is_runnable(row),
-                "command": " && ".join(command(each.experiment, table.runs(each, "paper")) for each in needed),
             }
         )
     return cells.join(pd.DataFrame(records))
@@ -80,10 +77,15 @@ def recorded_runs(
     Rows are such as ``papers["kr"].tables["table1"].rows``. The profile is that at which the runs were made; if empty,
     the one at which most rows are recorded, ``"paper"`` rather than ``"fast"``.
     """
-    recorded, rows = Recorded(Store() if store is None else store), list(rows)
-    profiles = (profile,) if profile else RECORDED
-    found = [{row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles]
-    return max(found, key=len)  # the first of equal ones
+    return runs_at_a_profile(rows, profile, Recorded(Store() if store is None else store))[1]
+
+
+def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> tuple[str, dict[Row, list[Result]]]:
+    """Return :func:`recorded_runs`, and their profile, if empty and nothing is recorded ``"fast"``."""
+    rows, profiles = list(rows), (profile,) if profile else RECORDED
+    found = {each: {row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles}
+    best = max(profiles, key=lambda each: len(found[each]))  # the first of equal ones
+    return (best if found[best] else profiles[-1]), found[best]
 
 
 def runs_of(row: Row, profile: str, recorded: Recorded, subset: int = 0) -> list[Result]:
@@ -108,9 +110,3 @@ def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, int, list[lis
             if all(runs):
                 return profile, subset, runs
     return "", 0, [[] for _ in rows]
-
-
-def _improvement(method: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
-    """By how many percent of the baseline's mean error the method's is smaller."""
-    reduced = {name: 100 * (1 - method[name] / baseline[name]) for name in ("ours", "last", "best")}
-    return reduced | {"ours_std": np.nan}

@@ -7,34 +7,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from labelreg.results import Result, difference_on_common_seeds
+from labelreg.results import Result, paired_difference
 
-# how a printed metric is called where it is recorded or observed every epoch
+# by printed metric: how it is called where it is recorded or observed every epoch, and at the head of a column
 METRICS = {
-    "error": "test_error",
-    "accuracy": "test_error",
-    "top1_error": "test_error",
-    "top1_accuracy": "test_error",
-    "top5_error": "test_top5_error",
-    "top5_accuracy": "test_top5_error",
-    "ece": "test_ece",
-    "recall_at_1": "recall_at_1",
-    "valid_perplexity": "validation_perplexity",
-    "test_perplexity": "test_perplexity",
+    "error": ("test_error", "error, %"),
+    "accuracy": ("test_error", "accuracy, %"),
+    "top1_error": ("test_error", "top-1 error, %"),
+    "top1_accuracy": ("test_error", "top-1 accuracy, %"),
+    "top5_error": ("test_top5_error", "top-5 error, %"),
+    "top5_accuracy": ("test_top5_error", "top-5 accuracy, %"),
+    "ece": ("test_ece", "ECE, %"),
+    "recall_at_1": ("recall_at_1", "R@1, %"),
+    "valid_perplexity": ("validation_perplexity", "validation perplexity"),
+    "test_perplexity": ("test_perplexity", "test perplexity"),
+    "relative_improvement": ("", "relative improvement, %"),
 }
-
-
-def as_printed(result: Result, metric: str) -> np.ndarray:
-    """Return a metric after every epoch of a run, in the unit of print."""
-    recorded = result.epochs(METRICS[metric])
-    if metric.endswith("perplexity"):
-        return recorded
-    return 100 * (1 - recorded if metric.endswith("accuracy") else recorded)
 
 
 def number(result: Result, metric: str, last_epochs: int = 1) -> float:
     """Return a metric of a run in the unit of print, at the epochs that :attr:`.Paper.last_epochs` names."""
-    values = as_printed(result, metric)
+    values = result.epochs(METRICS[metric][0])
+    if not metric.endswith("perplexity"):
+        values = 100 * (1 - values if metric.endswith("accuracy") else values)
     if last_epochs:
         return np.median(values[-last_epochs:])
     validated = any(name.startswith("validation_") for name in result.history)
@@ -42,33 +37,26 @@ def number(result: Result, metric: str, last_epochs: int = 1) -> float:
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the means over runs: ``ours``, by :func:`number`, and its standard deviation ``ours_std``; at the ``last``
-    epoch; and at the ``best`` epoch on the test set. All are NaN where there are no runs.
-    """
-    if not results:
-        return dict.fromkeys(("ours", "ours_std", "last", "best"), np.nan)
-    ours = [number(result, metric, last_epochs) for result in results]
-    return {
-        "ours": np.mean(ours),
-        "ours_std": np.std(ours, ddof=1) if len(ours) > 1 else np.nan,
-        "last": np.mean([number(result, metric) for result in results]),
-        "best": np.mean([as_printed(result, metric)[result.best_epoch("test")] for result in results]),
-    }
+    """Return the mean over runs, ``ours``, of :func:`number`, and its standard deviation ``ours_std``, or NaN."""
+    values = pd.Series([number(result, metric, last_epochs) for result in results], dtype=float)
+    return {"ours": values.mean(), "ours_std": values.std()}
 
 
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the ``difference`` to other runs on the seeds that both have, ``half_width`` of its 95 % interval, and
-    their number, ``common``.
-    """
+    """Return :func:`on_common_seeds` of a metric, by :func:`number`, of runs and of others."""
     return on_common_seeds(
         *({each.experiment.seed: number(each, metric, last_epochs) for each in group} for group in (results, others))
     )
 
 
 def on_common_seeds(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, float]:
-    """Return what :func:`paired` does, of values by seed."""
-    difference, half_width = difference_on_common_seeds(ours, theirs)
-    return {"difference": difference, "half_width": half_width, "common": len(ours.keys() & theirs.keys())}
+    """Compare values by seed: their mean ``difference`` on the seeds that both have, ``half_width`` of its 95 %
+    interval, and the number of these seeds, ``common``; the first two are NaN without any.
+    """
+    common = sorted(ours.keys() & theirs.keys())
+    pairs = [ours[seed] for seed in common], [theirs[seed] for seed in common]
+    difference, half_width = paired_difference(*pairs) if common else (np.nan, np.nan)
+    return {"difference": difference, "half_width": half_width, "common": len(common)}
 
 
 def at_the_end(result: Result, name: str) -> float:
@@ -136,7 +124,8 @@ def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:
     """
     from scipy.special import stdtr, stdtrit
 
-    tables = list(tables)
+    if not (tables := list(tables)):
+        return []
     frame = pd.concat(dict(enumerate(tables)))[["difference", "half_width", "common"]].astype(float)
     tested = frame[frame.half_width.notna() & ((frame.difference != 0) | (frame.half_width > 0))]
     freedom = tested.common - 1

@@ -65,7 +65,12 @@ def plan(
         for rows in _compared(key, item, table.rows)
         if rows[0].row.dataset in datasets and rows[0].row.network in networks and is_runnable(rows[0].row)
     ]
-    compared.sort(key=lambda rows: _operations(rows[0].experiment.at(profile)))
+
+    def size(rows: list[Task]) -> float:
+        first = rows[0].experiment.at(profile)
+        return first.epochs * forward_operations(first.network, **first.network_options)
+
+    compared.sort(key=size)
     found: dict[Experiment, Task] = {}
     for task in (task for rows in compared for task in rows if task.row.method in methods):
         count = seeds or COLLECTIONS[task.collection].items[task.item].runs(task.row, profile)
@@ -86,14 +91,13 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
     The columns are ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
     run after another, are NaN where no run on the same network and device is recorded.
     """
-    rows: dict[tuple[str, str, str, str], list[float]] = {}
+    names, rows = ["collection", "item", "dataset", "network"], []
     for task in todo:
-        row = rows.setdefault((task.collection, task.item, task.row.dataset, task.row.network), [0, 0, 0, 0.0])
         done = recorded.find(task.experiment) is not None
-        row[:3] = row[0] + 1, row[1] + done, row[2] + (not done)
-        row[3] += 0 if done else runtimes.seconds(task.experiment) / 3600
-    columns = ["collection", "item", "dataset", "network", "runs", "recorded", "left", "hours"]
-    return pd.DataFrame([[*names, *numbers] for names, numbers in rows.items()], columns=columns)
+        hours = 0.0 if done else runtimes.seconds(task.experiment) / 3600
+        rows.append((task.collection, task.item, task.row.dataset, task.row.network, 1, done, not done, hours))
+    runs = pd.DataFrame(rows, columns=[*names, "runs", "recorded", "left", "hours"])
+    return runs.groupby(names, sort=False).sum(skipna=False).reset_index()
 
 
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
@@ -142,8 +146,3 @@ def _compared(collection: str, item: str, rows: Sequence[Row]) -> list[list[Task
         groups.setdefault((row.dataset, row.network), []).append(Task(collection, item, row, row.experiment))
     baseline = COLLECTIONS[collection].baseline
     return [sorted(group, key=lambda task: task.row.method != baseline) for group in groups.values()]
-
-
-def _operations(experiment: Experiment) -> float:
-    """Floating-point operations of a network per sample, times epochs: how large a comparison is."""
-    return experiment.epochs * forward_operations(experiment.network, **experiment.network_options)

@@ -6,7 +6,7 @@ from html import escape
 
 from labelreg.experiment import Experiment
 from labelreg.papers import Item, Row
-from labelreg.reports.compare import RECORDED, is_runnable, recorded_runs
+from labelreg.reports.compare import is_runnable, runs_at_a_profile
 from labelreg.results import Recorded, Result, Store
 from labelreg.sweeps import Runtimes
 
@@ -24,15 +24,13 @@ def progress(collection: str, item: Item, profile: str = "", store: Iterable[Res
         store: of recorded runs, by default ``data/results``.
     """
     results = list(Store() if store is None else store)
-    found = {each: recorded_runs(item.rows, each, results) for each in ([profile] if profile else RECORDED)}
-    profile, runs = max(found.items(), key=lambda each: len(each[1]))
-    profile = profile if runs or len(found) == 1 else "fast"
-    rows, recorded = [row for row in item.rows if is_runnable(row)], Recorded(results)
-    missing = {
-        row: left
-        for row in rows
-        if (left := [each for each in _wanted(item, row, profile) if recorded.find(each) is None])
-    }
+    recorded = Recorded(results)
+    profile, runs = runs_at_a_profile(item.rows, profile, recorded)
+    rows, missing = [row for row in item.rows if is_runnable(row)], {}
+    for row in rows:
+        wanted = row.experiment.at(profile).with_seeds(item.runs(row, profile))
+        if left := [each for each in wanted if recorded.find(each) is None]:
+            missing[row] = left
     line = f"{len(runs)} of {len(rows)} experiments recorded"
     line += f" (profile {profile}, {made(runs)})." if runs else "."
     absent = [row.method for row in rows if row not in runs]
@@ -54,14 +52,8 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
     }
     devices = {result.provenance["device"] for result in results}
     versions = {f"torch {result.provenance['torch']}" for result in results}
-    numbers = [
-        f"{' or '.join(map(str, sorted(values)))} {name}{'s' * (values != {1})}" for name, values in counts.items()
-    ]
-    return ", ".join([*numbers, *sorted(devices), *sorted(versions)])
-
-
-def _wanted(item: Item, row: Row, profile: str) -> list[Experiment]:
-    return row.experiment.at(profile).with_seeds(item.runs(row, profile))
+    said = [f"{' or '.join(map(str, sorted(each)))} {name}{'s' * (each != {1})}" for name, each in counts.items()]
+    return ", ".join([*said, *sorted(devices), *sorted(versions)])
 
 
 def _command(collection: str, rows: Iterable[Row], profile: str) -> str:
@@ -77,10 +69,10 @@ def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:
     for device in sorted({result.provenance.get("device", "") for result in results}):
         runtimes = Runtimes(results, device)
         hours[device] = [each / 3600 for each in map(runtimes.seconds, missing) if each == each]
-    device = max(hours, key=lambda name: len(hours[name]), default="")
-    if not hours.get(device):
+    device, longest = max(hours.items(), key=lambda each: len(each[1]), default=("", []))
+    if not longest:
         return ""
-    known, total = len(hours[device]), sum(hours[device])
+    known, total = len(longest), sum(longest)
     time = f"{total:.1f} hours" if total >= 1 else f"{60 * total:.0f} minutes"
     part = f"{known} of the {len(missing)}" if known < len(missing) else f"the {known}"
     return f"; about {time} on one {device} for {part} runs left"

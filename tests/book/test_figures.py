@@ -49,9 +49,10 @@ def on_a_phone(monkeypatch):
         assert smallest_text(figure) >= 7
 
 
-def result(errors, **observations) -> Result:
+def result(errors, seed=0, **observations) -> Result:
     history = {"test_error": errors, "test_ece": [0.1] * len(errors), "test_nll": [1.0] * len(errors)}
-    return Result(Experiment(), history, {}, {name: np.array(values) for name, values in observations.items()})
+    seen = {name: np.array(values) for name, values in observations.items()}
+    return Result(Experiment(seed=seed), history, {"seconds": 60.0}, seen)
 
 
 def texts(items) -> list[str]:
@@ -115,10 +116,7 @@ class TestMethods:
         style = figures.method_style(Experiment(method=method, options=options))
         assert style == {"color": methods.find(coloured).colour, "linestyle": line}
 
-    def test_map_holds_every_method_that_has_a_place(self):
-        axes = figures.method_map().axes[0]
-        placed = [methods.find(name) for name in methods.names() if methods.find(name).place[0]]
-        assert {method.title for method in placed} <= {each.replace("\n", " ") for each in texts(axes.texts)}
+    def test_a_method_has_a_short_name(self):
         assert figures.method_name("knowledge_refinery") == "KR"
 
 
@@ -146,7 +144,8 @@ class TestCurves:
 
     def test_parameter_curves_draw_the_baseline_as_a_line(self):
         errors = {"base": (0.1, 0.2), "1": (0.05, 0.1), "2": (0.3, 0.3)}
-        table = against_baseline({label: [result([each]) for each in pair] for label, pair in errors.items()}, "base")
+        groups = {label: [result([each], seed) for seed, each in enumerate(pair)] for label, pair in errors.items()}
+        table = against_baseline(groups, "base")
         axes = Figure().subplots()
         figures.parameter_curves(axes, {"net": table}, "base", {"net": "C1"})
         curve, *_, line = axes.lines
@@ -176,10 +175,7 @@ class TestAugmentation:
             "resnet8": {"eta = 0.1": 0.3},  # its baseline is not recorded
         }
         runs = {
-            Row(label, Experiment(network=network)): [
-                replace(result([error + 0.02 * seed]), experiment=Experiment(seed=seed), provenance={"seconds": 60.0})
-                for seed in (0, 1)
-            ]
+            Row(label, Experiment(network=network)): [result([error + 0.02 * seed], seed) for seed in (0, 1)]
             for network, found in errors.items()
             for label, error in found.items()
         }
@@ -263,34 +259,24 @@ class TestDecoupled:
 
 
 class TestComparisons:
-    def test_differences_leave_the_baseline_out_and_mark_conditions(self):
-        groups = {"base": [result([0.1]), result([0.2])], "new": [result([0.05]), result([0.1])]}
-        table = against_baseline(groups, "base")
-        colours = {"base": "#000000", "new": "#0072B2"}
-        figure = figures.paired_differences({"clean": table, "noisy": table}, colours, "base")
-        (axes,) = figure.axes
-        assert texts(axes.get_yticklabels()) == ["new"]
-        assert key(figure) == ["clean", "noisy"]
-        drawn = [line for line in axes.lines if line.get_color() == "#0072B2" and line.get_marker() == "o"]
-        assert drawn[0].get_xdata()[0] == pytest.approx(-7.5)
-        (low, _), (high, _) = axes.collections[0].get_segments()[0]
-        assert (high - low) / 2 == pytest.approx(table.half_width["new"])
-
-    def test_recorded_errors_are_means_with_deviations_in_a_panel_per_network(self):
-        rows = [Row(label, Experiment(network=network)) for network in ("mlp", "resnet8") for label in "xy"]
-        figure = figures.recorded_errors({row: [result([0.9, 0.1]), result([0.9, 0.3])] for row in rows[:3]})
-        first, second = figure.axes
-        assert [axes.get_title() for axes in figure.axes] == ["digits, MLP", "digits, ResNet-8"]
-        assert (texts(first.get_yticklabels()), texts(second.get_yticklabels())) == (["x", "y"], ["x"])
+    def test_differences_leave_the_baseline_out_in_a_panel_per_condition(self):
+        groups = {"base": [result([0.1]), result([0.2], 1)], "new": [result([0.05]), result([0.1], 1)]}
+        tables = {"clean": against_baseline(groups, "base")}
+        tables["one seed"] = against_baseline({label: group[:1] for label, group in groups.items()}, "base")
+        figure = figures.difference_columns(tables, {"base": "#000000", "new": "#0072B2"}, "base")
+        first, _ = figure.axes
+        assert [axes.get_title() for axes in figure.axes] == ["clean", "one seed"]
+        assert texts(first.get_yticklabels()) == ["new"]
+        dot, single = (next(line for line in axes.lines if line.get_color() == "#0072B2") for axes in figure.axes)
+        assert dot.get_xdata()[0] == pytest.approx(-7.5)
+        assert single.get_markerfacecolor() == "none"
         (low, _), (high, _) = first.collections[0].get_segments()[0]
-        assert (low, high) == pytest.approx((20 - 200**0.5, 20 + 200**0.5))
-        single = figures.recorded_errors({rows[0]: [result([0.25])]}).axes[0]
-        np.testing.assert_allclose(single.lines[0].get_xydata(), [[25, 0]])
+        assert (high - low) / 2 == pytest.approx(tables["clean"].half_width["new"])
 
     def test_reliability_averages_bins_by_their_samples(self):
         bins = {"bin_confidence": [[0.25, 0.75]], "bin_accuracy": [[0.0, 1.0]], "bin_share": [[0.5, 0.5]]}
         empty = {"bin_confidence": [[np.nan, 0.55]], "bin_accuracy": [[np.nan, 0.4]], "bin_share": [[0.0, 1.0]]}
-        figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]}, {"a": "C0"})
+        figure = figures.reliability_diagrams({"a": [result([0.1], **bins), result([0.1], **empty)]})
         dots = figure.axes[0].collections[0]
         np.testing.assert_allclose(dots.get_offsets(), [[0.25, 0.0], [(0.375 + 0.55) / 1.5, (0.5 + 0.4) / 1.5]])
         assert dots.get_sizes()[1] == pytest.approx(3 * dots.get_sizes()[0])
@@ -327,7 +313,8 @@ class TestComparisons:
         for axes, expected in zip(drawn.axes, places, strict=True):
             np.testing.assert_array_equal(axes.collections[0].get_offsets(), expected)
         assert [axes.get_title().split("\n") for axes in drawn.axes][1] == ["CS-KD", "within : between = 0.50"]
-        axes = figures.recorded_reliability(runs).axes[1]
+        runs[rows[1]] = [replace(second, experiment=experiments[1])]
+        axes = figures.reliability_diagrams(runs).axes[1]
         assert axes.get_title() == "CS-KD\nECE 10.0 %"
         assert to_rgb(axes.collections[0].get_facecolors()[0]) == to_rgb(
             methods.find("class_wise_self_distillation").colour
@@ -335,14 +322,18 @@ class TestComparisons:
 
 
 class TestLabels:
-    def test_heatmaps_have_titles_one_scale_per_row_and_class_names(self):
-        rows = {"soft": [np.eye(3), np.eye(3) / 2], "residual": [np.full((3, 3), 0.1), np.full((3, 3), 0.4)]}
-        grid = figures.label_heatmaps(rows, ["first", "last"], ["cat", "dog", "ship"]).axes[:4]
-        assert [axes.get_title() for axes in grid] == ["first", "last", "", ""]
-        assert [axes.collections[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.4), (0, 0.4)]
+    def test_development_has_titles_one_scale_per_row_and_class_names(self):
+        matrices = {"soft": np.stack([np.eye(3), np.eye(3) / 2]), "residual": np.stack([np.full((3, 3), 0.1)] * 2) * 2}
+        run = replace(result([0.5, 0.4], **matrices), experiment=Experiment(epochs=2))
+        run.history["train_accuracy"] = [0.25, 0.5]
+        shown = {"soft label": "soft", "residual output": "residual"}
+        grid = figures.label_development({"a": [run, run]}, shown, ["cat", "dog", "ship"]).axes[:4]
+        assert [axes.get_title() for axes in grid] == ["epoch 1, $\\mu$ = 0.25", "epoch 2, $\\mu$ = 0.50", "", ""]
+        assert [axes.collections[0].get_clim() for axes in grid] == [(0, 1), (0, 1), (0, 0.2), (0, 0.2)]
         np.testing.assert_array_equal(grid[1].collections[0].get_array(), np.eye(3) / 2)
         assert texts(grid[2].get_xticklabels()) == texts(grid[0].get_yticklabels()) == ["cat", "dog", "ship"]
-        of_many_classes = figures.label_heatmaps({"soft": [np.eye(100)]}, ["only"], [*map(str, range(100))])
+        run.observations["soft"] = np.ones((2, 100, 100))
+        of_many_classes = figures.label_development({"a": [run]}, {"soft label": "soft"})
         assert not of_many_classes.axes[0].get_xticks().size
 
     def test_bars_draw_every_distribution(self):

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from IPython.display import HTML
 from scipy import stats
 
+from labelreg import methods
 from labelreg.book import tables
+from labelreg.book.figures import recorded_curves
 from labelreg.experiment import Experiment
-from labelreg.papers import BENCHMARK, Item, papers, reported
+from labelreg.papers import BENCHMARK, papers, reported
 from labelreg.reports.measures import p_values
 from labelreg.results import Result, Store
 
@@ -37,16 +40,19 @@ class TestAgainstBaseline:
         baseline, method = [0.10, 0.12, 0.11, 0.15], [0.08, 0.11, 0.10, 0.11]
         table = tables.against_baseline({"base": results(baseline), "new": results(method)}, "base")
         interval = stats.ttest_rel(np.multiply(100, method), np.multiply(100, baseline)).confidence_interval()
-        assert table.error["new"] == pytest.approx(10)
+        assert table.value["new"] == pytest.approx(10)
         assert table.difference["new"] == pytest.approx((interval.high + interval.low) / 2)
         assert table.half_width["new"] == pytest.approx((interval.high - interval.low) / 2)
         assert (table.ece["new"], table.nll["new"]) == pytest.approx((10, 0.4))
 
-    def test_the_baseline_must_be_there_with_as_many_seeds(self):
+    def test_the_baseline_must_be_there(self):
         with pytest.raises(ValueError, match="no label is called 'bass'; did you mean base"):
             tables.against_baseline({"base": results([0.1])}, "bass")
-        with pytest.raises(ValueError, match="the same seeds"):
-            tables.against_baseline({"base": results([0.1]), "new": results([0.1, 0.2])}, "base")
+
+    def test_of_other_seeds_the_common_ones_are_compared(self):
+        table = tables.against_baseline({"base": results([0.1]), "new": results([0.2, 0.4])}, "base")
+        (shown,) = tables.show_against_baseline({"clean": table}).data["clean", "against the baseline"].tail(1)
+        assert shown == "+10.0, common seeds: 1"
 
     @pytest.mark.parametrize(("seeds", "shown", "intervals"), [(2, "-1.5 ± 6.4", 1), (1, "-2.0", 0)])
     def test_shown_table_has_a_sign_and_leaves_the_baseline_empty(self, seeds, shown, intervals):
@@ -200,10 +206,9 @@ class TestMetrics:
 
 
 class TestRecordedAgainstBaseline:
-    LABELS = ("Cross-entropy", "Label smoothing", "Confidence penalty")
-    ROWS = tuple(BENCHMARK.tables["resnet8"].find("cifar100", "resnet8", label) for label in LABELS)
-    FIRST, SECOND, _ = ROWS
-    ITEM = Item("", ROWS)
+    FIRST, SECOND = (
+        BENCHMARK.tables["resnet8"].find("cifar100", "resnet8", label) for label in ("Cross-entropy", "Label smoothing")
+    )
 
     def test_differences_are_over_common_seeds_and_means_over_all(self):
         errors = {0: 0.10, 1: 0.12, 2: 0.20}, {2: 0.17, 1: 0.11, 5: 0.9}
@@ -214,13 +219,9 @@ class TestRecordedAgainstBaseline:
         assert own.difference == pytest.approx(-2)
         assert own.half_width == pytest.approx((interval.high - interval.low) / 2)
         deviation = np.std([17, 11, 90], ddof=1)
-        assert (own.ours, own.ours_std) == pytest.approx((118 / 3, deviation))
+        assert (own.value, own.deviation) == pytest.approx((118 / 3, deviation))
         assert (own.ece, own.nll, own.seeds, own.minutes) == pytest.approx((10, 0.4, 3, 11 / 3))
         assert table.difference["Cross-entropy"] == 0
-
-    def shown(self, runs, profile="fast"):
-        table = tables.recorded_against_baseline(runs, "Cross-entropy")
-        return tables.show_recorded(table, self.ITEM, "Cross-entropy", profile)
 
     def test_without_common_seeds_or_baseline_there_is_no_difference(self):
         runs = {self.FIRST: results({0: 0.1}), self.SECOND: results({1: 0.1})}
@@ -228,38 +229,99 @@ class TestRecordedAgainstBaseline:
         del runs[self.FIRST]
         table = tables.recorded_against_baseline(runs, "Cross-entropy")
         assert np.isnan(table.difference["Label smoothing"])
-        assert table.ours["Label smoothing"] == pytest.approx(10)
-        data = self.shown(runs).table.data
+        assert table.value["Label smoothing"] == pytest.approx(10)
+
+
+class TestShowRecorded:
+    ITEM = BENCHMARK.tables["resnet8"]
+
+    def runs(self, label, *errors):
+        experiments = self.ITEM.find("cifar100", "resnet8", label).experiment.at("fast").with_seeds(len(errors))
+        return [recorded(each, error) for each, error in zip(experiments, errors, strict=True)]
+
+    def test_without_runs_there_is_the_line_alone(self):
+        html = tables.show_recorded("resnet8", "fast")._repr_html_()
+        assert "<table" not in html
+        assert f"0 of {len(self.ITEM)} experiments recorded. <code>labelreg reproduce --papers shared" in html
+
+    def test_without_the_baseline_there_is_no_column_of_differences(self):
+        data = tables.show_recorded("resnet8", "fast", store=self.runs("Label smoothing", 0.1)).table.data
         assert [*data] == ["error, %", "ECE, %", "NLL, nats", "minutes per run"]
         assert "nan" not in "".join(data.values.ravel())
 
-    def test_without_runs_there_is_the_line_alone(self):
-        html = self.shown({})._repr_html_()
-        assert "<table" not in html
-        assert "0 of 3 experiments recorded. <code>labelreg reproduce --papers shared --dataset cifar100" in html
-
     def test_recorded_rows_in_their_order_over_a_line_that_names_the_others(self):
-        runs = {self.SECOND: results({0: 0.3}), self.FIRST: results({0: 0.25, 1: 0.35})}
-        for row, seeds in ((self.FIRST, 2), (self.SECOND, 1)):
-            for each in row.experiment.at("fast").with_seeds(seeds):
-                Store().save(recorded(each, 0.3))
-        shown = self.shown(runs)
+        store = self.runs("Label smoothing", 0.3) + self.runs("Cross-entropy", 0.25, 0.35)
+        shown = tables.show_recorded("resnet8", "fast", store=store)
         assert shown.table.data["error, %"].to_dict() == {"Cross-entropy": "30.00 ± 7.07", "Label smoothing": "30.00"}
         assert shown.table.data["against the baseline"].tolist() == ["", "+5.00, common seeds: 1"]
         assert shown.table.data["seeds"].tolist() == ["2", "1"]
-        assert "best epoch" not in shown.table.data
-        assert "1 or 2 seeds, a card, torch 2). Missing: Confidence penalty. <code>labelreg" in shown.line
+        assert "1 or 2 seeds, a card, torch 2). Missing: " in shown.line
         assert 'class="sortable"' in shown._repr_html_()
 
     def test_of_a_text_the_perplexity_at_the_end(self):
-        item = BENCHMARK.tables["lstm"]
-        rows = [item.find("ptb", "lstm", label) for label in ("Cross-entropy", "Label smoothing")]
-        runs = {row: results({0: 0.8, 1: 0.7}) for row in rows}
-        for factor, group in enumerate(runs.values(), start=1):
-            for result in group:
-                result.history["test_perplexity"] = [200.0 * factor, 80.0 * factor, 100.0 * factor]
-        table = tables.recorded_against_baseline(runs, "Cross-entropy", "test_perplexity")
-        assert table[["ours", "difference"]].values.tolist() == [[100, 0], [200, 100]]
-        shown = tables.show_recorded(table, item, "Cross-entropy", "paper", "test_perplexity").table.data
-        assert shown["test perplexity"]["Cross-entropy"] == "100.00 ± 0.00"
+        rows = [BENCHMARK.tables["lstm"].find("ptb", "lstm", label) for label in ("Cross-entropy", "Label smoothing")]
+        store = [
+            recorded(each, 0.8, 0.8, 0.8, test_perplexity=[200.0 * factor, 80.0 * factor, 100.0 * factor])
+            for factor, row in enumerate(rows, start=1)
+            for each in row.experiment.with_seeds(2)
+        ]
+        shown = tables.show_recorded("lstm", "paper", "test_perplexity", store).table.data
+        assert shown["test perplexity"].tolist() == ["100.00 ± 0.00", "200.00 ± 0.00"]
         assert "NLL, nats" not in shown
+
+
+class TestByNetwork:
+    @staticmethod
+    def runs(network, method, *errors):
+        row = BENCHMARK.tables["ag_news"].find("ag_news", network, method)
+        experiments = row.experiment.at("fast").with_seeds(len(errors))
+        return [recorded(each, error) for each, error in zip(experiments, errors, strict=True)]
+
+    def test_rows_are_networks_with_differences_on_common_seeds(self):
+        store = self.runs("textrnn", "Cross-entropy", 0.20, 0.22, 0.21) + self.runs("textrnn", "ALR-S", 0.19, 0.20)
+        store += self.runs("fasttext", "ALR-S", 0.12)
+        shown = tables.by_network(("ag_news", "20news"), ("ALR-S", "KR-LS"), store=store)
+        assert shown.table.data.loc["AG News, 15k subset"].to_dict("index") == {
+            "fastText": {"Cross-entropy": "", "ALR-S": "12.0", "KR-LS": ""},
+            "TextRNN": {"Cross-entropy": "21.0 ± 1.0", "ALR-S": "19.5 (-1.5 ± 6.4, common seeds: 2)", "KR-LS": ""},
+        }
+        assert [line.split(" experiments")[0] for line in shown.line.split("<br>")] == [
+            "AG News, 15k subset: 3 of 16",
+            "20 Newsgroups: 0 of 16",
+        ]
+
+    @pytest.mark.parametrize(("errors", "star"), [((0.19, 0.2101, 0.20), True), ((0.19, 0.23, 0.20), False)])
+    def test_a_star_is_for_what_is_significant(self, errors, star):
+        store = self.runs("textrnn", "Cross-entropy", 0.20, 0.22, 0.21) + self.runs("textrnn", "KR-LS", *errors)
+        (cell,) = tables.by_network(["ag_news"], ["KR-LS"], store=store).table.data["KR-LS"]
+        assert ("*" in cell) == star
+
+    def test_without_runs_the_line_is_all_there_is(self):
+        html = tables.by_network(["ag_news"], ["KR-LS"], store=[])._repr_html_()
+        assert html.strip().startswith("<p>AG News, 15k subset: 0 of 16")
+
+
+def test_the_map_holds_every_method_that_has_a_place():
+    shown = tables.method_map().data
+    for method in map(methods.find, methods.names()):
+        source, time = method.place
+        if source:
+            (cell,) = shown.xs(source, level=1)[time or "before training"]
+            assert f">{method.title}<" in cell
+    assert [*dict.fromkeys(shown.index.get_level_values(0))] == [*dict.fromkeys(tables.SOURCES.values())]
+
+
+class TestRecorded:
+    ITEM = papers["kr"].figures["figure5"]
+
+    def test_is_a_command_where_nothing_is_recorded(self):
+        shown = tables.recorded("kr", "figure5", recorded_curves)
+        assert isinstance(shown, HTML)
+        assert "labelreg reproduce --papers kr --dataset cifar100 --network preact_resnet18 --minutes 60" in shown.data
+
+    def test_draws_what_is_recorded_under_a_line_that_says_what_it_is(self):
+        for experiment in (*self.ITEM[0].at("fast").with_seeds(2), self.ITEM[1].at("fast")):
+            Store().save(recorded(experiment, 0.2))
+        drawn = tables.recorded("kr", "figure5", dict)
+        assert {row.method: len(group) for row, group in drawn.items()} == {"gamma = 0": 2, "gamma = 0.9": 1}
+        assert tables.recorded("kr", "figure5", recorded_curves).axes

@@ -23,12 +23,6 @@ def test_table_4_is_the_protocol_of_mutual_learning(key, protocol):
     assert mutual == {"resnet32": "", "wrn28_10": ""}  # a peer of the same architecture
 
 
-def test_alr_quotes_its_rivals_and_kr_says_it_ran_them():
-    rows = [(key, name, row) for key, tables in TABLES.items() for name, item in tables.items() for row in item.rows]
-    quoted = {(key, name, row.method) for key, name, row in rows if row.quoted}
-    assert quoted == {("alr", "table4", rival) for rival in ("Baseline", "Knowledge Distillation", "DML")}
-
-
 @pytest.mark.parametrize(
     ("key", "label", "method", "options"),
     [

@@ -6,8 +6,8 @@ from scipy import stats
 
 from labelreg.experiment import Experiment
 from labelreg.reports import epochs_until
-from labelreg.reports.measures import against_each_other, critical_difference, ranks
-from labelreg.results import Result
+from labelreg.reports.measures import against_each_other, critical_difference, on_common_seeds, ranks
+from labelreg.results import Result, paired_difference
 
 
 @pytest.mark.parametrize(("error", "epochs"), [(0.5, 1), (0.3, 2), (0.25, 3), (0.1, 4)])
@@ -60,3 +60,11 @@ def test_ranks_in_every_condition_for_the_seeds_that_all_have():
 def test_critical_difference_is_that_of_demsar(methods, blocks, expected):
     """Section 3.2.2 and table 5a."""
     assert critical_difference(methods, blocks) == pytest.approx(expected, abs=0.005)
+
+
+def test_values_are_paired_by_seed():
+    ours, theirs = {0: 2.0, 1: 4.0, 2: 6.0, 7: 99.0}, {2: 3.0, 1: 2.0, 0: 1.0, 8: -99.0}
+    difference, half_width = paired_difference([2, 4, 6], [1, 2, 3])
+    assert on_common_seeds(ours, theirs) == {"difference": difference, "half_width": half_width, "common": 3}
+    nothing = on_common_seeds({0: 1.0}, {1: 1.0})
+    assert np.isnan([nothing["difference"], nothing["half_width"]]).all()

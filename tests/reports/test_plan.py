@@ -20,7 +20,7 @@ def row(method, network="mlp", dataset="digits", **settings):
 
 
 def paper(key, **items):
-    return Paper(key, "", (), "", tables={name: Item(name, rows, seeds=2) for name, rows in items.items()})
+    return Paper(key, tables={name: Item(name, rows, seeds=2) for name, rows in items.items()})
 
 
 @pytest.fixture

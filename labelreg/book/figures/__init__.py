@@ -5,42 +5,46 @@
 (H, W, 3); ``classes`` are the names of the K classes.
 """
 
-from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights, weight_curves
+from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights
 from labelreg.book.figures.classes import recorded_newsgroups, related_classes, relatedness
 from labelreg.book.figures.comparisons import (
+    difference_columns,
     embeddings,
-    paired_differences,
     recorded_embeddings,
-    recorded_errors,
-    recorded_reliability,
     reliability_diagrams,
 )
-from labelreg.book.figures.costs import growth, relative_costs
-from labelreg.book.figures.curves import curves, parameter_curves, recorded_curves, sensitivity, training_curves
-from labelreg.book.figures.decoupled import decays, divergence_and_accuracy, label_development
+from labelreg.book.figures.curves import (
+    curves,
+    decays,
+    divergence_and_accuracy,
+    parameter_curves,
+    recorded_curves,
+    sensitivity,
+    training_curves,
+)
 from labelreg.book.figures.drawings import drawing
 from labelreg.book.figures.labels import (
     as_images,
     disturbed_regression,
     image_grid,
     label_bars,
-    label_heatmaps,
+    label_development,
     label_histories,
     sample_grid,
 )
-from labelreg.book.figures.methods import method_map, method_name, method_style
-from labelreg.book.figures.overview import difference_columns
-from labelreg.book.figures.side_by_side import error_against, gain_curves, method_matrix, rank_plot
-from labelreg.book.figures.style import hues, legend, panels, set_style, shades
+from labelreg.book.figures.side_by_side import (
+    error_against,
+    gain_curves,
+    growth,
+    method_matrix,
+    rank_plot,
+    relative_costs,
+)
+from labelreg.book.figures.style import hues, legend, method_name, method_style, panels, set_style, shades
 
-__all__ = ["layer_trade_off", "recorded_weights", "weight_curves"]
-__all__ += ["recorded_newsgroups", "related_classes", "relatedness"]
-__all__ += ["embeddings", "paired_differences", "recorded_embeddings", "recorded_errors", "recorded_reliability"]
-__all__ += ["reliability_diagrams"]
-__all__ += ["growth", "relative_costs"]
-__all__ += ["curves", "parameter_curves", "recorded_curves", "sensitivity", "training_curves"]
-__all__ += ["decays", "divergence_and_accuracy", "label_development", "drawing"]
-__all__ += ["as_images", "disturbed_regression", "image_grid", "label_bars", "label_heatmaps", "label_histories"]
-__all__ += ["sample_grid", "method_map", "method_name", "method_style", "set_style"]
-__all__ += ["hues", "legend", "panels", "shades"]
-__all__ += ["difference_columns", "error_against", "gain_curves", "method_matrix", "rank_plot"]
+__all__ = ["as_images", "curves", "decays", "difference_columns", "disturbed_regression", "divergence_and_accuracy"]
+__all__ += ["drawing", "embeddings", "error_against", "gain_curves", "growth", "hues", "image_grid", "label_bars"]
+__all__ += ["label_development", "label_histories", "layer_trade_off", "legend", "method_matrix", "method_name"]
+__all__ += ["method_style", "panels", "parameter_curves", "rank_plot", "recorded_curves", "recorded_embeddings"]
+__all__ += ["recorded_newsgroups", "recorded_weights", "related_classes", "relatedness", "relative_costs"]
+__all__ += ["reliability_diagrams", "sample_grid", "sensitivity", "set_style", "shades", "training_curves"]

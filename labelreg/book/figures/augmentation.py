@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from labelreg import methods
@@ -20,39 +19,26 @@ COLOURS = {
 }
 
 
-def weight_curves(tables: Mapping[str, Mapping[str, pd.DataFrame]]) -> Figure:
-    """Draw the error over eta, one panel per condition and one curve per network (SBA, figure 2).
+def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
+    """Draw the error of recorded runs over eta, one panel per data set and one curve per network (SBA, figure 2).
 
-    ``tables`` are those of :func:`labelreg.book.tables.against_baseline`, whose index is eta and whose baseline is "0".
+    The rows are called such as "eta = 0.1".
     """
-    figure, grid = panels(len(tables))
-    networks = dict.fromkeys(network for curves in tables.values() for network in curves)
+    values = dict.fromkeys(("eta = 0", *(row.method for row in runs)))
+    datasets, networks = (dict.fromkeys(getattr(row, kind) for row in runs) for kind in ("dataset", "network"))
     colours = dict(zip(networks, shades(len(networks)), strict=True))
-    for axes, (condition, curves) in zip(grid, tables.items(), strict=True):
+    figure, grid = panels(len(datasets))
+    for axes, dataset in zip(grid, datasets, strict=True):
+        curves = {}
+        for network in dict.fromkeys(row.network for row in runs if row.dataset == dataset):
+            found = {row: group for row, group in runs.items() if (row.dataset, row.network) == (dataset, network)}
+            table = recorded_against_baseline(found, "eta = 0").reindex(values)
+            curves[network] = table.rename(index=lambda value: value.removeprefix("eta = "))
         parameter_curves(axes, curves, "0", colours)
-        axes.set(xlabel=r"$\eta$", title=condition)
+        axes.set(xlabel=r"$\eta$", title=dataset)
     figure.supylabel("test error, %")
     legend(figure)
     return figure
-
-
-def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
-    """Draw :func:`weight_curves` of recorded runs, whose rows are called such as "eta = 0.1", per data set."""
-    values = dict.fromkeys(("eta = 0", *(row.method for row in runs)))
-    found: dict[str, dict[str, dict[Row, Sequence[Result]]]] = {}
-    for row, group in runs.items():
-        found.setdefault(row.dataset, {}).setdefault(row.network, {})[row] = group
-    return weight_curves(
-        {
-            dataset: {
-                network: recorded_against_baseline(rows, "eta = 0")
-                .reindex(values)
-                .rename(columns={"ours": "error"}, index=lambda value: value.removeprefix("eta = "))
-                for network, rows in networks.items()
-            }
-            for dataset, networks in found.items()
-        }
-    )
 
 
 def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:

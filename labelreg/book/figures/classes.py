@@ -1,7 +1,6 @@
 """Which classes a network, or a matrix that a method learns, takes for related: a picture and a number."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import seaborn as sns
@@ -15,23 +14,12 @@ from labelreg.results import Result
 PERMUTATIONS = 9_999
 
 
-@dataclass(frozen=True)
-class Relatedness:
-    """Mean probabilities that residual labels give a wrong class of the same group, and one of another group.
-
-    ``p`` is the share of assignments of the classes to groups of these sizes that have a mean ``within`` as high.
-    """
-
-    within: float
-    between: float
-    p: float
-
-
-def relatedness(labels: np.ndarray, groups: Sequence[str]) -> Relatedness:
+def relatedness(labels: np.ndarray, groups: Sequence[str]) -> tuple[float, float, float]:
     """Measure how much more probable related classes are in residual labels (K, K), whose diagonal is not used.
 
-    ``groups`` names the group of each class; classes of the same group are the related ones. The test is one-sided,
-    over 9,999 random permutations of the groups.
+    ``groups`` names the group of each class; classes of the same group are the related ones. Returned are the mean
+    probabilities of a wrong class of the same group and of one of another group, and the p-value: the share of 9,999
+    random permutations of the groups in which the first is as high.
     """
     from scipy.stats import permutation_test  # slow to import
 
@@ -49,7 +37,7 @@ def relatedness(labels: np.ndarray, groups: Sequence[str]) -> Relatedness:
         (order,), within, permutation_type="pairings", alternative="greater", vectorized=False, **draws
     )
     different = groups[:, None] != groups
-    return Relatedness(float(test.statistic), float(labels[different].mean()), float(test.pvalue))
+    return float(test.statistic), float(labels[different].mean()), float(test.pvalue)
 
 
 def related_classes(matrices: Mapping[str, np.ndarray], classes: Sequence[str], groups: Sequence[str]) -> Figure:
@@ -62,16 +50,14 @@ def related_classes(matrices: Mapping[str, np.ndarray], classes: Sequence[str], 
     ends = [place for place in range(1, len(order)) if groups[order[place]] != groups[order[place - 1]]]
     figure, (line,) = subplots(1, len(matrices), 2.5 * len(matrices) + 1.5, 4.1)
     for axes, (title, labels) in zip(line, matrices.items(), strict=True):
-        found = relatedness(labels, groups)
+        within, between, p = relatedness(labels, groups)
         shown = np.ma.masked_where(np.eye(len(order), dtype=bool), labels[np.ix_(order, order)] * (len(order) - 1))
         bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02, "label": "times the uniform label"}
         sns.heatmap(shown, mask=shown.mask, ax=axes, square=True, cmap="viridis", cbar_kws=bar)
         axes.hlines(ends, 0, len(order), color="white", linewidth=1)
         axes.vlines(ends, 0, len(order), color="white", linewidth=1)
         axes.set(xticks=[], yticks=[], xlabel="wrong class")
-        axes.set_title(
-            f"{title}\nwithin groups {100 * found.within:.1f} %\nbetween {100 * found.between:.1f} %, p = {found.p:.1g}"
-        )
+        axes.set_title(f"{title}\nwithin groups {100 * within:.1f} %\nbetween {100 * between:.1f} %, p = {p:.1g}")
     line[0].set_yticks(np.arange(len(order)) + 0.5, names, rotation=0)
     line[0].set_ylabel("true class")
     return figure

@@ -7,64 +7,42 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from labelreg.book.figures.curves import by_setting
-from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import hues, legend, panels
+from labelreg.book.figures.curves import Runs, by_method
+from labelreg.book.figures.style import WIDTH, hues, legend, method_style, name_rows, panels, subplots
 from labelreg.papers import Row
 from labelreg.results import Result
 
 
-def paired_differences(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
-    """Draw how far each method's error lies from the baseline's, on the same seeds, with 95 % intervals.
+def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
+    """Draw how far each method's error lies from the baseline's, in one column per setting: means, 95 % intervals.
 
-    The label of the baseline is left out: it is the line at zero.
+    ``tables`` are those of :func:`labelreg.book.tables.against_baseline` by name of setting, and may lack methods; a
+    circle without whiskers is a single run.
     """
-    labels = [label for label in next(iter(tables.values())).index if label != baseline]
-    height = 0.42 if len(labels) <= 8 else 0.27  # inches per label
-    figure, (axes,) = panels(1, height * len(labels) * len(tables) ** 0.5 + 0.9)
-    offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0.0]
-    for marker, offset, (condition, table) in zip("osD^", offsets, tables.items(), strict=False):
+    labels = [label for label in colours if label != baseline and any(label in each.index for each in tables.values())]
+    figure, (grid,) = subplots(1, len(tables), WIDTH, 0.21 * len(labels) + 1.1, sharey=True)
+    for axes, (setting, table) in zip(grid, tables.items(), strict=True):
         for place, label in enumerate(labels):
-            fill = colours[label] if marker == "o" else "white"
-            style = {"fmt": marker, "color": colours[label], "markerfacecolor": fill, "capsize": 3}
-            axes.errorbar(table.difference[label], place + offset, xerr=table.half_width[label], **style)
-        axes.plot([], [], marker, color="grey", markerfacecolor="grey" if marker == "o" else "white", label=condition)
-    axes.axvline(0, color=colours[baseline], linewidth=1)
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
-    axes.set_xlabel(f"test error minus that of {baseline}\non the same seeds, percentage points")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(left=False)
-    legend(figure)
+            if label in table.index:
+                whisker = table.half_width[label]
+                style = {"color": colours[label], "markersize": 4, "capsize": 2}
+                style["markerfacecolor"] = None if whisker == whisker else "none"
+                axes.errorbar(table.difference[label], place, xerr=whisker, fmt="o", **style)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(setting)
+        name_rows(axes, labels)
+    figure.supxlabel(f"test error minus that of {baseline.lower()}, percentage points")
     return figure
 
 
-def recorded_errors(runs: Mapping[Row, Sequence[Result]]) -> Figure:
-    """Draw the last error of recorded runs, one panel per data set and network: means and standard deviations.
-
-    There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
-    """
-    groups = by_setting(runs)
-    figure, grid = panels(len(groups), 0.25 * max(map(len, groups.values())) + 0.9)
-    for axes, (title, group) in zip(grid, groups.items(), strict=True):
-        for place, results in enumerate(group.values()):
-            errors = [100 * each.last["test_error"] for each in results]
-            spread = np.std(errors, ddof=1) if len(errors) > 1 else None
-            colour = method_style(results[0].experiment)["color"]
-            axes.errorbar(np.mean(errors), place, xerr=spread, fmt="o", color=colour, capsize=3)
-        axes.set_yticks(range(len(group)), group)
-        axes.set(title=title, ylim=(len(group) - 0.5, -0.5), xlabel="test error, %")
-    return figure
-
-
-def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mapping[str, str]) -> Figure:
+def reliability_diagrams(runs: Runs) -> Figure:
     """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
 
-    The results must have observed ``reliability``; bins are averaged over them by their samples. Above each panel
-    stands the expected calibration error, with its standard deviation over the results.
+    ``runs``, by label or by row, must have observed ``reliability``; bins are averaged over them by their samples.
+    Above each panel stands the expected calibration error, with its standard deviation over the runs.
     """
-    figure, grid = panels(len(results), 2.3, columns=3, sharey=True)
-    for axes, (label, group) in zip(grid, results.items(), strict=True):
+    figure, grid = panels(len(runs), 2.3, columns=3, sharey=True)
+    for axes, (label, group) in zip(grid, by_method(runs).items(), strict=True):
         share = np.stack([each.observations["bin_share"][-1] for each in group])
         confidence, accuracy = (
             np.nansum([each.observations[name][-1] for each in group] * share, axis=0) / np.maximum(share.sum(0), 1e-9)
@@ -72,7 +50,8 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
         )
         filled = share.sum(0) > 0
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
-        axes.scatter(confidence[filled], accuracy[filled], 250 * share.mean(0)[filled], color=colours[label], alpha=0.8)
+        colour = method_style(group[0].experiment)["color"]
+        axes.scatter(confidence[filled], accuracy[filled], 250 * share.mean(0)[filled], color=colour, alpha=0.8)
         errors = [100 * each.last["test_ece"] for each in group]
         spread = f" ± {np.std(errors, ddof=1):.1f}" if len(group) > 1 else ""
         axes.set(title=f"{label}\nECE {np.mean(errors):.1f}{spread} %")
@@ -80,12 +59,6 @@ def reliability_diagrams(results: Mapping[str, Sequence[Result]], colours: Mappi
     figure.supxlabel("confidence")
     figure.supylabel("accuracy")
     return figure
-
-
-def recorded_reliability(runs: Mapping[Row, Sequence[Result]]) -> Figure:
-    """Draw :func:`reliability_diagrams` of recorded runs, all of one data set and network."""
-    colours = {row.method: method_style(row.experiment)["color"] for row in runs}
-    return reliability_diagrams({row.method: group for row, group in runs.items()}, colours)
 
 
 def embeddings(

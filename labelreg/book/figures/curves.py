@@ -10,14 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from labelreg.book.figures.methods import method_style
-from labelreg.book.figures.style import legend, panels, shades
+from labelreg.book.figures.style import legend, method_style, panels, shades
+from labelreg.methods.kr import decayed_weight
 from labelreg.names import printed
 from labelreg.papers import Row
+from labelreg.reports.measures import measured, paired
 from labelreg.results import Result
 
 Results = Mapping[str, Sequence[Result]]
 Styles = Mapping[str, Mapping[str, str]]
+Runs = Mapping[str | Row, Sequence[Result]]
 
 
 def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequence[float] | None = None) -> None:
@@ -70,6 +72,11 @@ def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequ
     return groups
 
 
+def by_method(runs: Runs) -> dict[str, Sequence[Result]]:
+    """Return live runs by their labels, and recorded ones of one data set and network by their rows' methods."""
+    return {row.method if isinstance(row, Row) else row: group for row, group in runs.items()}
+
+
 def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
     """Give lines of one colour and kind, such as two generations of one method, different kinds."""
     found: dict[str, dict[str, str]] = {}
@@ -81,15 +88,15 @@ def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
 
 
 def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: str, colours: Mapping[str, str]) -> None:
-    """Draw the error over a parameter's values, with the 95 % intervals of its difference to a baseline.
+    """Draw a metric over a parameter's values, with the 95 % intervals of its difference to a baseline.
 
     The index of every table holds the values of the parameter and the baseline, which is drawn as a dotted line.
     """
     for label, table in tables.items():
         values, places = table.drop(index=baseline), range(len(table) - 1)
         style = {"color": colours[label], "markersize": 4, "capsize": 3}
-        axes.errorbar(places, values.error, yerr=values.half_width, fmt="o-", label=label, **style)
-        axes.axhline(table.error[baseline], color=colours[label], linewidth=1, linestyle=":")
+        axes.errorbar(places, values.value, yerr=values.half_width, fmt="o-", label=label, **style)
+        axes.axhline(table.value[baseline], color=colours[label], linewidth=1, linestyle=":")
         axes.set_xticks(places, values.index)
 
 
@@ -116,4 +123,44 @@ def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = 
         right.axhline(reference, color="black", linewidth=1, linestyle=":", label="baseline")
     right.get_legend().remove()
     legend(figure, title=second)
+    return figure
+
+
+def divergence_and_accuracy(runs: Runs, lowest: float | None = None) -> Figure:
+    """Draw the divergence of residual outputs and labels, where observed, and test accuracy (KR figure 4).
+
+    ``lowest`` is the least accuracy shown, in percent.
+    """
+    named = by_method(runs)
+    styles = {label: method_style(group[0].experiment) for label, group in named.items()}
+    divergence = "residual_divergence"
+    observed = {label: group for label, group in named.items() if divergence in group[0].observations}
+    figure, (left, right) = panels(2)
+    training_curves(left, observed, divergence, styles)
+    left.set_ylabel("Jensen-Shannon\ndivergence, nats")
+    training_curves(right, named, "test_error", styles, scale=-100, offset=100)
+    right.set_ylabel("test accuracy, %")
+    right.set_ylim(bottom=lowest)
+    legend(figure)
+    return figure
+
+
+def decays(runs: Runs) -> Figure:
+    """Draw the weight alpha of runs of KR over the epochs, and their errors, each in one colour (KR figure 5).
+
+    Bars are means, whiskers the 95 % interval of the difference to the first of ``runs`` on the seeds that both have.
+    """
+    named = by_method(runs)
+    baseline = next(iter(named.values()))
+    figure, (left, right) = panels(2)
+    for (label, group), shade in zip(named.items(), shades(len(named)), strict=True):
+        settings = group[0].experiment
+        gamma, truncate = (settings.options[name] for name in ("gamma", "truncate"))
+        weights = [decayed_weight(epoch, gamma, truncate) for epoch in range(settings.epochs)]
+        left.plot(range(1, settings.epochs + 1), weights, color=shade)
+        half_width = None if group is baseline else paired(group, baseline, "error")["half_width"]
+        right.bar(label.removeprefix("gamma = "), measured(group, "error")["ours"], yerr=half_width, color=shade)
+    left.set(xlabel="epoch", ylabel=r"weight $\alpha$ of the residual losses")
+    right.set(xlabel=r"$\gamma$", ylabel="test error, %")
+    right.tick_params(axis="x", rotation=45)
     return figure

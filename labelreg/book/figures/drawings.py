@@ -5,7 +5,8 @@ the method does from made-up logits. A thin arrow computes; a thick one is a los
 no gradient for where it starts. Places and sizes are in inches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 from matplotlib.transforms import Affine2D
+from scipy.special import softmax
 
 from labelreg import methods
 from labelreg.book.figures.style import WIDTH, panels, set_style
@@ -49,7 +51,7 @@ def drawing(paper: str) -> Figure:
 
 def _nar(axes: Axes, colour: str) -> None:
     lam, alpha = 0.5, 0.1
-    target, auxiliary = _softmax([3.0, 1.5, 1.0, -1.0]), _softmax([1.1, 0.9, 0.5, -0.6])
+    target, auxiliary = softmax([3.0, 1.5, 1.0, -1.0]), softmax([1.1, 0.9, 0.5, -0.6])
     label = disturb(*map(torch.from_numpy, (target, auxiliary, HARD)), lam, alpha).numpy()
     _cat(axes, (0.3, 2.05), colour)
     rows = ((2.45, "target\nnetwork", target, r"$\mathbf{p}_\theta$", colour),)
@@ -79,16 +81,6 @@ def _nar(axes: Axes, colour: str) -> None:
     _write(axes, (4.08, 1.13), r"$H(\mathbf{y}, \mathbf{p}_w)$", fontsize=11)
 
 
-def _alr(axes: Axes, colour: str) -> None:
-    accuracy = 0.97 * (1 - np.exp(-np.arange(200) / 45))  # as that of a network in training
-    _decoupled(axes, colour, {"update loss: 1": np.ones(200), r"residual loss: $1 - \mu$": 1 - accuracy})
-
-
-def _kr(axes: Axes, colour: str) -> None:
-    alpha = np.array([decayed_weight(epoch, 0.99) for epoch in range(200)])
-    _decoupled(axes, colour, {r"both: $\alpha = \gamma^t$": alpha})
-
-
 def _decoupled(axes: Axes, colour: str, weights: Mapping[str, np.ndarray]) -> None:
     """Draw what ALR and KR share, and the weights (epochs,) of the losses with the residual label, by their names."""
     logits = torch.tensor([[3.0, 1.5, 0.9, -0.9]])
@@ -115,7 +107,8 @@ def _decoupled(axes: Axes, colour: str, weights: Mapping[str, np.ndarray]) -> No
     _loss(axes, (3.2, 1.75), (4.35, 1.75), colour, 0.15)
     _write(axes, (3.78, 1.5), "update loss")
     shown = np.ma.masked_equal(labels, 0)
-    axes.imshow(shown, _fading(colour), vmin=0, vmax=0.6, extent=(4.45, 4.45 + 4 * CELL, 0.4, 1.28), aspect="equal")
+    fading = LinearSegmentedColormap.from_list("fading", [to_rgba(colour, 0.05), colour])
+    axes.imshow(shown, fading, vmin=0, vmax=0.6, extent=(4.45, 4.45 + 4 * CELL, 0.4, 1.28), aspect="equal")
     axes.add_patch(Rectangle((4.45, 1.06), 4 * CELL, 0.22, facecolor="none", edgecolor="black", linewidth=1.2))
     for row, name in enumerate(CLASSES):
         _write(axes, (4.38, 1.17 - 0.22 * row), name, ha="right")
@@ -140,7 +133,7 @@ def _cskd(axes: Axes, colour: str) -> None:
         _write(axes, (0.5, y - 0.02), name)
         _arrow(axes, (0.85, y + 0.38), (1.2, y + 0.38))
         _arrow(axes, (2.1, y + 0.38), (2.4, y + 0.38))
-        _bars(axes, (2.5, y), _softmax(logits), shade)
+        _bars(axes, (2.5, y), softmax(logits), shade)
     _write(axes, (3.06, 3.6), r"predictions at $T = 4$")
     _loss(axes, (3.75, 3.0), (3.75, 2.1), colour, -0.4)
     _write(axes, (4.05, 2.6), "class-wise\nloss", ha="left")
@@ -158,7 +151,7 @@ def _sba(axes: Axes, colour: str) -> None:
     noisy = point + np.array([[0.2, 0.1], [-0.18, 0.16], [0.08, -0.22], [-0.14, -0.14]])
     dropped = point * np.array([[1, 0], [0, 1], [0, 0], [1, 1]])
     weight = np.array([[2.2, 1.2], [-0.6, 1.3], [0.8, -0.3], [-1.0, -1.0]])
-    clean, *virtual = (_softmax(weight @ each) for each in (point, *noisy, *dropped))
+    clean, *virtual = (softmax(weight @ each) for each in (point, *noisy, *dropped))
     _cat(axes, (0.3, 2.65), colour)
     _arrow(axes, (0.6, 2.63), (0.8, 2.63))
     _box(axes, (0.85, 2.35), (0.75, 0.55), "layers\nbelow")
@@ -192,15 +185,6 @@ def _sba(axes: Axes, colour: str) -> None:
     _write(axes, (5.5, 1.8), r"$\eta\,\times$ KL", ha="left")
 
 
-def _fading(colour: str) -> LinearSegmentedColormap:
-    """A colour map from nothing to a colour."""
-    return LinearSegmentedColormap.from_list("fading", [to_rgba(colour, 0.05), colour])
-
-
-def _softmax(logits: Sequence[float]) -> np.ndarray:
-    return np.exp(logits) / np.exp(logits).sum()
-
-
 def _write(axes: Axes, place: Place, text: str, **style) -> None:
     axes.text(*place, text, **{"ha": "center", "va": "center"} | style)
 
@@ -224,15 +208,14 @@ def _bars(axes: Axes, corner: Place, values: np.ndarray, colour: str, named: boo
             _write(axes, (corner[0] + CELL * (place + 0.5), corner[1] - 0.11), name)
 
 
-def _arrow(axes: Axes, start: Place, end: Place, bend: float = 0.0) -> None:
-    style = {"arrowstyle": "->", "mutation_scale": 9, "linewidth": 1, "color": GREY, "shrinkA": 0, "shrinkB": 0}
+def _arrow(axes: Axes, start: Place, end: Place, bend: float = 0.0, **style) -> None:
+    style = {"arrowstyle": "->", "mutation_scale": 9, "linewidth": 1, "color": GREY, "shrinkA": 0, "shrinkB": 0} | style
     axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style))
 
 
 def _loss(axes: Axes, start: Place, end: Place, colour: str, bend: float = 0.0) -> None:
-    style = {"arrowstyle": "]->,widthA=0.5,lengthA=0", "mutation_scale": 11, "linewidth": 2.5, "color": colour}
-    style |= {"shrinkA": 0, "shrinkB": 0, "capstyle": "butt"}
-    axes.add_patch(FancyArrowPatch(start, end, connectionstyle=f"arc3,rad={bend}", **style))
+    thick = {"arrowstyle": "]->,widthA=0.5,lengthA=0", "mutation_scale": 11, "linewidth": 2.5, "capstyle": "butt"}
+    _arrow(axes, start, end, bend, color=colour, **thick)
 
 
 def _cat(axes: Axes, centre: Place, colour: str, tilt: float = 0.0) -> None:
@@ -250,10 +233,13 @@ def _cat(axes: Axes, centre: Place, colour: str, tilt: float = 0.0) -> None:
     axes.add_patch(Polygon([(-0.13, -0.12), (0.13, -0.12), (0, -0.3)], facecolor="white", transform=move))
 
 
+ACCURACY = 0.97 * (1 - np.exp(-np.arange(200) / 45))  # as that of a network in training
+ALR_WEIGHTS = {"update loss: 1": np.ones(200), r"residual loss: $1 - \mu$": 1 - ACCURACY}
+KR_WEIGHTS = {r"both: $\alpha = \gamma^t$": np.array([decayed_weight(epoch, 0.99) for epoch in range(200)])}
 DRAWINGS: dict[str, tuple[float, Callable[[Axes, str], None]]] = {
     "nar": (3.7, _nar),
-    "alr": (3.85, _alr),
-    "kr": (3.85, _kr),
+    "alr": (3.85, partial(_decoupled, weights=ALR_WEIGHTS)),
+    "kr": (3.85, partial(_decoupled, weights=KR_WEIGHTS)),
     "cskd": (3.75, _cskd),
     "sba": (4.6, _sba),
 }

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from labelreg import methods
+from labelreg.book.figures.curves import Runs
 from labelreg.book.figures.style import hues, leftmost, subplots, wrapped
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset, Split
@@ -55,22 +56,30 @@ def _show(axes: Axes, image: np.ndarray | None) -> None:
         axes.imshow(image, cmap="gray_r")
 
 
-def label_heatmaps(rows: Mapping[str, Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Draw matrices of labels as heatmaps, one row of the matrix per true class.
+def label_development(runs: Runs, quantities: Mapping[str, str], classes: Sequence[str] = ()) -> Figure:
+    """Draw what a run observed of its classes as heatmaps, a row per true class (ALR figure 3; KR figure 2).
 
-    ``rows`` are matrices (K, K) of probabilities by the name of their row, ``columns`` the titles above them.
+    The run is the first of ``runs``, shown at four epochs; above stands its training accuracy, mu.
+
+    Args:
+        quantities: title of a row of the figure to the observation in it, matrices (K, K) of probabilities.
+        classes: names of the classes, by default their numbers.
     """
-    figure, grid = wrapped(len(rows), len(columns), 2, [2.4 + NAMES * _long(classes) / len(rows)] * len(rows))
+    run = next(iter(runs.values()))[0]
+    shown = np.unique(np.geomspace(1, run.experiment.epochs, 4).round().astype(int)) - 1
+    rows = {title: run.observations[name][shown] for title, name in quantities.items()}
+    classes = classes or [str(each) for each in range(len(next(iter(rows.values()))[0]))]
+    figure, grid = wrapped(len(rows), len(shown), 2, [2.4 + NAMES * _long(classes) / len(rows)] * len(rows))
     for line, (name, matrices) in zip(grid, rows.items(), strict=True):
-        scale = {"vmin": 0, "vmax": max(matrix.max() for matrix in matrices), "cmap": "mako_r"}
+        scale = {"vmin": 0, "vmax": matrices.max(), "cmap": "mako_r"}
         for axes, matrix in zip(line, matrices, strict=True):
             sns.heatmap(matrix, ax=axes, square=True, rasterized=len(classes) > FEW, **scale)
             axes.set(xticks=[], yticks=[])
         for first in leftmost(line):
             first.set_ylabel(f"{name}\ntrue class")
             _name_classes(first.yaxis, classes, 0.5)
-    for top, bottom, title in zip(grid[0], grid[-1], columns, strict=True):
-        top.set_title(title)
+    for top, bottom, epoch in zip(grid[0], grid[-1], shown, strict=True):
+        top.set_title(f"epoch {epoch + 1}, $\\mu$ = {run.history['train_accuracy'][epoch]:.2f}")
         bottom.set_xlabel("probability of class")
         _name_classes(bottom.xaxis, classes, 0.5)
     return figure

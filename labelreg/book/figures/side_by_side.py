@@ -1,26 +1,17 @@
-"""Methods side by side: each against each, by rank, against what they cost, and over what was varied."""
+"""Methods side by side: each against each, by rank, by what they cost, and over what was varied."""
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from matplotlib.transforms import Bbox
 
-from labelreg.book.figures.style import TEXT, legend, panels
+from labelreg.book.figures.style import TEXT, legend, name_rows, panels, subplots
 from labelreg.reports.measures import critical_difference
 
-SIDES = ("center", "left", "right"), ("center", "bottom", "top")  # of a name at its point, by the sign of its offset
-# of a name from its point, in points, the nearest first
-OFFSETS = [
-    (round(radius * math.cos(angle), 6), round(radius * math.sin(angle), 6))
-    for radius in range(6, 120, 6)
-    for angle in np.radians([0, 180, 90, 270, 45, 315, 135, 225])
-]
+MARKERS = dict(zip("osD", ("black", "#0072B2", "#D55E00"), strict=True))  # of costs
 
 
 def method_matrix(table: pd.DataFrame) -> Figure:
@@ -54,93 +45,40 @@ def method_matrix(table: pd.DataFrame) -> Figure:
 
 
 def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
-    """Draw mean ranks on a line, the best at the left; a bar joins those that cannot be told apart (Demsar, 2006).
+    """Draw mean ranks, the best at the top, with half the critical difference to each side (Demsar, 2006).
 
-    ``ranks`` are those of ``labelreg.reports.measures.ranks``. What lies farther apart than the critical
-    difference, drawn above the line, differs at 5 % in the Nemenyi test.
+    ``ranks`` are those of ``labelreg.reports.measures.ranks``. Methods whose whiskers do not overlap differ at 5 % in
+    the Nemenyi test.
     """
     means = ranks.mean().sort_values()
-    count, critical = len(means), critical_difference(*ranks.shape[::-1])
-    joined = _cliques(means.to_numpy(), critical)
-    left = math.ceil(count / 2)
-    depth = 0.35 * len(joined) + 0.4  # in units of 0.26 inches, as all heights here
-    figure, (axes,) = panels(1, 0.26 * (depth + 0.9 * left + 3.2))
-    low, high = 1, count
-    margin = 0.04 * (high - low)
-    written = {"va": "center", "fontsize": TEXT, "textcoords": "offset points"}
+    critical = critical_difference(*ranks.shape[::-1])
+    figure, (axes,) = panels(1, 0.21 * len(means) + 0.9)
     for place, (label, mean) in enumerate(means.items()):
-        on_left = place < left
-        level = -depth - 0.9 * (place if on_left else count - 1 - place)
-        edge, side = (low - margin, "right") if on_left else (high + margin, "left")
-        axes.plot([mean, mean, edge], [0, level, level], color=colours[label], linewidth=1.2, clip_on=False)
-        name = f"{label}  {mean:.1f}" if on_left else f"{mean:.1f}  {label}"
-        axes.annotate(name, (edge, level), (-3 if on_left else 3, 0), ha=side, **written)
-    for place, (first, last) in enumerate(joined):
-        ends = means.iloc[first] - margin / 4, means.iloc[last] + margin / 4
-        axes.plot(ends, [-0.3 - 0.35 * place] * 2, color="black", linewidth=3, solid_capstyle="butt")
-    axes.plot([low, high], [0, 0], color="black", linewidth=1)
-    for tick in range(low, high + 1):
-        axes.plot([tick, tick], [0, 0.2], color="black", linewidth=1)
-        if count <= 10 or tick % 2:
-            axes.annotate(str(tick), (tick, 0.35), ha="center", va="bottom", fontsize=TEXT)
-    axes.errorbar(low + critical / 2, 1.9, xerr=critical / 2, color="black", capsize=3, linewidth=1)
-    name = f"critical difference {critical:.1f}, over {len(ranks)} comparisons"
-    axes.annotate(name, (low, 2.1), va="bottom", fontsize=TEXT)
-    axes.set(xlim=(low - margin, high + margin), ylim=(-depth - 0.9 * left, 2.9))
-    axes.axis("off")
+        axes.errorbar(mean, place, xerr=critical / 2, fmt="o", color=colours[label], capsize=3)
+    name_rows(axes, means.index)
+    axes.set_xlabel(f"mean rank over {len(ranks)} comparisons; critical difference {critical:.1f}")
     return figure
-
-
-def _cliques(means: np.ndarray, width: float) -> list[tuple[int, int]]:
-    """First and last of the longest runs of sorted values that span at most a width, those of one value left out."""
-    found: list[tuple[int, int]] = []
-    for first, mean in enumerate(means):
-        last = int(np.searchsorted(means, mean + width, side="right")) - 1
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
 
 
 def error_against(
     cost: Mapping[str, float], errors: Mapping[str, float], colours: Mapping[str, str], xlabel: str
 ) -> Figure:
-    """Draw the error, in percent, against what training costs, one named point per method.
+    """Draw the error, in percent, beside what training costs, the lowest error at the top.
 
     ``xlabel`` says what the cost is, such as operations as a multiple of cross-entropy's.
     """
-    figure, (axes,) = panels(1, 4.4)
-    points = {label: (cost[label], errors[label]) for label in errors}
-    for label, point in points.items():
-        axes.plot(*point, "o", color=colours[label])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.minorticks_off()
-    axes.margins(0.08)
-    axes.set(xlabel=xlabel, ylabel="test error, %")
-    _name_points(axes, points)
+    labels = sorted(errors, key=errors.get)
+    figure, grid = panels(2, 0.21 * len(labels) + 0.9, sharey=True)
+    for axes, values, name in zip(grid, (errors, cost), ("test error, %", xlabel), strict=True):
+        for place, label in enumerate(labels):
+            axes.plot(values[label], place, "o", color=colours[label])
+        name_rows(axes, labels)
+        axes.set_xlabel(name)
+    grid[1].set_xscale("log")
+    grid[1].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    grid[1].xaxis.set_major_formatter("{x:g}")
+    grid[1].minorticks_off()
     return figure
-
-
-def _name_points(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Write names beside points, each in the nearest place that is free, with a line to it from farther away."""
-    axes.figure.draw_without_rendering()  # settles where the points are
-    frame = axes.get_window_extent()
-    placed = {"textcoords": "offset points", "in_layout": False}
-    taken = [Bbox.from_extents(*(place - 4), *(place + 4)) for place in axes.transData.transform([*points.values()])]
-    for label, point in points.items():
-        for offset in OFFSETS:
-            sides = [names[int(np.sign(each))] for names, each in zip(SIDES, offset, strict=True)]
-            name = axes.annotate(label, point, offset, ha=sides[0], va=sides[1], fontsize=TEXT, **placed)
-            box = name.get_window_extent()
-            within = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
-            if within and not box.count_overlaps(taken):
-                break
-            name.remove()
-        taken.append(box)
-        if math.hypot(*offset) > 10:
-            line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
-            axes.annotate("", point, offset, arrowprops=line, **placed)
 
 
 def gain_curves(
@@ -166,4 +104,37 @@ def gain_curves(
     axes.set_xticks(places, [f"{place:g}" for place in tables])
     axes.set(xlabel=xlabel, ylabel=f"error minus {baseline.lower()}'s, points")
     legend(figure)
+    return figure
+
+
+def relative_costs(table: pd.DataFrame) -> Figure:
+    """Draw costs as multiples of one method's: a row per label of the index, a kind of dot per column."""
+    figure, ((axes,),) = subplots(1, 1, 6.2, 0.25 * len(table) + 0.9)
+    for offset, (marker, colour), (kind, values) in zip((-0.2, 0, 0.2), MARKERS.items(), table.items(), strict=True):
+        places = [place + offset for place in range(len(table))]
+        axes.plot(
+            values, places, marker, color=colour, markerfacecolor=colour if marker == "o" else "white", label=kind
+        )
+    axes.axvline(1, color="grey", linewidth=0.8, zorder=0)
+    name_rows(axes, table.index)
+    axes.set_xlabel("as a multiple of cross-entropy's")
+    figure.legend(loc="outside upper center", ncols=len(MARKERS))
+    return figure
+
+
+def growth(panels: Mapping[str, pd.DataFrame], styles: Mapping[str, Mapping[str, str]], x: str) -> Figure:
+    """Draw quantities over a size, both logarithmic, one panel per quantity.
+
+    ``panels`` has a table per label of the y-axis, with a row per size and a column per label of ``styles``, which are
+    keywords of lines.
+    """
+    figure, (grid,) = subplots(1, len(panels), 6.2, 2.7)
+    for axes, (quantity, table) in zip(grid, panels.items(), strict=True):
+        for label, values in table.items():
+            axes.plot(table.index, values, marker="o", markersize=4, label=label, **styles[label])
+        axes.set(xscale="log", yscale="log", xlabel=x, ylabel=quantity)
+        axes.set_xticks(table.index, [f"{size:,}" for size in table.index])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(styles))
     return figure

@@ -1,11 +1,11 @@
-"""The style of the book's figures, and the one place where figures are made.
+"""The style of the book's figures and of methods in them, and the one place where figures are made.
 
 A page of the book shows a figure about 350 pixels wide on a phone and at its size in inches on a desk. So that text has
 at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure wider than ``WIDTH``: what does not fit
 side by side stands below.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -16,6 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+from labelreg import methods
+from labelreg.experiment import Experiment
 
 TEXT = 9  # points
 WIDTH = 6.1  # inches
@@ -81,6 +84,15 @@ def leftmost(line: Iterable[Axes]) -> list[Axes]:
     return [axes for axes in line if axes.get_subplotspec().is_first_col()]
 
 
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a plot, at 0, 1, ... from the top, beside lines instead of an axis."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(axis="y", color="grey", alpha=0.2)
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(left=False)
+
+
 def legend(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
     """Write a legend above the panels of a figure, by default each label of its axes once; the figure grows by it."""
     if handles is None:
@@ -104,3 +116,21 @@ def hues(count: int) -> list[tuple]:
     """Colours for what has no order, such as classes; no method has one of them."""
     light, dark = (sns.husl_palette(count, l=lightness) for lightness in (0.6, 0.4))
     return [(light, dark)[place % 2][place] for place in range(count)]
+
+
+def method_name(method: str) -> str:
+    """Return what a method is called where there is little room, such as ``"KR"``."""
+    return methods.find(method).title
+
+
+def method_style(experiment: Experiment) -> dict[str, str]:
+    """Return the colour and line style of an experiment's method, as keywords for a line.
+
+    The line is dashed where label smoothing is added. Of a method inside another, it has the colour of the one that a
+    paper of this book introduces, and is dash-dotted.
+    """
+    options = dict(experiment.options)
+    outer, inner = (methods.find(name) for name in (experiment.method, options.get("method") or "cross_entropy"))
+    if inner is not methods.CrossEntropy:
+        return {"color": (inner if inner.paper and not outer.paper else outer).colour, "linestyle": "-."}
+    return {"color": outer.colour, "linestyle": "--" if options.get("smoothing", 0) > 0 else outer.linestyle}

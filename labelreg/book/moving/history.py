@@ -10,8 +10,7 @@ from IPython.display import HTML
 from matplotlib.image import imsave
 
 from labelreg.book.figures import as_images
-from labelreg.book.moving.markup import path, tag, text
-from labelreg.book.moving.sliders import PART, sliding
+from labelreg.book.moving.markup import PART, path, sliding, tag, text
 from labelreg.data import Split
 
 EPOCHS = 40  # that a training is shown at, at most

@@ -1,7 +1,7 @@
-"""What the drawings are written with."""
+"""What the drawings are written with, and sliders that lead through frames, all of which Python has computed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from IPython.display import HTML
 SCRIPT, STYLE = (Path(__file__).with_name(f"moving.{kind}").read_text() for kind in ("js", "css"))
 
 HAS_KEYS = {"data_lm_suppress_shortcuts": "true"}  # of what is moved: else JupyterLab takes the arrow keys for itself
+# marks a path or a text that differs from frame to frame; its value names a text when read out
+PART = {"data_part": ""}
 
 
 def tag(name: str, *inside: str, **attributes: object) -> str:
@@ -41,3 +43,24 @@ def piece(kind: str, name: str, data: Mapping[str, Any], *inside: str) -> HTML:
     held = f'<script type="application/json">{written}</script>'
     drawn = tag("div", *inside, held, class_="labelreg-moving", data_moving=kind, role="group", aria_label=name)
     return HTML(f"<style>{STYLE}</style>{drawn}<script>{SCRIPT}</script>")
+
+
+def sliding(
+    name: str,
+    sliders: Mapping[str, Sequence[Any]],
+    start: Sequence[int],
+    frames: Sequence[Any],
+    drawing: str,
+    *beside: str,
+) -> HTML:
+    """Return a drawing, in its first frame, with sliders by name, each with its values.
+
+    Frames are nested in the order of the sliders; each has a path or a text for every ``PART`` of the drawing, in the
+    order of the drawing. ``start`` has the positions of the sliders, ``beside`` what stands next to them.
+    """
+    controls = [*beside]
+    for (label, values), first in zip(sliders.items(), start, strict=True):
+        moved = tag("input", type="range", min=0, max=len(values) - 1, value=first, aria_label=label, **HAS_KEYS)
+        controls.append(tag("label", label, moved, tag("output", str(values[first]))))
+    data = {"values": [*sliders.values()], "frames": frames}
+    return piece("frames", name, data, drawing, tag("div", *controls, class_="controls"))

@@ -7,8 +7,7 @@ import numpy as np
 from IPython.display import HTML
 from torch import Tensor
 
-from labelreg.book.moving.markup import ink, path, tag, text
-from labelreg.book.moving.sliders import PART, sliding
+from labelreg.book.moving.markup import PART, ink, path, sliding, tag, text
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset
 from labelreg.methods import NetworkAsRegularization
