@@ -66,7 +66,6 @@ class Method(nn.Module, ABC):
         divisible: whether several processes can each compute the loss of a part of a batch: it is a mean over samples,
             and what the method keeps of them is ``counted``.
         counted: buffers that count the samples of an epoch; such counts of several processes are added at its end.
-        shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
     title: ClassVar[str]
@@ -88,7 +87,6 @@ class Method(nn.Module, ABC):
     one_update: bool = True
     divisible: bool = False
     counted: ClassVar[tuple[str, ...]] = ()
-    shareable_options: frozenset[str] = frozenset()
 
     @classmethod
     def called(cls, printed: str) -> str:
@@ -114,15 +112,6 @@ class Method(nn.Module, ABC):
         Args:
             train: trains a network with a method as this one will train its network: on the same data, in the same
                 order, for as long.
-        """
-
-    def share(self, shared: dict) -> None:
-        """Share with other runs what does not depend on the target network: called once, after preparing.
-
-        Args:
-            shared: empty for the first run, which stores something there. Later runs, which differ from it in nothing
-                but the :attr:`shareable_options` and whose learning rates do not depend on the target, may use it.
-                Its values have a method ``finish``, called when the run has ended; what is not finished is not used.
         """
 
     def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:

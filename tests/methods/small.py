@@ -64,9 +64,6 @@ class Spy(Method):
     def start_epoch(self, epoch, history=()):
         self.calls.append(("start_epoch", epoch, history))
 
-    def share(self, shared):
-        self.calls.append(("share", shared))
-
     def prepare(self, train):
         self.calls.append(("prepare", train))
 
