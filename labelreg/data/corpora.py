@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from labelreg.data import downloads
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
 from labelreg.data.words import in_bytes
@@ -152,25 +153,10 @@ def _rounded(size: int) -> str:
 
 
 def _find(corpus: Corpus, root: Path, file: str) -> Path:
-    folder = root / f"{corpus.name}_csv"
-    path = folder / file
-    if path.exists():
-        return path
-    problem = f"there is no {path}"
-    if file in corpus.originals:
-        from torchvision.datasets.utils import download_url
-
-        url, md5 = corpus.originals[file]
-        try:
-            download_url(url, folder, file, md5)
-            return path
-        except (OSError, RuntimeError) as error:
-            path.unlink(missing_ok=True)  # which has another checksum
-            problem += f", and {url} cannot be downloaded ({error})"
-    raise FileNotFoundError(
-        f"{problem}. Put train.csv and test.csv of {corpus.title} into that folder, {corpus.source}, or name the "
-        f"folder that holds {folder.name}/ by the root argument or the environment variable LABELREG_DATA."
-    )
+    instead = f"Put train.csv and test.csv of {corpus.title} into that folder, {corpus.source}"
+    path = root / f"{corpus.name}_csv" / file
+    downloads.fetch(path, instead, *corpus.originals.get(file, ()))
+    return path
 
 
 def _read_csv(path: Path, corpus: Corpus) -> Split:

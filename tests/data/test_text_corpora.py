@@ -149,7 +149,7 @@ def test_missing_files_are_asked_for(root, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.utils.download_url", download)
     (root / "ag_news_csv" / "train.csv").unlink()
     assert len(load("ag_news", root).train) == 2
-    assert downloads == [("train.csv", "train.csv", "b1a0")]
+    assert downloads == [("train.csv", "train.csv.part", "b1a0")]
 
     def fail(url, folder, file, md5):
         (folder / file).write_text("half of it")
