@@ -17,7 +17,7 @@ from labelreg import checkpoints
 from labelreg.capture import CudaGraphs, Recorder, ReplayedStep
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
-from labelreg.metrics import perplexity_from_nll, summarise_batches
+from labelreg.metrics import perplexity_from_nll, summarise
 from labelreg.names import one_line
 from labelreg.networks import features, reset_state
 from labelreg.processes import ALONE, Processes
@@ -107,7 +107,6 @@ class Trainer:
         if graph and self.device.type == "cuda" and method.capturable and self._samples_have_one_shape:
             self.replay_steps(CudaGraphs(self.device))
         self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
-        self._journal: checkpoints.Journal | None = None
 
     @property
     def _samples_have_one_shape(self) -> bool:
@@ -300,7 +299,7 @@ class Trainer:
         return self.evaluate(split, lambda inputs: self.method.predict(self.network, inputs))
 
     def _summarise(self, split: Split) -> dict[str, float]:
-        summary = summarise_batches(self._predictions(split))
+        summary = summarise(self._predictions(split))
         if self.dataset.task == "language_modelling":
             summary["perplexity"] = perplexity_from_nll(summary["nll"])
         return summary
@@ -317,20 +316,11 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:
-        """Save the state of training, atomically; what is known of finished epochs is appended to a file beside it."""
-        if self._journal is None or self._journal.path != checkpoints.Journal(path).path:
-            self._journal = checkpoints.Journal(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {"owner": self.owner}
-        state |= {name: getattr(self, name) for name in _PROGRESS}
+        """Save the state of training, whole or not at all."""
+        state = {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in _MODULES}
-        state["parts"] = self.processes.each(self._own_state())
-
-        def write() -> None:
-            self._journal.keep(self._finished)
-            checkpoints.write(path, state | {"ends": self._journal.ends})
-
-        self.processes.first(write)
+        state |= {"owner": self.owner, "parts": self.processes.each(self._own_state())}
+        self.processes.first(lambda: checkpoints.write(path, state))
 
     def _own_state(self) -> dict[str, Any]:
         """What a process does not have in common with those that it trains with."""
@@ -348,8 +338,6 @@ class Trainer:
             state = checkpoints.read(path)
             if state["owner"] != self.owner:
                 raise ValueError("it is that of another run")
-            self._journal = checkpoints.Journal(path, state["ends"])
-            self._finished = self._journal.read()
             for name in _PROGRESS:
                 setattr(self, name, state[name])
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
@@ -378,7 +366,7 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"], self.device)
 
 
-_PROGRESS = ("position", "seconds")
+_PROGRESS = ("_finished", "position", "seconds")
 _MODULES = ("network", "method", "optimizer", "scheduler")
 
 
