@@ -32,6 +32,7 @@ from labelreg.networks import inject
 from labelreg.options import Options
 from labelreg.training import Trainer
 
+NO_OPTIONS = Options()
 COUNTED_STEPS = 4
 SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
 
@@ -43,29 +44,22 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     """
     method.step(network, batch)
     with _counting() as counter:
-        method.step(network, batch).loss.backward()
+        _differentiated(method, network, batch)
     return counter.get_total_flops()
 
 
 def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
-    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations."""
+    """Return the median seconds of each method's training step on a batch, as counted by :func:`step_operations`."""
     steps = {name: partial(_differentiated, method, network, batch) for name, method in methods.items()}
-    return median_seconds(steps, rounds)
+    return {name: statistics.median(each) for name, each in _seconds_in_turns(steps, rounds).items()}
 
 
 def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
     method.step(network, batch).loss.backward()
 
 
-def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
-    """Return the median duration of each call over so many repetitions, in seconds.
-
-    The calls take turns, so that whatever else the machine does meets all of them alike; a first turn is not counted.
-    """
-    return {name: statistics.median(each) for name, each in _seconds_in_turns(calls, repeats).items()}
-
-
 def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
+    """Time calls that take turns, so that whatever else the machine does meets all alike, but for a first turn."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
@@ -190,18 +184,10 @@ def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
     return {storage._cdata: storage for storage in found}
 
 
-def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
-    """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
-
-    The arguments are those of :func:`labelreg.networks.build`. It runs on the meta device.
-    """
-    complete = Options(networks.complete_options(network_name, options))
-    return _forward_operations(network_name, num_classes, complete)
-
-
 @functools.cache
 @torch.no_grad()
-def _forward_operations(name: str, num_classes: int, options: Options) -> int:
+def forward_operations(name: str, options: Options = NO_OPTIONS, num_classes: int = 10) -> int:
+    """Count the operations of a network's forward pass on one sample of its default input shape, or on one word."""
     shape, reading = networks.input_shape(name), networks.reading(name)
     with torch.device("meta"):
         network = networks.build(name, num_classes, **options).eval()

@@ -70,8 +70,8 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
         raise FileNotFoundError(
             f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
             f"Put an .npz archive of {', '.join(_layout(shape).values())} there, or the files that torchvision "
-            "downloads (see data/README.md), or name the folder that holds either by the root argument or the environment "
-            "variable LABELREG_DATA."
+            "downloads (see data/README.md), or name the folder that holds either by the root argument or the "
+            "environment variable LABELREG_DATA."
         ) from error
     with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         arrays = {}

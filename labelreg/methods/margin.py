@@ -4,7 +4,6 @@ Both take the weights of the network's own classifier for the directions of the 
 used and gets no gradient. Logits are computed in single precision at least, under autocast too.
 """
 
-import contextlib
 import math
 from typing import ClassVar
 
@@ -21,7 +20,6 @@ from labelreg.networks import classifier, features
 from labelreg.options import takes_options
 
 _NO_NORM = 1e-12  # a shorter vector has no direction
-_LARGE, _SCALE = 2.0**50, 2.0**64  # the squares of larger numbers may overflow; a power of two changes no digit
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
@@ -86,9 +84,7 @@ def _as_computed(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _linear(features: Tensor, weight: Tensor) -> Tensor:
     """A linear layer in the dtype of its input, which autocast would lower."""
-    device = features.device.type
-    known = torch.amp.is_autocast_available(device)
-    with torch.autocast(device, enabled=False) if known else contextlib.nullcontext():
+    with torch.autocast(features.device.type, enabled=False):
         return F.linear(features, weight)
 
 
@@ -99,8 +95,7 @@ def _direction(vectors: Tensor) -> Tensor:
 
 def _norms(vectors: Tensor) -> Tensor:
     """The Euclidean norms of vectors (N, D), (N, 1)."""
-    scale = torch.where(vectors.detach().abs().amax(1, keepdim=True) > _LARGE, _SCALE, 1.0).to(vectors.dtype)
-    return scale * torch.linalg.vector_norm(vectors / scale, dim=1, keepdim=True)
+    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
 
 
 def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

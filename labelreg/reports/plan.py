@@ -146,4 +146,4 @@ def _compared(collection: str, item: str, rows: Sequence[Row]) -> list[list[Task
 
 def _operations(experiment: Experiment) -> float:
     """Floating-point operations of a network per sample, times epochs: how large a comparison is."""
-    return experiment.epochs * forward_operations(experiment.network, **experiment.network_options)
+    return experiment.epochs * forward_operations(experiment.network, experiment.network_options)

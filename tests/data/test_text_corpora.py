@@ -46,18 +46,7 @@ class TestWords:
 
     def test_are_numbered_by_frequency_in_the_training_texts_alone(self, root):
         data = load("ag_news", root)
-        words = [
-            "the",
-            "cat",
-            ".",
-            "wall",
-            "st",
-            "bears",
-            "claw",
-            "back",
-            ",",
-            "sat",
-        ]  # the first three are there twice
+        words = ["the", "cat", ".", "wall", "st", "bears", "claw", "back", ",", "sat"]  # the first three are there twice
         frequent = data.train.inputs.vocabulary
         assert frequent[:2] == ("", "<unk>")
         assert set(frequent[2:5]) == {"the", "cat", "."}
