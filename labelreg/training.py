@@ -176,7 +176,7 @@ class Trainer:
         self.method.train()
         if self.position == 0:
             reset_state(self.network, self.method)
-            self.method.start_epoch(self.epoch, self.history)
+            self.method.start_epoch(self.epoch)
         if self._replayed:
             self._replayed.start_epoch()
         for batch in self.loader.epoch(self.epoch, start=self.position):
@@ -345,7 +345,7 @@ class Trainer:
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
                 raise ValueError(f"it is in epoch {self.epoch + 1}, step {self.position}, which this run has not")
             # what start_epoch derives from the epoch is no part of the method's state
-            self.method.start_epoch(self.epoch, self.history)
+            self.method.start_epoch(self.epoch)
             for name in _MODULES:
                 getattr(self, name).load_state_dict(state[name])
             if len(state["parts"]) != self.processes.count:

@@ -47,7 +47,7 @@ class Method(nn.Module, ABC):
         title: the printed name where there is little room.
         aliases: other names in the papers.
         paper: key of the paper whose method it is, such as ``"kr"``; empty for a baseline.
-        colour, linestyle: of its curves.
+        colour: of its curves.
         place: on the map of methods: whose distribution softens the label, and when that is known; empty for "when"
             where the label stays one-hot, and for both where the method is not on the map.
         capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it, but for what is
@@ -72,7 +72,6 @@ class Method(nn.Module, ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     colour: ClassVar[str]
-    linestyle: ClassVar[str] = "-"
     place: ClassVar[tuple[str, str]] = ("", "")
     capturable: bool = True
     benchmark: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -114,11 +113,10 @@ class Method(nn.Module, ABC):
                 order, for as long.
         """
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Prepare for an epoch, counted from 0: called once before its first batch.
 
         State that cannot be recomputed from the arguments must be kept in buffers, so that checkpoints restore it.
-        The history is what was recorded of the finished epochs, oldest first.
         """
 
     def start_step(self) -> Hashable:
@@ -187,8 +185,8 @@ class Wrapper(Method):
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
-        self.method.start_epoch(epoch, history)
+    def start_epoch(self, epoch: int) -> None:
+        self.method.start_epoch(epoch)
 
     def start_step(self) -> Hashable:
         return self.method.start_step()

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -125,7 +125,7 @@ class NetworkAsRegularization(Method):
         self.auxiliary = auxiliary
         self.start_epoch(0)
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.warming_up = self._follows_code("warm_up") and epoch < self.warm_up
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
@@ -211,7 +211,7 @@ class SnapshotRegularization(Method):
         self.snapshots.eval()
         return self
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         if self.direction == "pos":
             self.current = epoch // self.interval
         elif epoch % self.interval == 0:
@@ -239,7 +239,7 @@ class _Keeper(CrossEntropy):
         self.epoch = 0
         self.kept: dict[int, dict[str, Tensor]] = {}  # by the number of epochs
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def step(self, network: nn.Module, batch: Batch) -> Step:

@@ -119,18 +119,6 @@ class TestPtb:
         assert set(first.classes) == {"the", "cat", "<unk>", "<eos>", "a", "N"}
         assert texts_of(again) == texts_of(first)
 
-    @pytest.mark.parametrize("failure", [OSError("no network in this test"), RuntimeError("invalid hash value")])
-    def test_files_that_cannot_be_had_are_named(self, failure, tmp_path, monkeypatch):
-        def refuse(*args, **kwargs):
-            raise failure
-
-        monkeypatch.setattr(utils, "download_url", refuse)
-        path = tmp_path / "ptb" / "ptb.train.txt"
-        message = rf"there is no {path}, and https.*ptb.train.txt cannot be downloaded \({failure}\).*LABELREG_DATA"
-        with pytest.raises(FileNotFoundError, match=message):
-            load("ptb", root=tmp_path)
-        assert not path.exists()
-
     def test_another_file_is_refused_and_left_alone(self, tmp_path, monkeypatch):
         monkeypatch.setattr(language, "PTB_MD5", SUMS)
         (tmp_path / "ptb").mkdir()

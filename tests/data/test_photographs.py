@@ -243,22 +243,6 @@ class TestOriginals:
         assert asked == [(each.url, each.md5) for each in originals]
         assert not list(tmp_path.rglob("*.part"))
 
-    def test_a_torn_download_leaves_nothing_that_passes_for_the_whole(self, name, publish, tmp_path, monkeypatch):
-        publish(name, tmp_path / "server")
-
-        def tear(url, root, filename, md5):
-            path = Path(root) / filename
-            assert not path.exists(), "without a checksum, torchvision would take it for the whole"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(b"half")
-            raise OSError("connection lost")
-
-        monkeypatch.setattr(utils, "download_url", tear)
-        for _ in range(2):
-            with pytest.raises(FileNotFoundError, match="connection lost"):
-                load(name, root=tmp_path)
-            assert not (tmp_path / name / next(iter(FILES[name]))).exists()
-
     @pytest.mark.parametrize("checksum", [True, False])
     def test_one_that_is_cut_off_is_named_and_left_alone(self, checksum, name, publish, tmp_path):
         collection = publish(name, tmp_path / name)

@@ -258,7 +258,7 @@ def _fit(network: nn.Module, method: nn.Module, on_text: bool) -> dict[str, list
     for epoch in range(EPOCHS):
         network.train()
         method.train()
-        method.start_epoch(epoch, [])
+        method.start_epoch(epoch)
         for batch in _batches(on_text):
             step = method.step(network, batch)
             optimizer.zero_grad(set_to_none=True)
