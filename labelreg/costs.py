@@ -100,54 +100,47 @@ def bare_step(trainer: Trainer) -> Callable[[Batch], None]:
     return step
 
 
-def training_step(experiment: Experiment, device: str = "cpu", bare: bool = False) -> Callable[[], object]:
-    """Return a step of an experiment's training, or its :func:`bare_step`, on its first batch, again and again.
-
-    The loader is left out, a teacher is untrained, and the learning rate stays the same.
-    """
-    return _repeated_step(prepare_training(experiment.but(schedule="constant"), device), bare)
-
-
-def _repeated_step(trainer: Trainer, bare: bool) -> Callable[[], object]:
-    trainer.network.train()
-    trainer.method.train()
-    trainer.method.start_epoch(0)
-    return partial(bare_step(trainer) if bare else trainer.step, next(iter(trainer.loader.epoch(0))))
-
-
-def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
-    """Return the most bytes that tensors have at once in the steps of :func:`training_step`, without the data set.
-
-    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
-    libraries allocate inside an operation is not seen.
-    """
-    trainer = prepare_training(experiment.but(schedule="constant"), device)
-    kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
-    with _Allocations() as counted:
-        step = _repeated_step(trainer, bare)
-        for _ in range(2):  # the optimizer's own tensors are there from the first on
-            step()
-    return counted.peak + sum(each.nbytes for each in kept)
-
-
 def step_costs(
     experiments: Mapping[Any, Experiment], device: str = "cpu", rounds: int = 7, bare: Container = ()
 ) -> dict[Any, dict[str, float]]:
     """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
 
-    The time is the shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it.
-    See :func:`training_step` and :func:`training_bytes`; labels in ``bare`` are measured by their bare steps.
+    A step is that of an experiment's training, for labels in ``bare`` its :func:`bare_step`, on its first batch, again
+    and again. The loader is left out, a teacher is untrained, and the learning rate stays the same. The time is the
+    shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it. The bytes are
+    those of :func:`training_bytes`.
     """
-    steps = {label: training_step(each, device, label in bare) for label, each in experiments.items()}
+    steps = {label: _step(_trainer(each, device), label in bare) for label, each in experiments.items()}
     seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
     del steps  # and what they hold
-    return {
-        label: {
-            "milliseconds": 1e3 * seconds[label],
-            "megabytes": training_bytes(each, device, label in bare) / 1e6,
-        }
-        for label, each in experiments.items()
-    }
+    megabytes = {label: training_bytes(each, device, label in bare) / 1e6 for label, each in experiments.items()}
+    return {label: {"milliseconds": 1e3 * seconds[label], "megabytes": megabytes[label]} for label in experiments}
+
+
+def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
+    """Return the most bytes that tensors have at once in the steps of :func:`step_costs`, without the data set.
+
+    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
+    libraries allocate inside an operation is not seen.
+    """
+    trainer = _trainer(experiment, device)
+    kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
+    with _Allocations() as counted:
+        step = _step(trainer, bare)
+        for _ in range(2):  # the optimizer's own tensors are there from the first on
+            step()
+    return counted.peak + sum(each.nbytes for each in kept)
+
+
+def _trainer(experiment: Experiment, device: str) -> Trainer:
+    return prepare_training(experiment.but(schedule="constant"), device)
+
+
+def _step(trainer: Trainer, bare: bool) -> Callable[[], object]:
+    trainer.network.train()
+    trainer.method.train()
+    trainer.method.start_epoch(0)
+    return partial(bare_step(trainer) if bare else trainer.step, next(iter(trainer.loader.epoch(0))))
 
 
 class _Allocations(TorchDispatchMode):

@@ -4,6 +4,7 @@ Both take the weights of the network's own classifier for the directions of the 
 used and gets no gradient. Logits are computed in single precision at least, under autocast too.
 """
 
+import contextlib
 import math
 from typing import ClassVar
 
@@ -84,7 +85,9 @@ def _as_computed(features: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _linear(features: Tensor, weight: Tensor) -> Tensor:
     """A linear layer in the dtype of its input, which autocast would lower."""
-    with torch.autocast(features.device.type, enabled=False):
+    device = features.device.type
+    known = torch.amp.is_autocast_available(device)
+    with torch.autocast(device, enabled=False) if known else contextlib.nullcontext():
         return F.linear(features, weight)
 
 
