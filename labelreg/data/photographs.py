@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
 import time
 import warnings
@@ -21,6 +22,7 @@ from labelreg.data.dataset import Dataset, Split
 from labelreg.data.framing import Framing
 
 CHUNK = 256  # photographs between two records of progress
+PROGRESS = "progress"  # a file in an unfinished folder: which photographs are converted, and how many of them
 PROGRESS_SECONDS = 10.0
 SPLITS = ("train", "test")
 
@@ -127,6 +129,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
         unfinished = folder.with_name(f"{folder.name}.part")
         _write(collection, listing, source, unfinished)
         os.replace(unfinished, folder)
+        (folder / PROGRESS).unlink()
 
 
 def _provide(collection: Collection, original: Original, folder: Path) -> None:
@@ -144,9 +147,11 @@ def _provide(collection: Collection, original: Original, folder: Path) -> None:
 
 def _unpack(archive: Path) -> None:
     """Unpack an archive into its folder, whole or not at all."""
+    # Python 3.11 has learned to refuse paths that lead out of the folder
+    safely = {"filter": "data"} if archive.suffix != ".zip" and hasattr(tarfile, "data_filter") else {}
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as fresh:
         try:
-            shutil.unpack_archive(archive, fresh, **({} if archive.suffix == ".zip" else {"filter": "data"}))
+            shutil.unpack_archive(archive, fresh, **safely)
         except Exception as error:  # damage may raise anything
             raise ValueError(f"{archive} is damaged or cut short ({error}): put a whole copy in its place") from error
         for each in Path(fresh).iterdir():
@@ -178,7 +183,7 @@ def _check(collection: Collection, listing: Listing, source: Path) -> None:
 def _write(collection: Collection, listing: Listing, source: Path, folder: Path) -> None:
     """Write the arrays of all photographs, from where an earlier process has stopped."""
     samples = [(split, row, name) for split in SPLITS for row, (name, _) in enumerate(listing.samples[split])]
-    progress = folder / "progress"  # which photographs are converted, and how many of them
+    progress = folder / PROGRESS
     listed = hashlib.sha256(repr((dict(listing.samples), listing.classes)).encode()).hexdigest()
     before = progress.read_text().split() if progress.exists() else []
     resumed = len(before) == 2 and before[0] == listed
@@ -208,7 +213,6 @@ def _write(collection: Collection, listing: Listing, source: Path, folder: Path)
             if time.monotonic() - told > PROGRESS_SECONDS:
                 told = time.monotonic()
                 print(f"{collection.name}: {done:,} of {len(samples):,} photographs converted", flush=True)
-    progress.unlink()
 
 
 def _check_space(collection: Collection, folder: Path) -> None:
