@@ -18,7 +18,7 @@ def test_the_input_shape_has_a_default_and_may_be_any_sequence():
 
 class TestOptions:
     def test_are_the_builders_own_with_their_defaults(self):
-        assert complete_options("vgg16", {}) == {"batch_norm": True, "hidden": (512, 512), "dropout": 0.5}
+        assert complete_options("vgg16", {}) == {"hidden": (512, 512), "dropout": 0.5}
         assert complete_options("mlp", {}) == {"hidden": (256, 256)}
         assert complete_options("resnet8", {}) == complete_options("imagenet_resnet18", {}) == {}
 
@@ -74,7 +74,7 @@ REFUSALS = [
             ("mlp", {"hidden": (64, -1)}, "hidden.1 should be greater than 0, got -1"),
             ("mlp", {"hidden": "64"}, "hidden.* should be a valid .*, got '64'"),
             ("vgg16", {"hidden": 2.5}, "hidden.0 should be a valid integer, got 2.5"),
-            ("vgg16", {"batch_norm": 1}, "batch_norm should be a valid boolean, got 1"),
+            ("fasttext", {"bigrams": 1}, "bigrams should be a valid boolean, got 1"),
             ("alexnet", {"dropout": 1.0}, "dropout should be less than 1, got 1.0"),
             ("lstm", {"hidden": -1}, "hidden should be greater than 0, got -1"),
             ("lstm", {"layers": 0}, "layers should be greater than 0, got 0"),
