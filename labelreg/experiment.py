@@ -314,8 +314,9 @@ PROFILES: dict[str, Profile] = {
         peak=2.0,
         # which trains the networks of texts: small ones, that float32 does not slow down
         adam={"epochs": 10, "precision": "float32", "learning_rate": 1e-3},
-        # of the AG News 15k subset, a tenth held out: errors of 10.1 % at 0.03, 10.7 % at 0.01, 11.7 % at 0.003
-        networks={"fasttext": {"learning_rate": 3e-2}},
+        # of the AG News 15k subset, a tenth held out: fastText has errors of 10.1 % at 0.03, 10.7 % at 0.01, 11.7 % at
+        # 0.003; TextRNN of 13.3 % at 0.003, 13.4 % at 0.01
+        networks={"fasttext": {"learning_rate": 3e-2}, "textrnn": {"learning_rate": 3e-3}},
     ),
     # the printed protocol
     "paper": Profile({}, seeds=5),

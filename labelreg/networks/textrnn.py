@@ -11,6 +11,7 @@ from labelreg.networks.registry import register
 from labelreg.networks.words import VOCABULARY, WORDS, WordVectors, backwards, inside
 
 CELLS = {"lstm": nn.LSTM, "tanh": nn.RNN}
+INITIAL_DEVIATION = 0.02  # of the vectors; Lai et al. begin with pretrained ones
 
 
 @register("textrnn", reading="words")
@@ -42,6 +43,8 @@ class TextRNN(nn.Module):
         super().__init__()
         self.kind = kind
         self.vectors = WordVectors(input_shape[1], vocabulary, dimension)
+        # with PyTorch's deviation of 1 the network learns texts by heart, by vectors that hardly move
+        nn.init.normal_(self.vectors.weight[1:], std=INITIAL_DEVIATION)
         self.left, self.right = (CELLS[cell](dimension, context, batch_first=True) for _ in range(2))
         if kind == "bilstm":
             self.layer, hidden = nn.Identity(), 2 * context
