@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,60 @@ import torch
 
 from labelreg import paths
 
-_DIGEST_BYTES = hashlib.sha256().digest_size
+_DIGEST = hashlib.sha256
+_DIGEST_BYTES = _DIGEST().digest_size
 
 
 def write(path: Path, state: Any) -> None:
     """Write a state, whole or not at all: tensors in dictionaries, lists and tuples, with numbers and text."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
     with paths.atomic_write(path) as unfinished:
-        # torch.load checks nothing, and does not mind bytes at the end
-        unfinished.write_bytes(content + hashlib.sha256(content).digest())
+        unfinished.write_bytes(_packed(state))
 
 
 def read(path: Path) -> Any:
     """Read a state back, with all tensors on the CPU; a damaged file raises any error."""
-    packed = path.read_bytes()
+    return _unpacked(path.read_bytes())
+
+
+class Journal:
+    """Records in a file beside a checkpoint; to keep one more costs the same, however many there are.
+
+    ``ends`` are the places in the file where each record ends, in bytes. They belong into the checkpoint: what a
+    process that was killed before its next checkpoint has appended is not read, and written over.
+    """
+
+    def __init__(self, checkpoint: Path, ends: Sequence[int] = ()):
+        self.path = checkpoint.with_suffix(".epochs")
+        self.ends = list(ends)
+
+    def keep(self, records: Sequence[Any]) -> None:
+        """Append those of all records that are not in the file yet."""
+        with paths.blamed(self.path), open(self.path, "r+b" if self.ends else "wb") as file:
+            file.truncate(file.seek(self.ends[-1] if self.ends else 0))
+            ends = [file.tell() for record in records[len(self.ends) :] if file.write(_packed(record))]
+        self.ends += ends
+
+    def read(self) -> list[Any]:
+        """Return all records; a damaged file raises any error."""
+        content = self.path.read_bytes() if self.ends else b""
+        return [_unpacked(content[start:end]) for start, end in pairwise([0, *self.ends])]
+
+
+def files(checkpoint: Path) -> tuple[Path, Path]:
+    """Return the files of a checkpoint: itself and its journal."""
+    return checkpoint, Journal(checkpoint).path
+
+
+def _packed(state: Any) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    return content + _DIGEST(content).digest()  # torch.load checks nothing, and does not mind bytes at the end
+
+
+def _unpacked(packed: bytes) -> Any:
     content, digest = packed[:-_DIGEST_BYTES], packed[-_DIGEST_BYTES:]
-    if hashlib.sha256(content).digest() != digest:
+    if _DIGEST(content).digest() != digest:
         raise ValueError("its checksum does not fit")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -41,12 +41,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file, which replaces ``path`` if the block succeeds and is removed if it fails."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield unfinished
+        with blamed(path):
+            yield unfinished
         os.replace(unfinished, path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:  # as where the disk is full
-            error.filename = str(path)
-        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -54,3 +51,14 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def unfinished(folder: Path) -> list[Path]:
     """Return the files that processes killed in :func:`atomic_write` left in a folder nobody else writes into."""
     return list(folder.glob(".*.tmp"))
+
+
+@contextmanager
+def blamed(path: Path) -> Iterator[None]:
+    """Name a file in the operating system's errors that name none, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise

@@ -192,7 +192,8 @@ def _leftovers(folder: Path, recorded: bool) -> list[Path]:
 
 
 def _checkpoint_files(folder: Path) -> list[Path]:
-    return [folder / name for name in _CHECKPOINTS if (folder / name).exists()]
+    files = (file for name in _CHECKPOINTS for file in checkpoints.files(folder / name))
+    return [file for file in files if file.exists()]
 
 
 def tidy(experiment: Experiment, store: Store) -> None:

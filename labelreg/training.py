@@ -17,7 +17,7 @@ from labelreg import checkpoints
 from labelreg.capture import CudaGraphs, ReplayedStep
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
-from labelreg.metrics import perplexity_from_nll, summarise
+from labelreg.metrics import perplexity_from_nll, summarise_batches
 from labelreg.names import one_line
 from labelreg.networks import features, reset_state
 from labelreg.processes import ALONE, Processes
@@ -113,6 +113,7 @@ class Trainer:
         ):
             self.replay_steps(CudaGraphs(self.device))
         self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
+        self._journal: checkpoints.Journal | None = None
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -301,7 +302,7 @@ class Trainer:
         return self.evaluate(split, lambda inputs: self.method.predict(self.network, inputs))
 
     def _summarise(self, split: Split) -> dict[str, float]:
-        summary = summarise(self._predictions(split))
+        summary = summarise_batches(self._predictions(split))
         if self.dataset.task == "language_modelling":
             summary["perplexity"] = perplexity_from_nll(summary["nll"])
         return summary
@@ -318,11 +319,20 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:
-        """Save the state of training, whole or not at all."""
-        state = {name: getattr(self, name) for name in _PROGRESS}
+        """Save the state of training, atomically; what is known of finished epochs is appended to a file beside it."""
+        if self._journal is None or self._journal.path != checkpoints.Journal(path).path:
+            self._journal = checkpoints.Journal(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {"owner": self.owner}
+        state |= {name: getattr(self, name) for name in _PROGRESS}
         state |= {name: getattr(self, name).state_dict() for name in _MODULES}
-        state |= {"owner": self.owner, "parts": self.processes.each(self._own_state())}
-        self.processes.first(lambda: checkpoints.write(path, state))
+        state["parts"] = self.processes.each(self._own_state())
+
+        def write() -> None:
+            self._journal.keep(self._finished)
+            checkpoints.write(path, state | {"ends": self._journal.ends})
+
+        self.processes.first(write)
 
     def _own_state(self) -> dict[str, Any]:
         """What a process does not have in common with those that it trains with."""
@@ -340,6 +350,8 @@ class Trainer:
             state = checkpoints.read(path)
             if state["owner"] != self.owner:
                 raise ValueError("it is that of another run")
+            self._journal = checkpoints.Journal(path, state["ends"])
+            self._finished = self._journal.read()
             for name in _PROGRESS:
                 setattr(self, name, state[name])
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
@@ -368,7 +380,7 @@ class Trainer:
             torch.cuda.set_rng_state(random["cuda"], self.device)
 
 
-_PROGRESS = ("_finished", "position", "seconds")
+_PROGRESS = ("position", "seconds")
 _MODULES = ("network", "method", "optimizer", "scheduler")
 
 

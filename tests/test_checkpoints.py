@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labelreg.checkpoints import read, write
+from labelreg.checkpoints import Journal, files, read, write
 
 STATE = {"weights": {"a": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 1, "loss": 0.5}], "seconds": 0.1}
 
@@ -36,3 +36,45 @@ def test_every_bit_counts(tmp_path):
         except Exception:
             continue
     assert unseen > 0, "otherwise there is no need for a checksum"
+
+
+class TestJournal:
+    RECORDS = [({"epoch": epoch}, {"seen": torch.full((3,), float(epoch))}) for epoch in range(4)]  # noqa: RUF012
+
+    def test_appends_what_is_new_and_reads_what_its_checkpoint_knows(self, tmp_path):
+        journal = Journal(tmp_path / "checkpoint.pt")
+        journal.keep([])
+        for count in (1, 3):
+            journal.keep(self.RECORDS[:count])
+            assert_equal(Journal(tmp_path / "checkpoint.pt", journal.ends).read(), self.RECORDS[:count])
+        first, *_ = journal.ends
+        again = Journal(tmp_path / "checkpoint.pt", [first])
+        assert_equal(again.read(), self.RECORDS[:1])
+        again.keep(self.RECORDS[:2])  # in place of two others
+        assert again.path.stat().st_size == again.ends[-1]
+        assert_equal(again.read(), self.RECORDS[:2])
+        assert set(tmp_path.iterdir()) == {files(tmp_path / "checkpoint.pt")[1]}
+
+    def test_writes_as_much_for_the_last_epoch_as_for_the_first(self, tmp_path, monkeypatch):
+        journal, packed = Journal(tmp_path / "checkpoint.pt"), []
+        pack = torch.save
+        monkeypatch.setattr(torch, "save", lambda state, file: packed.append(state) or pack(state, file))
+        for count in range(len(self.RECORDS)):
+            journal.keep(self.RECORDS[: count + 1])
+        assert packed == self.RECORDS
+
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+    def test_that_is_damaged_is_refused(self, damage, tmp_path):
+        journal = Journal(tmp_path / "checkpoint.pt")
+        journal.keep(self.RECORDS)
+        content = bytearray(journal.path.read_bytes())
+        content[journal.ends[1] // 2] ^= 1
+        match damage:
+            case "cut":
+                journal.path.write_bytes(content[:-1])
+            case "flipped":
+                journal.path.write_bytes(content)
+            case "gone":
+                journal.path.unlink()
+        with pytest.raises((ValueError, OSError)):
+            journal.read()

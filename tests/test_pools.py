@@ -195,4 +195,4 @@ def after(condition, act):
 
 def epochs_saved(experiment):
     path = folder(experiment) / "checkpoint.pt"
-    return len(checkpoints.read(path)["_finished"]) if path.exists() else 0
+    return len(checkpoints.read(path)["ends"]) if path.exists() else 0

@@ -77,7 +77,7 @@ class TestRun:
     @pytest.mark.parametrize("weights", [True, False])
     def test_sweeps_what_a_killed_process_left(self, weights):
         """Unfinished files, and checkpoints only where the weights, of which they are the last copy, are stored."""
-        result, left = run(PLAIN, progress=None), ["checkpoint.pt", "preparation.pt"]
+        result, left = run(PLAIN, progress=None), ["checkpoint.epochs", "checkpoint.pt", "preparation.pt"]
         for name in (*left, ".checkpoint.pt.1234.tmp"):
             (folder(PLAIN) / name).touch()
         if not weights:

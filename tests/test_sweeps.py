@@ -40,7 +40,7 @@ def metrics(results, digits=5):
 
 def epochs_saved(experiment):
     path = folder(experiment) / "checkpoint.pt"
-    return len(checkpoints.read(path)["_finished"]) if path.exists() else 0
+    return len(checkpoints.read(path)["ends"]) if path.exists() else 0
 
 
 class TestOneProcess:

@@ -308,7 +308,7 @@ class TestInterruption:
             with pytest.raises(Interrupted):
                 resumed.fit(tmp_path / "checkpoint.pt")
         resumed.fit(tmp_path / "checkpoint.pt", progress=lambda row: pytest.fail("nothing is left to do"))
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.pt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.epochs", "checkpoint.pt"]
         assert_identical(outcome(resumed), expected)
 
     def test_says_where_and_leaves_no_file_without_a_place_for_it(self, tmp_path, monkeypatch):
@@ -392,9 +392,10 @@ class TestCheckpoint:
         assert [each.device.type for each in resumed.observations["seen"]] == ["cpu"]
         assert {state["step"].device.type for state in resumed.optimizer.state.values()} == {"cpu"}
 
-    @pytest.mark.parametrize("damage", ["flipped bit", "no parts", "too long"])
+    @pytest.mark.parametrize("damage", ["flipped bit", "no parts", "too long", "no journal", "another's journal"])
     def test_that_is_damaged_is_refused_like_any_other(self, damage, tmp_path):
-        checkpoint, trainer = tmp_path / "checkpoint.pt", make_trainer(epochs=2)
+        checkpoint, journal = checkpoints.files(tmp_path / "checkpoint.pt")
+        trainer = make_trainer(epochs=2)
         trainer.fit(checkpoint)
         state = checkpoints.read(checkpoint)
         match damage:
@@ -404,6 +405,11 @@ class TestCheckpoint:
                 checkpoint.write_bytes(content)
             case "no parts":
                 checkpoints.write(checkpoint, {name: value for name, value in state.items() if name != "parts"})
+            case "no journal":
+                journal.unlink()
+            case "another's journal":
+                make_trainer(epochs=1).fit(tmp_path / "another.pt")
+                (tmp_path / "another.epochs").rename(journal)
         message = r"^[^\n]*checkpoint\.pt cannot be resumed from \(\w+:[^\n]*\); move it away to start anew$"
         with pytest.raises(ValueError, match=message):
             make_trainer(epochs=1 if damage == "too long" else 2).fit(checkpoint)
