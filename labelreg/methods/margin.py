@@ -21,6 +21,7 @@ from labelreg.networks import classifier, features
 from labelreg.options import takes_options
 
 _NO_NORM = 1e-12  # a shorter vector has no direction
+_LARGE, _SCALE = 2.0**50, 2.0**64  # the squares of larger numbers may overflow; a power of two changes no digit
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
@@ -98,7 +99,8 @@ def _direction(vectors: Tensor) -> Tensor:
 
 def _norms(vectors: Tensor) -> Tensor:
     """The Euclidean norms of vectors (N, D), (N, 1)."""
-    return torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    scale = torch.where(vectors.detach().abs().amax(1, keepdim=True) > _LARGE, _SCALE, 1.0).to(vectors.dtype)
+    return scale * torch.linalg.vector_norm(vectors / scale, dim=1, keepdim=True)
 
 
 def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,19 @@ def test_logits_and_their_gradients_are_finite(function, dtype, size):
     assert all(x.grad.dtype == dtype and x.grad.isfinite().all() for x in inputs)
 
 
+@pytest.mark.parametrize("size", [1e19, 1e25, 1e30])
+def test_large_vectors_are_small_ones_times_a_number(layer, size):
+    """Though the squares of such numbers are infinite in single precision."""
+    features, weight, targets = (each.float() if each.is_floating_point() else each for each in layer)
+    large = (size * features).requires_grad_()
+    torch.testing.assert_close(cosine_logits(large, weight), cosine_logits(features, weight))
+    torch.testing.assert_close(cosine_logits(features, size * weight), cosine_logits(features, weight))
+    virtual = virtual_softmax_logits(large, weight, targets)
+    torch.testing.assert_close(virtual, size * virtual_softmax_logits(features, weight, targets), rtol=1e-5, atol=0)
+    cross_entropy(virtual, targets).backward()
+    assert large.grad.isfinite().all()
+
+
 def make_network():
     network = small.make_network()
     nn.init.normal_(network[-1].bias, std=10)
