@@ -75,20 +75,32 @@ def reliability_diagram(probabilities: Tensor, targets: Tensor, bins: int = 20) 
     return ReliabilityDiagram(*(tuple(column.tolist()) for column in columns))
 
 
-@torch.no_grad()
 def recall_at_1(features: Tensor, targets: Tensor) -> float:
-    """Return the fraction of samples whose nearest other sample has the same class (R@1, CS-KD section 3.1).
+    """Return the fraction of samples whose nearest other sample has the same class, see :func:`recall_at_k`."""
+    return recall_at_k(features, targets)
+
+
+@torch.no_grad()
+def recall_at_k(features: Tensor, targets: Tensor, k: int = 1) -> float:
+    """Return the fraction of samples with one of their class among the k nearest others (R@k, CS-KD section 3.1).
 
     The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
     """
     _check_features(features, targets)
+    if not 1 <= k < len(features):
+        raise ValueError(f"k must lie between 1 and the number of other samples, {len(features) - 1}, got {k}")
     features = features.double()  # distances by matrix product lose digits, too many of them in float32
     samples = torch.arange(len(features), device=features.device)
     found = []
     for chunk in samples.split(1024):  # bounds the memory
         distances = torch.cdist(features[chunk], features, compute_mode="use_mm_for_euclid_dist")
-        distances[samples[: len(chunk)], chunk] = math.inf  # each sample lies nearest to itself
-        found.append(targets[distances.argmin(1)] == targets[chunk])
+        rows, nearest = samples[: len(chunk)], chunk  # each sample lies nearest to itself
+        hits = torch.zeros_like(chunk, dtype=torch.bool)
+        for _ in range(k):
+            distances[rows, nearest] = math.inf
+            nearest = distances.argmin(1)
+            hits |= targets[nearest] == targets[chunk]
+        found.append(hits)
     return _mean(torch.cat(found))
 
 
@@ -151,12 +163,14 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
     return float(roc_auc_score(inside, torch.cat([each.double().cpu() for each in groups.values()])))
 
 
-@torch.no_grad()
-def summarise(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return ``"error"``, ``"top5_error"`` of more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins.
+def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return ``"error"``, ``"top5_error"`` of more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins."""
+    return summarise_batches([(logits, targets)])
 
-    Predictions are batches of logits and targets, of which few numbers are held, with a single device synchronisation.
-    """
+
+@torch.no_grad()
+def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Return :func:`summarise` of batches, which are not all held in memory, with a single device synchronisation."""
     reduced = []
     for logits, targets in predictions:
         _check_scores("logits", logits, targets)

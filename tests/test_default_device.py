@@ -40,7 +40,7 @@ def test_metrics_follow_their_arguments(elsewhere):
     targets = torch.arange(20, device="cpu") % 10
     for metric in (metrics.negative_log_likelihood, metrics.variance_ratio, metrics.fit_temperature):
         assert metric(logits, targets) > 0
-    assert metrics.summarise([(logits, targets)]).keys() == {"error", "top5_error", "nll", "ece"}
+    assert metrics.summarise(logits, targets).keys() == {"error", "top5_error", "nll", "ece"}
     assert 0 <= metrics.recall_at_1(logits, targets) <= 1
     assert sum(metrics.reliability_diagram(logits.softmax(1), targets).count) == 20
 

@@ -19,14 +19,16 @@ from labelreg.metrics import (
     negative_log_likelihood,
     perplexity,
     recall_at_1,
+    recall_at_k,
     reliability_diagram,
     summarise,
+    summarise_batches,
     top_k_error,
     variance_ratio,
 )
 
 HALVES = (torch.bfloat16, torch.float16)
-METRICS = (top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, fit_temperature)
+METRICS = (top_k_error, negative_log_likelihood, perplexity, expected_calibration_error, fit_temperature, summarise)
 
 
 @pytest.fixture
@@ -115,11 +117,15 @@ class TestRecall:
         generator = torch.Generator().manual_seed(count)
         targets = torch.randint(0, 5, (count,), generator=generator)
         features = torch.randn(count, 4, generator=generator) + targets[:, None] * 0.7
-        points, hits = features.double().numpy(), 0
+        points, hits = features.double().numpy(), dict.fromkeys({1, min(4, count - 1), count - 1}, 0)
         for i, point in enumerate(points):
             order = np.argsort(((points - point) ** 2).sum(1))
-            hits += targets[order[order != i][0]] == targets[i]
-        assert recall_at_1(features, targets) == pytest.approx(hits.item() / count, abs=1e-12)
+            same = targets.numpy()[order[order != i]] == targets[i].item()
+            for k in hits:
+                hits[k] += same[:k].any()
+        for k, found in hits.items():
+            assert recall_at_k(features, targets, k) == pytest.approx(found / count, abs=1e-12)
+        assert recall_at_1(features, targets) == recall_at_k(features, targets, 1)
 
     def test_a_sample_is_not_its_own_neighbour(self):
         features = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
@@ -131,6 +137,8 @@ class TestRecall:
         features = torch.tensor([[0.0], [4.0], [2.0], [9.0], [9.0], [9.0]])
         assert recall_at_1(features, torch.tensor([0, 1, 0, 2, 3, 3])) == pytest.approx(2 / 6)  # 2 -> 0, 4 and 5 -> 3
         assert recall_at_1(features, torch.tensor([0, 1, 1, 3, 3, 2])) == pytest.approx(3 / 6)  # 1 -> 2
+        # of 4 and 5, the two nearest are 3 and one another; of 2, 0 and 1, which come before 4
+        assert recall_at_k(features, torch.tensor([0, 1, 2, 3, 2, 2]), 2) == pytest.approx(2 / 6)
 
     def test_features_in_half_precision_are_compared_in_double(self):
         features = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
@@ -234,7 +242,7 @@ class TestSummarise:
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALVES])
     def test_is_the_metrics_together(self, scores, dtype):
         logits, targets = scores[0].to(dtype), scores[1]
-        summary = summarise([(logits, targets)])
+        summary = summarise(logits, targets)
         probabilities = logits.to(torch.promote_types(dtype, torch.float32)).softmax(1)
         assert summary == {
             "error": top_k_error(logits, targets),
@@ -245,18 +253,18 @@ class TestSummarise:
         assert all(type(value) is float for value in summary.values())
 
     def test_top5_needs_more_than_5_classes(self):
-        summaries = [summarise([(torch.zeros(3, k), torch.zeros(3, dtype=torch.int64))]) for k in (2, 5, 6)]
+        summaries = [summarise(torch.zeros(3, classes), torch.zeros(3, dtype=torch.int64)) for classes in (2, 5, 6)]
         assert ["top5_error" in summary for summary in summaries] == [False, False, True]
 
     def test_a_diverged_network_is_recorded(self):
-        summary = summarise([(torch.full((4, 3), math.nan), torch.tensor([0, 1, 2, 0]))])
+        summary = summarise(torch.full((4, 3), math.nan), torch.tensor([0, 1, 2, 0]))
         assert summary == pytest.approx({"error": 1, "nll": math.nan, "ece": math.nan}, nan_ok=True)
 
     @pytest.mark.parametrize("size", [1, 7, 1000])
     def test_of_batches_is_the_summary_of_all_of_them(self, scores, size):
         logits, targets = scores
         batches = zip(logits.split(size), targets.split(size), strict=True)
-        assert summarise(batches) == pytest.approx(summarise([(logits, targets)]), rel=1e-12)
+        assert summarise_batches(batches) == pytest.approx(summarise(logits, targets), rel=1e-12)
 
     def test_keeps_none_of_the_batches(self, scores):
         made = []
@@ -268,7 +276,7 @@ class TestSummarise:
                 made.append(weakref.ref(batch))
                 yield batch, labels
 
-        summarise(batches())
+        summarise_batches(batches())
 
 
 @pytest.mark.parametrize("metric", [*METRICS, reliability_diagram, recall_at_1, variance_ratio])
@@ -298,6 +306,7 @@ FEATURES, HALF, FIRST = (recall_at_1, variance_ratio), torch.tensor([0.5]), torc
         *((metric, (torch.zeros(2, 3), FIRST), r"targets must have shape \(2,\)") for metric in METRICS),
         *((top_k_error, (torch.zeros(2, 3), None, k), f"k must lie between 1 and .*, 3, got {k}") for k in (0, 4)),
         (reliability_diagram, (torch.zeros(2, 3), None, 0), "bins must be at least 1, got 0"),
+        *((recall_at_k, (torch.zeros(4, 3), None, k), f"k must lie between 1 and .*, 3, got {k}") for k in (0, 4)),
         *(
             (expected_calibration_error, (torch.tensor([[bad, 0.5]]),), r"probabilities must lie in \[0, 1\]")
             for bad in (-0.1, 1.1, math.nan)
@@ -305,12 +314,12 @@ FEATURES, HALF, FIRST = (recall_at_1, variance_ratio), torch.tensor([0.5]), torc
         (detection_auroc, (HALF[:0], HALF), "confidences_in must hold at least one number"),
         (detection_auroc, (HALF, HALF / 0), "confidences_out must hold at least one number, all of them finite"),
         (detection_auroc, (HALF, torch.ones(2, 3)), r"confidences_out must have shape \(N,\), got \(2, 3\)"),
-        (summarise, ([],), "predictions must hold at least one batch, got none"),
+        (summarise_batches, ([],), "predictions must hold at least one batch, got none"),
     ],
 )
 def test_what_does_not_fit_is_refused(metric, arguments, message):
     values, *others = arguments
-    if metric is not summarise and (not others or others[0] is None):
+    if metric is not summarise_batches and (not others or others[0] is None):
         others[:1] = [torch.zeros(len(values), dtype=torch.int64)]
     with pytest.raises(TypeError if "floating-point" in message else ValueError, match=message):
         metric(values, *others)

@@ -162,7 +162,7 @@ class TestReport:
         trainer = make_trainer(schedule="constant")
         trainer.fit()
         unwatched = make_trainer(schedule="constant")
-        monkeypatch.setattr(training, "summarise", lambda batches: {"nll": 0.0})  # reads none
+        monkeypatch.setattr(training, "summarise_batches", lambda batches: {"nll": 0.0})  # reads none
         unwatched.fit()
         for one, other in zip(trainer.network.parameters(), unwatched.network.parameters(), strict=True):
             assert torch.equal(one, other)
@@ -175,7 +175,7 @@ class TestPlateau:
 
     @pytest.fixture(autouse=True)
     def _as_they_are(self, monkeypatch):
-        monkeypatch.setattr(training, "summarise", dict)
+        monkeypatch.setattr(training, "summarise_batches", dict)
 
     def make(self, **settings):
         trainer = make_trainer(epochs=8, decay=0.25, **settings)
