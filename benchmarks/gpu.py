@@ -7,8 +7,10 @@ Run ``python benchmarks/gpu.py --json FILE``; where the package is not installed
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,7 @@ import pandas as pd
 import torch
 from loops import MADE_UP, Loop, bare_speed, training_speed
 
-from labelreg import methods
+from labelreg import methods, mps
 from labelreg.build import prepare_training, resolve_device
 from labelreg.capture import EAGER_STEPS, CudaGraphs
 from labelreg.costs import offer_made_up
@@ -169,17 +171,15 @@ def in_one_graph(step: Loop, batch: Batch) -> Loop:
 
 def measure_packing(device: torch.device, scale: Scale, report: Report) -> None:
     """Measure images per second of several processes at once, without and with NVIDIA's service."""
-    ways = {"without MPS": False, "with MPS": True}
-    if device.type != "cuda" or not packing.has_service():
-        reason = f"there is no {packing.CONTROL}" if device.type == "cuda" else "needs a GPU"
+    ways = {"without MPS": contextlib.nullcontext, "with MPS": mps.serving}
+    if device.type != "cuda" or not shutil.which(mps.CONTROL):
+        reason = f"there is no {mps.CONTROL}" if device.type == "cuda" else "needs a GPU"
         report.not_done.append(f"several processes with MPS: {reason}")
         del ways["with MPS"]
     for way in report.in_time(tuple(ways), "several processes", 0.85):
         try:
-            with packing.service(ways[way]) as env:
-                speeds = packing.packed(
-                    scale.packed, scale.processes, str(device), scale.batch_size, scale.seconds, env
-                )
+            with ways[way]():
+                speeds = packing.packed(scale.packed, scale.processes, str(device), scale.batch_size, scale.seconds)
         except Exception as error:  # what is measured already is worth more
             report.wrong.append(f"several processes {way}: {one_line(error)}")
             continue

@@ -1,16 +1,13 @@
-"""Several trainings at once on one device: images per second of them all, with NVIDIA's multi-process service too."""
+"""Several trainings at once on one device: images per second of them all."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain, count
 
 from loops import MADE_UP, synchronize, training_speed
@@ -19,12 +16,11 @@ from labelreg.build import prepare_training
 from labelreg.costs import offer_made_up
 from labelreg.experiment import Experiment
 
-CONTROL = "nvidia-cuda-mps-control"
 PATIENCE = 120  # seconds, after which the processes are ended whatever they do
 
 
 def packed(
-    networks: Sequence[str], counts: Sequence[int], device: str, batch_size: int, seconds: float, env: Mapping[str, str]
+    networks: Sequence[str], counts: Sequence[int], device: str, batch_size: int, seconds: float
 ) -> dict[str, dict[int, float]]:
     """Return network to the number of processes to the images per second of them all.
 
@@ -32,12 +28,11 @@ def packed(
         networks: trained with cross-entropy, one after the other.
         counts: numbers of processes, of which the largest is started; the others wait.
         seconds: how long to train for each number.
-        env: the environment of the processes.
     """
     words = [sys.executable, __file__, device, str(batch_size), *networks]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
     with contextlib.ExitStack() as running:
-        workers = [running.enter_context(_ended(subprocess.Popen(words, env=env, **pipes))) for _ in range(max(counts))]
+        workers = [running.enter_context(_ended(subprocess.Popen(words, **pipes))) for _ in range(max(counts))]
         watchdog = threading.Timer(PATIENCE, lambda: [each.kill() for each in workers])
         watchdog.daemon = True
         watchdog.start()
@@ -69,29 +64,6 @@ def _ended(worker: subprocess.Popen) -> Iterator[subprocess.Popen]:
     finally:
         worker.kill()
         worker.communicate()
-
-
-@contextlib.contextmanager
-def service(wanted: bool) -> Iterator[dict[str, str]]:
-    """Yield an environment in which processes share a GPU through NVIDIA's service, for this block, or do not.
-
-    Its folder is its own, so that no other service is found or disturbed.
-    """
-    with tempfile.TemporaryDirectory(prefix="mps-", ignore_cleanup_errors=True) as folder:
-        env = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        silent = {"env": env, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "timeout": 30}
-        if wanted:
-            subprocess.run([CONTROL, "-d"], check=True, **silent)
-        try:
-            yield env
-        finally:
-            if wanted:
-                subprocess.run([CONTROL], input=b"quit\n", check=False, **silent)
-
-
-def has_service() -> bool:
-    """Return whether NVIDIA's service is installed."""
-    return shutil.which(CONTROL) is not None
 
 
 def work(device: str, batch_size: int, networks: Sequence[str]) -> None:

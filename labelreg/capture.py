@@ -6,9 +6,8 @@ Launching one kernel after another from Python leaves a GPU idle where networks 
 import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -20,27 +19,15 @@ from labelreg.names import one_line
 EAGER_STEPS = 3  # of a kind, before one is recorded: libraries choose their kernels in them
 
 
-class Recorder(Protocol):
-    """Records a computation, so that it runs again without Python."""
-
-    def aside(self) -> AbstractContextManager[None]:
-        """Return the context for what runs before something is recorded."""
-
-    def record(self, compute: Callable[[], Step], generators: Sequence[Generator]) -> tuple[Step, Callable[[], None]]:
-        """Return the tensors of the outcome, and what computes their values; they have none before it is called.
-
-        Every call goes on drawing from the generators, PyTorch's own among them.
-        """
-
-
 class CudaGraphs:
-    """Records CUDA graphs, on a stream of its own."""
+    """Records computations as CUDA graphs, on a stream of its own, so that they run again without Python."""
 
     def __init__(self, device: torch.device):
         self._device, self._stream = device, torch.cuda.Stream(device)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
+        """Return the context for what runs before something is recorded."""
         here = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -48,6 +35,10 @@ class CudaGraphs:
         here.wait_stream(self._stream)
 
     def record(self, compute: Callable[[], Step], generators: Sequence[Generator]) -> tuple[Step, Callable[[], None]]:
+        """Return the tensors of the outcome, and what computes their values; they have none before it is called.
+
+        Every call goes on drawing from the generators, PyTorch's own among them.
+        """
         graph = torch.cuda.CUDAGraph()
         for each in generators:
             graph.register_generator_state(each)
@@ -66,7 +57,7 @@ class ReplayedStep:
         compute: the function; it sets the gradients of the parameters anew.
         parameters: what has gradients.
         generators: what it draws from, apart from PyTorch's own generators.
-        recorder: records it, see :class:`CudaGraphs`.
+        recorder: records it.
     """
 
     def __init__(
@@ -74,10 +65,10 @@ class ReplayedStep:
         compute: Callable[[Batch], Step],
         parameters: Sequence[Tensor],
         generators: Sequence[Generator],
-        recorder: Recorder,
+        recorder: CudaGraphs,
     ):
         self._compute, self._parameters, self._generators = compute, parameters, generators
-        self._recorder: Recorder | None = recorder
+        self._recorder: CudaGraphs | None = recorder
         self._recorded: dict[Hashable, _Recording] = {}
         self._seen: Counter[Hashable] = Counter()
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from labelreg.networks import inject
 from labelreg.options import Options
 from labelreg.training import Trainer
 
+NO_OPTIONS = Options()
 COUNTED_STEPS = 4
 SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
 
@@ -43,29 +43,22 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     """
     method.step(network, batch)
     with _counting() as counter:
-        method.step(network, batch).loss.backward()
+        _differentiated(method, network, batch)
     return counter.get_total_flops()
 
 
 def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
-    """Return the median seconds of each method's training step on a batch on the CPU, as counted by step_operations."""
+    """Return the median seconds of each method's training step on a batch, as counted by :func:`step_operations`."""
     steps = {name: partial(_differentiated, method, network, batch) for name, method in methods.items()}
-    return median_seconds(steps, rounds)
+    return {name: statistics.median(each) for name, each in _seconds_in_turns(steps, rounds).items()}
 
 
 def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
     method.step(network, batch).loss.backward()
 
 
-def median_seconds(calls: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str, float]:
-    """Return the median duration of each call over so many repetitions, in seconds.
-
-    The calls take turns, so that whatever else the machine does meets all of them alike; a first turn is not counted.
-    """
-    return {name: statistics.median(each) for name, each in _seconds_in_turns(calls, repeats).items()}
-
-
 def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
+    """Time calls that take turns, so that whatever else the machine does meets all alike, but for a first turn."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
@@ -80,20 +73,15 @@ def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> d
 
 def offer_made_up(num_classes: int = 100) -> str:
     """Register noise in the shape of CIFAR-100, which needs no files and is as fast to train on; return its name."""
-    name = f"made_up_{num_classes}"
+    name, draws = f"made_up_{num_classes}", torch.Generator().manual_seed(0)
 
-    @register(name)
-    @functools.cache
-    def made_up(root: Path) -> Dataset:
-        draws = torch.Generator().manual_seed(0)
+    def split(size: int) -> Split:
+        images = torch.randint(256, (size, 32, 32, 3), generator=draws, dtype=torch.uint8)
+        return Split(images.permute(0, 3, 1, 2), torch.arange(size) % num_classes)
 
-        def split(size: int) -> Split:
-            images = torch.randint(256, (size, 32, 32, 3), generator=draws, dtype=torch.uint8)
-            return Split(images.permute(0, 3, 1, 2), torch.arange(size) % num_classes)
-
-        names = tuple(str(each) for each in range(num_classes))
-        return Dataset(name, split(10_240), split(128), names, augmentation="crop_flip")
-
+    classes = tuple(str(each) for each in range(num_classes))
+    dataset = Dataset(name, split(10_240), split(128), classes, augmentation="crop_flip")
+    register(name)(lambda root: dataset)
     return name
 
 
@@ -112,54 +100,47 @@ def bare_step(trainer: Trainer) -> Callable[[Batch], None]:
     return step
 
 
-def training_step(experiment: Experiment, device: str = "cpu", bare: bool = False) -> Callable[[], object]:
-    """Return a step of an experiment's training, or its :func:`bare_step`, on its first batch, again and again.
-
-    The loader is left out, a teacher is untrained, and the learning rate stays the same.
-    """
-    return _repeated_step(prepare_training(experiment.but(schedule="constant"), device), bare)
-
-
-def _repeated_step(trainer: Trainer, bare: bool) -> Callable[[], object]:
-    trainer.network.train()
-    trainer.method.train()
-    trainer.method.start_epoch(0)
-    return partial(bare_step(trainer) if bare else trainer.step, next(iter(trainer.loader.epoch(0))))
-
-
-def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
-    """Return the most bytes that tensors have at once in the steps of :func:`training_step`, without the data set.
-
-    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
-    libraries allocate inside an operation is not seen.
-    """
-    trainer = prepare_training(experiment.but(schedule="constant"), device)
-    kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
-    with _Allocations() as counted:
-        step = _repeated_step(trainer, bare)
-        for _ in range(2):  # the optimizer's own tensors are there from the first on
-            step()
-    return counted.peak + sum(each.nbytes for each in kept)
-
-
 def step_costs(
     experiments: Mapping[Any, Experiment], device: str = "cpu", rounds: int = 7, bare: Container = ()
 ) -> dict[Any, dict[str, float]]:
     """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
 
-    The time is the shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it.
-    See :func:`training_step` and :func:`training_bytes`; labels in ``bare`` are measured by their bare steps.
+    A step is that of an experiment's training, for labels in ``bare`` its :func:`bare_step`, on its first batch, again
+    and again. The loader is left out, a teacher is untrained, and the learning rate stays the same. The time is the
+    shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it. The bytes are
+    those of :func:`training_bytes`.
     """
-    steps = {label: training_step(each, device, label in bare) for label, each in experiments.items()}
+    steps = {label: _step(_trainer(each, device), label in bare) for label, each in experiments.items()}
     seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
     del steps  # and what they hold
-    return {
-        label: {
-            "milliseconds": 1e3 * seconds[label],
-            "megabytes": training_bytes(each, device, label in bare) / 1e6,
-        }
-        for label, each in experiments.items()
-    }
+    megabytes = {label: training_bytes(each, device, label in bare) / 1e6 for label, each in experiments.items()}
+    return {label: {"milliseconds": 1e3 * seconds[label], "megabytes": megabytes[label]} for label in experiments}
+
+
+def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
+    """Return the most bytes that tensors have at once in the steps of :func:`step_costs`, without the data set.
+
+    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
+    libraries allocate inside an operation is not seen.
+    """
+    trainer = _trainer(experiment, device)
+    kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
+    with _Allocations() as counted:
+        step = _step(trainer, bare)
+        for _ in range(2):  # the optimizer's own tensors are there from the first on
+            step()
+    return counted.peak + sum(each.nbytes for each in kept)
+
+
+def _trainer(experiment: Experiment, device: str) -> Trainer:
+    return prepare_training(experiment.but(schedule="constant"), device)
+
+
+def _step(trainer: Trainer, bare: bool) -> Callable[[], object]:
+    trainer.network.train()
+    trainer.method.train()
+    trainer.method.start_epoch(0)
+    return partial(bare_step(trainer) if bare else trainer.step, next(iter(trainer.loader.epoch(0))))
 
 
 class _Allocations(TorchDispatchMode):
@@ -190,18 +171,10 @@ def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
     return {storage._cdata: storage for storage in found}
 
 
-def forward_operations(network_name: str, num_classes: int = 10, **options: Any) -> int:
-    """Count the operations of a forward pass on one sample of the network's default input shape, or on one word.
-
-    The arguments are those of :func:`labelreg.networks.build`. It runs on the meta device.
-    """
-    complete = Options(networks.complete_options(network_name, options))
-    return _forward_operations(network_name, num_classes, complete)
-
-
 @functools.cache
 @torch.no_grad()
-def _forward_operations(name: str, num_classes: int, options: Options) -> int:
+def forward_operations(name: str, options: Options = NO_OPTIONS, num_classes: int = 10) -> int:
+    """Count the operations of a network's forward pass on one sample of its default input shape, or on one word."""
     shape, reading = networks.input_shape(name), networks.reading(name)
     with torch.device("meta"):
         network = networks.build(name, num_classes, **options).eval()

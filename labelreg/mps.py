@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,9 @@ SECONDS = 20  # to wait for an answer
 def serving() -> Iterator[None]:
     """Run a daemon of this process's own, in folders of its own, for what joblib's processes compute in the block.
 
-    Where there is no MPS, or a daemon runs already, nothing is done. The card's settings stay as they are.
+    Where there is no MPS, or a daemon runs or is named already, nothing is done. The card's settings stay as they are.
     """
-    if not shutil.which(CONTROL) or PIPES in os.environ or _tell("get_server_list"):
+    if not shutil.which(CONTROL) or {PIPES, LOGS} & os.environ.keys() or _tell("get_server_list"):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="labelreg-mps-", ignore_cleanup_errors=True) as folder:
@@ -31,15 +31,17 @@ def serving() -> Iterator[None]:
             Path(each).mkdir()
         # a process keeps to the daemon that there was when it began
         get_reusable_executor().shutdown()
-        with _environment(folders):
-            try:
-                if not _start():
-                    warnings.warn(f"{CONTROL} -d failed; processes will use the card in turns", stacklevel=3)
-                yield
-            finally:
-                # which a daemon that is told to quit waits for
-                get_reusable_executor().shutdown(kill_workers=True)
-                _tell("quit")
+        os.environ.update(folders)
+        try:
+            if not _start():
+                warnings.warn(f"{CONTROL} -d failed; processes will use the card in turns", stacklevel=3)
+            yield
+        finally:
+            # which a daemon that is told to quit waits for
+            get_reusable_executor().shutdown(kill_workers=True)
+            _tell("quit")
+            for each in folders:
+                del os.environ[each]
 
 
 def _start() -> bool:
@@ -61,17 +63,3 @@ def _control(arguments: list[str], **options: object) -> bool:
         return subprocess.run([CONTROL, *arguments], **quiet, **options).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables while the block runs."""
-    before = {name: os.environ.pop(name, None) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            del os.environ[name]
-            if value is not None:
-                os.environ[name] = value

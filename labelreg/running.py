@@ -98,18 +98,16 @@ def train(
     *,
     device: str = "auto",
     progress: Progress = None,
-    shared: dict | None = None,
     stop: Stop | None = None,
     processes: Processes = ALONE,
 ) -> Trained:
     """Train in memory, a teacher too, and return the result with the network; nothing is written.
 
-    Runs that differ in nothing but their method's ``shareable_options`` can be given one dictionary, empty at first, as
-    ``shared``; see :meth:`.Method.share`. The other arguments are those of :func:`run`.
+    The arguments are those of :func:`run`.
     """
     check_experiments(experiment)
     teach = partial(train, device=device, progress=progress, stop=stop)
-    return _train(experiment, device, progress, stop, teach, shared=shared, processes=processes)
+    return _train(experiment, device, progress, stop, teach, processes=processes)
 
 
 def trained(
@@ -237,7 +235,6 @@ def _train(
     teach: Callable[[Experiment], Trained],
     checkpoint: Path | None = None,
     preparation: Path | None = None,
-    shared: dict | None = None,
     processes: Processes = ALONE,
 ) -> Trained:
     """Train, from a checkpoint if there is one; ``preparation`` is that of what a method trains beforehand."""
@@ -251,16 +248,12 @@ def _train(
             parts.trainer(network, method).fit(preparation, tell_before, stop)
 
         parts.method.prepare(prepare)
-        if shared is not None:
-            parts.method.share(shared)
         trainer = parts.trainer(parts.network, parts.method, experiment.observe)
         origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
         try:
             trainer.fit(checkpoint, tell, stop)
         except Diverged as error:
             raise Diverged(f"{experiment.name}: {error}") from None
-        for common in (shared or {}).values():
-            common.finish()
         return Trained(_result(experiment, trainer, origin), trainer)
 
 

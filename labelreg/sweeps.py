@@ -14,7 +14,7 @@ from pathlib import Path
 import joblib
 import torch
 
-from labelreg import methods, pools
+from labelreg import pools
 from labelreg.assignments import render
 from labelreg.build import resolve_device
 from labelreg.experiment import Experiment
@@ -89,7 +89,7 @@ def run_all(
     Args:
         experiments: what to run; equal ones are run once.
         record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
-            memory; runs that differ only in their method's ``shareable_options`` share what does not depend on these.
+            memory.
         jobs: number of runs at once; 0 for as many as there are cores, on a GPU as :func:`labelreg.pools.at_once` says,
             on a cluster as it has workers at the start.
         device, results: see :func:`labelreg.running.run`.
@@ -122,8 +122,7 @@ def run_all(
     finished = {each: found for each in todo if (found := recorded.find(each))}
     for each in finished:
         tidy(each, store)
-    # what is recorded may be resumed, and then the runs that it shares something with are gone
-    waiting = [[each] for each in todo if each not in finished] if record else _sharing(todo)
+    waiting = [[each] for each in todo if each not in finished]
     if not waiting:
         return finished
     root = store.root.absolute()  # processes elsewhere have another folder as their own
@@ -199,7 +198,6 @@ def _run_group(
 ) -> _Outcome:
     """Make a group of runs, in a process of the pool, perhaps on another machine, or in the calling one."""
     done: dict[Experiment, Result] = {}
-    shared: dict | None = {} if len(group) > 1 else None
     try:
         for each in group:
             if stop.parent is None and stop.orphaned:
@@ -208,7 +206,7 @@ def _run_group(
                 wait = math.isinf(stop.deadline)
                 done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
             else:
-                done[each] = train(each, device=device, progress=progress, shared=shared, stop=stop).result
+                done[each] = train(each, device=device, progress=progress, stop=stop).result
     except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
         if os.getpid() == stop.parent and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             raise  # a second signal acts at once
@@ -225,18 +223,6 @@ def _run_group(
 def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
     """The first group that is expected to end within that time, or else the first."""
     return next((group for group in waiting if not sum(map(runtimes.seconds, group)) > seconds), waiting[0])
-
-
-def _sharing(experiments: Iterable[Experiment]) -> list[list[Experiment]]:
-    """Group experiments that differ in nothing but what their method can share between runs."""
-    groups: dict[Experiment, list[Experiment]] = {}
-    for each in experiments:
-        # what is shared must not depend on the target, as a learning rate on a plateau would, nor be observed
-        alone = each.schedule == "plateau" or "disturbed_labels" in each.observe
-        shareable = frozenset() if alone else methods.find(each.method).shareable_options
-        common = {name: value for name, value in each.options.items() if name not in shareable}
-        groups.setdefault(each.but(options=common), []).append(each)
-    return list(groups.values())
 
 
 def _described(outcome: _Outcome) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from labelreg import checkpoints
-from labelreg.capture import CudaGraphs, Recorder, ReplayedStep
+from labelreg.capture import CudaGraphs, ReplayedStep
 from labelreg.data import Batch, Dataset, Loader, SequenceLoader, Split, batches
 from labelreg.methods import Method, Step
 from labelreg.metrics import perplexity_from_nll, summarise_batches
@@ -103,15 +103,17 @@ class Trainer:
         self.position, self.seconds = 0, 0.0
         self.totals: dict[str, Tensor] = {}
         self._replayed: ReplayedStep | None = None
-        graph = graph and processes.count == 1
-        if graph and self.device.type == "cuda" and method.capturable and self._samples_have_one_shape:
+        samples_have_one_shape = dataset.task == "classification" and not dataset.reading
+        if (
+            graph
+            and self.device.type == "cuda"
+            and processes.count == 1
+            and method.capturable
+            and samples_have_one_shape
+        ):
             self.replay_steps(CudaGraphs(self.device))
         self._finished: list[tuple[dict[str, float], dict[str, Tensor]]] = []
         self._journal: checkpoints.Journal | None = None
-
-    @property
-    def _samples_have_one_shape(self) -> bool:
-        return self.dataset.task == "classification" and not self.dataset.reading
 
     @property
     def _parameters(self) -> list[nn.Parameter]:
@@ -175,7 +177,7 @@ class Trainer:
         self.method.train()
         if self.position == 0:
             reset_state(self.network, self.method)
-            self.method.start_epoch(self.epoch, self.history)
+            self.method.start_epoch(self.epoch)
         if self._replayed:
             self._replayed.start_epoch()
         for batch in self.loader.epoch(self.epoch, start=self.position):
@@ -197,7 +199,7 @@ class Trainer:
             self.scheduler.step()
         return step
 
-    def replay_steps(self, recorder: Recorder) -> None:
+    def replay_steps(self, recorder: CudaGraphs) -> None:
         """Replay steps where they can be, see :class:`labelreg.capture.ReplayedStep`."""
         self._replayed = ReplayedStep(self._compute, self._parameters, self.method.generators(self.device), recorder)
 
@@ -355,7 +357,7 @@ class Trainer:
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
                 raise ValueError(f"it is in epoch {self.epoch + 1}, step {self.position}, which this run has not")
             # what start_epoch derives from the epoch is no part of the method's state
-            self.method.start_epoch(self.epoch, self.history)
+            self.method.start_epoch(self.epoch)
             for name in _MODULES:
                 getattr(self, name).load_state_dict(state[name])
             if len(state["parts"]) != self.processes.count:

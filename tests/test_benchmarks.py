@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import sys
 from dataclasses import replace
 
@@ -167,23 +166,7 @@ def test_what_fails_is_told_and_what_there_is_no_time_for(monkeypatch):
 def test_a_process_that_ends_is_told(monkeypatch):
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(RuntimeError, match=r"a process ended with exit code 1"):
-        packing.packed(["resnet8"], [2], "cpu", 4, 0.1, os.environ)
-
-
-@pytest.mark.parametrize("wanted", [False, True])
-def test_the_service_ends_with_its_block(wanted, tmp_path, monkeypatch):
-    control = tmp_path / packing.CONTROL
-    log = tmp_path / "log"
-    control.write_text(f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $1" >> {log}\n[ "$1" = -d ] || cat >> {log}\n')
-    control.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert packing.has_service()
-    with contextlib.suppress(KeyError), packing.service(wanted) as env:
-        folder = env["CUDA_MPS_PIPE_DIRECTORY"]
-        raise KeyError
-    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
-    said = log.read_text().split() if wanted else []
-    assert said == ([folder, "-d", folder, "quit"] if wanted else [])
+        packing.packed(["resnet8"], [2], "cpu", 4, 0.1)
 
 
 def test_loops_on_the_cpu_take_turns(monkeypatch):

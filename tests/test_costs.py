@@ -24,6 +24,7 @@ from labelreg.costs import (
 from labelreg.data import Batch, load
 from labelreg.experiment import Experiment
 from labelreg.methods import CrossEntropy, Method
+from labelreg.options import Options
 
 BASE = Experiment(subset=100, epochs=2, batch_size=32, schedule="one_cycle")
 MLP = 2 * (64 * 256 + 256 * 256 + 256 * 10)  # operations of a forward pass on digits
@@ -139,8 +140,8 @@ def test_share_behind_each_layer():
 def test_forward_of_the_default_input_shape_and_of_one_word():
     """An LSTM's four gates see the word and the state; then comes the softmax over all words."""
     assert forward_operations("mlp") == MLP
-    assert forward_operations("mlp", 20, **SMALL) == 2 * 32 * (64 + 20)
-    assert forward_operations("lstm", 100, hidden=16, layers=1) == 2 * (2 * 4 * 16 * 16 + 16 * 100)
+    assert forward_operations("mlp", Options(SMALL), 20) == 2 * 32 * (64 + 20)
+    assert forward_operations("lstm", Options({"hidden": 16, "layers": 1}), 100) == 2 * (2 * 4 * 16 * 16 + 16 * 100)
 
 
 class TestTraining:
@@ -185,7 +186,7 @@ class TestTraining:
     def test_a_text(self):
         text = Experiment(dataset="pydoc", network="lstm", network_options={"hidden": 16, "layers": 1}, epochs=1)
         data = load("pydoc")
-        forward = forward_operations("lstm", data.num_classes, hidden=16, layers=1)
+        forward = forward_operations("lstm", text.network_options, data.num_classes)
         assert training_operations(text) == pytest.approx(3 * len(data.train) * forward, rel=1e-3)
 
     def test_leaves_random_numbers_and_threads_alone(self):

@@ -68,7 +68,7 @@ class TestComplete:
 
     @pytest.mark.parametrize("network", networks.names())
     def test_names_every_option_of_the_network_and_of_one_beside_it(self, network):
-        defaults = {name: option.default for name, option in networks.options(network).items()}
+        defaults = networks.complete_options(network, {})
         alone, beside = Experiment(network=network), Experiment(network=network, method="deep_mutual_learning")
         assert alone.network_options == beside.network_options == beside.auxiliary_options == defaults
         assert alone.auxiliary_options == {}

@@ -33,17 +33,12 @@ def assert_same(recorded, golden, rtol):
 
 def test_every_method_is_here_and_all_that_is_recorded_is_compared():
     assert record.CASES.keys() == set(methods.names())
-    assert GOLDEN.keys() == record.all_cases().keys() | record.SHARED.keys() | record.RUNS.keys()
+    assert GOLDEN.keys() == record.all_cases().keys() | record.RUNS.keys()
 
 
 @pytest.mark.parametrize("name", record.all_cases())
 def test_case(name, double):
     assert_same(record.record_case(name), GOLDEN[name], 1e-5 if name in LOOSE else 1e-9)
-
-
-def test_shared_auxiliary_network(double):
-    for name, recorded in record.record_shared().items():
-        assert_same(recorded, GOLDEN[name], 1e-9)
 
 
 @pytest.mark.parametrize("name", record.RUNS)

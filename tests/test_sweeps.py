@@ -108,48 +108,6 @@ class TestOneProcess:
         assert used == [expected]
 
 
-class TestSharing:
-    """Runs in memory that differ in nothing but what their method can share."""
-
-    GRID = [  # noqa: RUF012
-        SHORT.but(method="network_as_regularization", options={"lam": lam, "alpha": alpha}, seed=seed)
-        for lam in (0.2, 0.7)
-        for alpha in (0.1, 0.6)
-        for seed in (0, 1)
-    ]
-
-    def test_gives_bit_by_bit_what_each_gives_alone(self):
-        shared = run_all([SHORT, *self.GRID], record=False, jobs=1, progress=None)
-        assert list(shared) == [SHORT, *self.GRID]
-        alone = (train(each).result for each in shared)
-        assert metrics(shared.values(), digits=17) == metrics(alone, digits=17)
-
-    @pytest.mark.parametrize(
-        ("changes", "groups"),
-        [
-            ({}, [4, 4]),
-            ({"observe": "disturbed_labels"}, [1] * 8),
-            ({"observe": "embedding"}, [4, 4]),
-            ({"schedule": "plateau", "holdout": 0.2}, [1] * 8),
-        ],
-    )
-    def test_groups_what_has_the_same_auxiliary_and_shows_it_not(self, changes, groups):
-        found = sweeps._sharing([each.but(**changes) for each in self.GRID])
-        assert [len(group) for group in found] == groups
-        assert all(len({each.seed for each in group}) == 1 for group in found)
-        assert len(sweeps._sharing(SEEDS)) == 3
-
-    def test_an_auxiliary_is_trained_once_and_only_in_memory(self, monkeypatch):
-        stored = []
-        method = sweeps.methods.NetworkAsRegularization
-        share = method.share
-        monkeypatch.setattr(method, "share", lambda self, shared: stored.append(id(shared)) or share(self, shared))
-        run_all(self.GRID[::2], record=False, jobs=1, progress=None)
-        assert (len(stored), len(set(stored))) == (4, 1)
-        run_all(self.GRID[::2], jobs=1, progress=None)
-        assert len(stored) == 4
-
-
 class TestStopping:
     def test_a_deadline_saves_what_is_under_way_and_the_same_call_goes_on(self, monkeypatch):
         """Time passes in the second epoch of the second run; nothing is started afterwards."""

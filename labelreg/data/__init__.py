@@ -12,9 +12,8 @@ import pkgutil
 
 from labelreg.data.augmentation import augmentations
 from labelreg.data.dataset import Dataset, Split, balanced_subset, hold_out, redraw_labels
-from labelreg.data.loader import Batch, Loader, batches
+from labelreg.data.loader import Batch, Loader, SequenceLoader, batches
 from labelreg.data.registry import load, names, register
-from labelreg.data.sequences import SequenceLoader
 from labelreg.paths import data_root
 
 __all__ = ["Batch", "Loader", "SequenceLoader", "augmentations", "batches", "data_root", "load", "names", "register"]

@@ -28,12 +28,12 @@ def random_flip(inputs: Tensor, generator: Generator) -> Tensor:
     return torch.where(flipped.view(-1, 1, 1, 1), inputs.flip(-1), inputs)
 
 
-def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None = None) -> Tensor:
+def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor) -> Tensor:
     """Mask a square of each image (Cutout; DeVries and Taylor, 2017).
 
     The centre of the square is uniform over all pixels, so that part of it may lie outside the image. Its side is
-    ``size`` pixels: in the paper 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), rounded for uint8,
-    or zero. The paper masks normalised images with zeros, that is with the mean colour.
+    ``size`` pixels: in the paper 16 for CIFAR-10 and 8 for CIFAR-100. Its colour is ``fill``, (C,), rounded for uint8.
+    The paper masks normalised images with zeros, that is with the mean colour.
     """
     (batch, _, height, width), device = inputs.shape, inputs.device
     top = torch.randint(height, (batch, 1), generator=generator, device=device) - size // 2
@@ -42,8 +42,6 @@ def cutout(inputs: Tensor, size: int, generator: Generator, fill: Tensor | None 
     rows = (rows >= top) & (rows < top + size)
     columns = (columns >= left) & (columns < left + size)
     hole = rows.view(batch, 1, height, 1) & columns.view(batch, 1, 1, width)
-    if fill is None:
-        return inputs.masked_fill(hole, 0)
     colour = (fill if inputs.is_floating_point() else fill.round()).to(inputs.dtype)
     return torch.where(hole, colour.view(-1, 1, 1), inputs)
 

@@ -18,9 +18,11 @@ from pathlib import Path
 
 import torch
 
+from labelreg.data import downloads
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
 from labelreg.data.words import in_bytes
+from labelreg.names import printed
 
 LONGEST_FIELD = 1 << 30  # of a CSV file, in characters: the csv module would stop at 128 KiB
 SOURCE = "the CSV files that go with Zhang, Zhao and LeCun (2015)"
@@ -31,7 +33,6 @@ class Corpus:
     """What is known of a data set of texts.
 
     Attributes:
-        sizes: number of texts for training and for the test, as published.
         words: at how many words a text is cut.
         line_break: what stands for the end of a line.
         originals: file to its URL and MD5, for what can be downloaded.
@@ -39,9 +40,7 @@ class Corpus:
     """
 
     name: str
-    title: str
     classes: tuple[str, ...]
-    sizes: tuple[int, int]
     words: int = 256
     line_break: str = r"\n"
     source: str = SOURCE
@@ -51,7 +50,6 @@ class Corpus:
 
 NEWSGROUPS = Corpus(
     "20news",
-    "20 Newsgroups",
     (
         *("alt.atheism", "comp.graphics", "comp.os.ms-windows.misc", "comp.sys.ibm.pc.hardware"),
         *("comp.sys.mac.hardware", "comp.windows.x", "misc.forsale", "rec.autos", "rec.motorcycles"),
@@ -59,7 +57,6 @@ NEWSGROUPS = Corpus(
         *("soc.religion.christian", "talk.politics.guns", "talk.politics.mideast", "talk.politics.misc"),
         "talk.religion.misc",
     ),
-    (11_314, 7_532),
     source="the split by date of Lang (1995), with group, subject and text",
     # the hierarchy of the names, but that the groups about religion, which are in three, are one
     superclasses=(
@@ -71,9 +68,7 @@ AG_MIRROR = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/da
 CORPORA = (
     Corpus(
         "ag_news",
-        "AG News",
         ("World", "Sports", "Business", "Sci/Tech"),
-        (120_000, 7_600),
         words=100,
         line_break="\\",
         originals={
@@ -83,20 +78,16 @@ CORPORA = (
     ),
     Corpus(
         "yahoo_answers",
-        "Yahoo! Answers",
         (
             *("Society & Culture", "Science & Mathematics", "Health", "Education & Reference", "Computers & Internet"),
             *("Sports", "Business & Finance", "Entertainment & Music", "Family & Relationships"),
             "Politics & Government",
         ),
-        (1_400_000, 60_000),
         source=f"{SOURCE} (yahoo_answers_csv.tar.gz, MD5 f3f9899b997a42beb24157e62e3eea8d)",
     ),
     Corpus(
         "yelp_review_full",
-        "Yelp Review Full",
         ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"),
-        (650_000, 50_000),
         source=f"{SOURCE} (yelp_review_full_csv.tar.gz, MD5 f7ddfafed1033f68ec72b9267863af6c)",
     ),
     NEWSGROUPS,
@@ -106,10 +97,7 @@ CORPORA = (
 def load_corpus(corpus: Corpus, root: Path) -> Dataset:
     """Read the texts of a data set from ``root``, whole and as bytes; what a network reads of them is chosen later."""
     train, test = (_read_csv(_find(corpus, root, f"{part}.csv"), corpus) for part in ("train", "test"))
-    size, published = len(train), corpus.sizes[0]
-    title = corpus.title if size == published else f"{corpus.title}, {_rounded(size)} subset"
-    dataset = _dataset(corpus.name, train, test, corpus.classes, corpus.words, title)
-    return replace(dataset, superclasses=corpus.superclasses)
+    return replace(_dataset(corpus.name, train, test, corpus.classes, corpus.words), superclasses=corpus.superclasses)
 
 
 @register("docstrings")
@@ -131,46 +119,27 @@ def docstrings(root: Path) -> Dataset:
     pairs = [(text, *labels) for text, labels in found.items() if len(labels) == 1]
     parts = ([pair for number, pair in enumerate(pairs) if (number % 5 == 4) == held] for held in (False, True))
     train, test = (_split([text.encode() for text, _ in part], [label for _, label in part]) for part in parts)
-    return _dataset("docstrings", train, test, tuple(packages), 100, "Python's docstrings")
+    return _dataset("docstrings", train, test, tuple(packages), 100)
 
 
 PACKAGES = "asyncio email http importlib logging unittest urllib xml"
 DOCSTRING = re.compile(r':\s*\n\s*[rR]?"""(.+?)"""', re.DOTALL)  # a string at the beginning of a block
 
 
-def _dataset(name: str, train: Split, test: Split, classes: tuple[str, ...], words: int, title: str) -> Dataset:
+def _dataset(name: str, train: Split, test: Split, classes: tuple[str, ...], words: int) -> Dataset:
     test = test.select(test.inputs.lengths.argsort(stable=True))
-    return Dataset(name, train, test, classes, words=words, title=title)
+    return Dataset(name, train, test, classes, words=words)
 
 
 def _split(texts: list[bytes], labels: list[int]) -> Split:
     return Split(in_bytes(texts), torch.tensor(labels))
 
 
-def _rounded(size: int) -> str:
-    return f"{size / 1000:.0f}k" if size >= 1000 else str(size)
-
-
 def _find(corpus: Corpus, root: Path, file: str) -> Path:
-    folder = root / f"{corpus.name}_csv"
-    path = folder / file
-    if path.exists():
-        return path
-    problem = f"there is no {path}"
-    if file in corpus.originals:
-        from torchvision.datasets.utils import download_url
-
-        url, md5 = corpus.originals[file]
-        try:
-            download_url(url, folder, file, md5)
-            return path
-        except (OSError, RuntimeError) as error:
-            path.unlink(missing_ok=True)  # which has another checksum
-            problem += f", and {url} cannot be downloaded ({error})"
-    raise FileNotFoundError(
-        f"{problem}. Put train.csv and test.csv of {corpus.title} into that folder, {corpus.source}, or name the "
-        f"folder that holds {folder.name}/ by the root argument or the environment variable LABELREG_DATA."
-    )
+    instead = f"Put train.csv and test.csv of {printed(corpus.name)} into that folder, {corpus.source}"
+    path = root / f"{corpus.name}_csv" / file
+    downloads.fetch(path, instead, *corpus.originals.get(file, ()))
+    return path
 
 
 def _read_csv(path: Path, corpus: Corpus) -> Split:

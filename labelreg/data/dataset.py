@@ -95,7 +95,6 @@ class Dataset:
         validation: a third split, if the data set comes with one.
         superclasses: superclass name per class, if classes are grouped.
         words: at how many words texts are cut; 0 for what are no texts.
-        title: how a text of ours calls it, if not by its name.
     """
 
     name: str
@@ -107,7 +106,6 @@ class Dataset:
     validation: Split | None = None
     superclasses: tuple[str, ...] = ()
     words: int = 0
-    title: str = ""
 
     def __post_init__(self):
         for split in ("train", "test", "validation"):

@@ -1,31 +1,28 @@
 """Fine-grained photographs: Caltech-UCSD Birds 200-2011, Stanford Dogs and MIT Indoor 67."""
 
 import functools
-import io
-from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from labelreg.data.archives import Files
-from labelreg.data.photographs import Collection, Listing, Original, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, load_photographs, read_lines
 from labelreg.data.registry import register
 
 
-def _list_cub200(files: Mapping[str, Files]) -> Listing:
+def _list_cub200(folder: Path) -> Listing:
     """Every line of a list is the number of a sample, or class, and its value."""
-    archive = files["CUB_200_2011.tgz"]
 
     def column(name: str) -> dict[str, str]:
-        path = f"CUB_200_2011/{name}.txt"
-        rows = [line.split() for line in archive.text(path)]
+        path = folder / "CUB_200_2011" / f"{name}.txt"
+        rows = [line.split() for line in read_lines(path)]
         if any(len(row) != 2 for row in rows):
-            raise ValueError(f"{path} in {archive.path} must have two words per line")
+            raise ValueError(f"{path} must have two words per line")
         return dict(rows)
 
     images, labels, training = (column(name) for name in ("images", "image_class_labels", "train_test_split"))
     classes = column("classes")
     if not images.keys() == labels.keys() == training.keys() or not set(labels.values()) <= classes.keys():
-        raise ValueError(f"the lists in {archive.path} are not of the same photographs and classes")
+        raise ValueError(f"the lists in {folder} are not of the same photographs and classes")
     index = {number: position for position, number in enumerate(classes)}
     samples = {
         split: [(f"CUB_200_2011/images/{images[i]}", index[labels[i]]) for i in images if training[i] == marked]
@@ -45,25 +42,21 @@ CUB200 = Collection(  # birds: Wah et al. (2011)
 )
 
 
-def _list_stanford_dogs(files: Mapping[str, Files]) -> Listing:
+def _list_stanford_dogs(folder: Path) -> Listing:
     """The lists are MATLAB files: a column of file names and one of class numbers, from 1."""
     from scipy.io import loadmat
 
-    lists = files["lists.tar"]
-    samples, folders = {}, {}
+    samples = {}
     for split in ("train", "test"):
-        name = f"{split}_list.mat"
-        if name not in lists.names:
-            raise ValueError(f"{lists.path} lacks {name}")
+        path = folder / f"{split}_list.mat"
         try:
-            content = loadmat(io.BytesIO(lists.read(name)), squeeze_me=True)
+            content = loadmat(path, squeeze_me=True)
             columns = (np.atleast_1d(content[column]).tolist() for column in ("file_list", "labels"))
-            pairs = [(str(file), int(label) - 1) for file, label in zip(*columns, strict=True)]
+            samples[split] = [(f"Images/{file}", int(label) - 1) for file, label in zip(*columns, strict=True)]
         except Exception as error:  # scipy documents no exceptions
-            raise ValueError(f"{name} in {lists.path} is not a list of files and labels: {error!r}") from error
-        samples[split] = [(f"Images/{file}", label) for file, label in pairs]
-        folders |= {label: file.partition("/")[0] for file, label in pairs}
-    # such as n02085620-Chihuahua
+            raise ValueError(f"{path} is not a list of files and labels: {error!r}") from error
+    # such as Images/n02085620-Chihuahua
+    folders = {label: file.split("/")[1] for listed in samples.values() for file, label in listed}
     names = (folders[label].partition("-")[2].replace("_", " ") for label in sorted(folders))
     return Listing(samples, tuple(names))
 
@@ -81,10 +74,11 @@ STANFORD_DOGS = Collection(  # breeds of dogs: Khosla et al. (2011)
 )
 
 
-def _list_mit67(files: Mapping[str, Files]) -> Listing:
+def _list_mit67(folder: Path) -> Listing:
     lists = {"train": "TrainImages.txt", "test": "TestImages.txt"}
-    names = {split: [name.strip() for name in files[file].text(file)] for split, file in lists.items()}
-    return Listing.by_folder(names, prefix="Images/")
+    return Listing.by_folder(
+        {split: [f"Images/{name.strip()}" for name in read_lines(folder / file)] for split, file in lists.items()}
+    )
 
 
 MIT67_URL = "http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar"

@@ -1,30 +1,30 @@
 """ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet; their test splits are those for validation."""
 
 import functools
-from collections.abc import Mapping
+from pathlib import Path
 
-from labelreg.data.archives import Files
 from labelreg.data.framing import Framing
-from labelreg.data.photographs import Collection, Listing, Original, load_photographs
+from labelreg.data.photographs import Collection, Listing, Original, load_photographs, read_lines
 from labelreg.data.registry import register
 
 
-def _list_tinyimagenet(files: Mapping[str, Files]) -> Listing:
-    archive, top = files["tiny-imagenet-200.zip"], "tiny-imagenet-200"
-    wnids = sorted(archive.text(f"{top}/wnids.txt"))  # torchvision's order of folders
+def _list_tinyimagenet(folder: Path) -> Listing:
+    top = folder / "tiny-imagenet-200"
+    wnids = sorted(read_lines(top / "wnids.txt"))  # torchvision's order of folders
     index = {wnid: position for position, wnid in enumerate(wnids)}
-    training, test = [], []
-    for name in sorted(archive.names):
-        match name.split("/"):
-            case [_, "train", wnid, "images", file] if wnid in index and file.endswith(".JPEG"):
-                training.append((name, index[wnid]))
-    for line in archive.text(f"{top}/val/val_annotations.txt"):
+    training = [(file, wnid) for wnid in wnids for file in sorted((top / "train" / wnid / "images").glob("*.JPEG"))]
+    test = []
+    for line in read_lines(top / "val" / "val_annotations.txt"):
         file, wnid, *_ = [*line.split("\t"), ""]
         if wnid not in index:
-            raise ValueError(f"{archive.path} puts {file} into {wnid!r}, not listed in wnids.txt")
-        test.append((f"{top}/val/images/{file}", index[wnid]))
-    words = dict(line.split("\t", 1) for line in archive.text(f"{top}/words.txt") if "\t" in line)
-    return Listing({"train": training, "test": test}, tuple(words.get(wnid, wnid) for wnid in wnids))
+            raise ValueError(f"{top} puts {file} into {wnid!r}, not listed in wnids.txt")
+        test.append((top / "val" / "images" / file, wnid))
+    samples = {
+        split: [(file.relative_to(folder).as_posix(), index[wnid]) for file, wnid in listed]
+        for split, listed in (("train", training), ("test", test))
+    }
+    words = dict(line.split("\t", 1) for line in read_lines(top / "words.txt") if "\t" in line)
+    return Listing(samples, tuple(words.get(wnid, wnid) for wnid in wnids))
 
 
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
@@ -39,10 +39,11 @@ TINYIMAGENET = Collection(
 )
 
 
-def _list_imagenet(files: Mapping[str, Files]) -> Listing:
-    folders = {"train": files["train"], "test": files["val"]}
-    names = {split: [name for name in sorted(each.names) if name.endswith(".JPEG")] for split, each in folders.items()}
-    return Listing.by_folder(names)
+def _list_imagenet(folder: Path) -> Listing:
+    files = {split: sorted(folder.glob(f"{part}/*/*.JPEG")) for split, part in (("train", "train"), ("test", "val"))}
+    return Listing.by_folder(
+        {split: [each.relative_to(folder).as_posix() for each in found] for split, found in files.items()}
+    )
 
 
 IMAGENET = Collection(

@@ -1,7 +1,6 @@
 """CIFAR-10, CIFAR-100 and Fashion-MNIST, each read from one .npz archive that is made from torchvision's files."""
 
 import functools
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +69,9 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
-            f"Put an .npz archive of {describe(archive_layout(shape))} there, or the files that torchvision downloads "
-            "(see data/README.md), or name the folder that holds either by the root argument or the environment "
-            "variable LABELREG_DATA."
+            f"Put an .npz archive of {', '.join(_layout(shape).values())} there, or the files that torchvision "
+            "downloads (see data/README.md), or name the folder that holds either by the root argument or the "
+            "environment variable LABELREG_DATA."
         ) from error
     with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         arrays = {}
@@ -84,23 +83,18 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
     """Return the arrays of an archive, checked to be all there, of the right dtype and shape, and to match."""
-    layout = archive_layout(shape)
+    expected = _layout(shape)
     try:
-        with open(path, "rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it is cut short or not a zip file")
-            archive = np.load(file)
-            missing = layout.keys() - archive.keys()
-            arrays = {key: archive[key] for key in layout.keys() - missing}
+        with np.load(path) as archive:
+            arrays = {key: archive[key] for key in expected if key in archive}
     except Exception as error:  # damage may raise anything
         raise ValueError(f"{path} cannot be read as an .npz archive: {error}") from error
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; it must hold {describe(layout)}")
-    for key, (dtype, sample_shape) in layout.items():
-        array = arrays[key]
-        if not np.issubdtype(array.dtype, dtype) or array.ndim == 0 or array.shape[1:] != sample_shape:
+    if missing := expected.keys() - arrays.keys():
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; it must hold {', '.join(expected.values())}")
+    for key, array in arrays.items():
+        if array.ndim == 0 or _described(key, array.dtype, array.shape[1:]) != expected[key]:
             found = f"{list(array.shape)} {array.dtype}"
-            raise ValueError(f"{key} in {path} is {found}; it must be {describe({key: layout[key]})}")
+            raise ValueError(f"{key} in {path} is {found}; it must be {expected[key]}")
     if len(arrays["classes"]) != num_classes:
         raise ValueError(f"{path} names {len(arrays['classes'])} classes; it must name {num_classes}")
     for split in ("train", "test"):
@@ -113,17 +107,15 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
     return arrays
 
 
-def archive_layout(shape: tuple[int, int, int]) -> dict[str, tuple[type[np.generic], tuple[int, ...]]]:
-    """Return the dtype and the shape of one sample per array in an archive of images (H, W, C)."""
-    images, labels, names = (np.uint8, shape), (np.int64, ()), (np.str_, ())
-    return {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels, "classes": names}
+def _layout(shape: tuple[int, int, int]) -> dict[str, str]:
+    """What is in an archive of images (H, W, C), in words."""
+    parts = {"x_train": (np.uint8, shape), "y_train": (np.int64, ()), "x_test": (np.uint8, shape)}
+    parts |= {"y_test": (np.int64, ()), "classes": (np.str_, ())}
+    return {key: _described(key, np.dtype(dtype), sample) for key, (dtype, sample) in parts.items()}
 
 
-def describe(layout: dict[str, tuple[type[np.generic], tuple[int, ...]]]) -> str:
-    """Return an archive layout in words."""
-    return ", ".join(
-        f"{key} [{', '.join(map(str, ('N', *shape)))}] {np.dtype(dtype).name}" for key, (dtype, shape) in layout.items()
-    )
+def _described(key: str, dtype: np.dtype, sample: tuple[int, ...]) -> str:
+    return f"{key} [{', '.join(map(str, ('N', *sample)))}] {dtype.type.__name__.strip('_')}"
 
 
 for _name in SOURCES:

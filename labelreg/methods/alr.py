@@ -5,7 +5,6 @@ over the wrong classes, from a row of the residual correlation matrix.
 """
 
 import warnings
-from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -191,7 +190,7 @@ class AdaptiveLabelRegularization(ResidualCriterion):
             self._track(logits, targets)
         return terms
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         if self.tracking == "epoch":
             self.accuracy.copy_(self.correct / self.seen.clamp(min=1))
             self.correct.zero_()

@@ -47,7 +47,7 @@ class Method(nn.Module, ABC):
         title: the printed name where there is little room.
         aliases: other names in the papers.
         paper: key of the paper whose method it is, such as ``"kr"``; empty for a baseline.
-        colour, linestyle: of its curves.
+        colour: of its curves.
         place: on the map of methods: whose distribution softens the label, and when that is known; empty for "when"
             where the label stays one-hot, and for both where the method is not on the map.
         capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it, but for what is
@@ -66,14 +66,12 @@ class Method(nn.Module, ABC):
         divisible: whether several processes can each compute the loss of a part of a batch: it is a mean over samples,
             and what the method keeps of them is ``counted``.
         counted: buffers that count the samples of an epoch; such counts of several processes are added at its end.
-        shareable_options: options in which runs may differ and still :meth:`share`.
     """
 
     title: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     paper: ClassVar[str] = ""
     colour: ClassVar[str]
-    linestyle: ClassVar[str] = "-"
     place: ClassVar[tuple[str, str]] = ("", "")
     capturable: bool = True
     benchmark: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -88,7 +86,6 @@ class Method(nn.Module, ABC):
     one_update: bool = True
     divisible: bool = False
     counted: ClassVar[tuple[str, ...]] = ()
-    shareable_options: frozenset[str] = frozenset()
 
     @classmethod
     def called(cls, printed: str) -> str:
@@ -116,20 +113,10 @@ class Method(nn.Module, ABC):
                 order, for as long.
         """
 
-    def share(self, shared: dict) -> None:
-        """Share with other runs what does not depend on the target network: called once, after preparing.
-
-        Args:
-            shared: empty for the first run, which stores something there. Later runs, which differ from it in nothing
-                but the :attr:`shareable_options` and whose learning rates do not depend on the target, may use it.
-                Its values have a method ``finish``, called when the run has ended; what is not finished is not used.
-        """
-
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         """Prepare for an epoch, counted from 0: called once before its first batch.
 
         State that cannot be recomputed from the arguments must be kept in buffers, so that checkpoints restore it.
-        The history is what was recorded of the finished epochs, oldest first.
         """
 
     def start_step(self) -> Hashable:
@@ -198,8 +185,8 @@ class Wrapper(Method):
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
         self.method.prepare(train)
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
-        self.method.start_epoch(epoch, history)
+    def start_epoch(self, epoch: int) -> None:
+        self.method.start_epoch(epoch)
 
     def start_step(self) -> Hashable:
         return self.method.start_step()

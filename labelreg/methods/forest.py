@@ -1,7 +1,6 @@
 """Network as Regularization without a second network: a random forest provides the disturbance."""
 
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ class ForestAsRegularization(Method):
         for name, value in empty.items():
             self.register_buffer(name, value, persistent=False)
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         if len(self.inputs) == 0:
             return
         seen = self.targets >= 0

@@ -4,7 +4,6 @@ The residual output and label (equations 3 to 5) and the mutual losses of networ
 those of ALR, in :mod:`labelreg.methods.alr`; smoothed labels (equations 12 and 14) are in :mod:`labelreg.losses`.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -69,5 +68,5 @@ class KnowledgeRefinery(ResidualCriterion):
         update = self.alpha * update  # KR eq. 11
         return {"hard": hard, "residual": residual, "update": update}  # KR eq. 9  # KR eq. 13
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.alpha = decayed_weight(epoch, self.gamma, self.truncate)

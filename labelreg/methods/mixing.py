@@ -47,9 +47,6 @@ class Mixup(Wrapper):
             name = type(method).__name__
             raise ValueError(f"mixed labels are probabilities, and {name} with its options needs class indices")
 
-    def share(self, shared: dict) -> None:
-        self.method.share(shared)
-
     def step(self, network: nn.Module, batch: Batch) -> Step:
         self._check_inputs(batch.inputs)
         if self.alpha == 0:

@@ -2,8 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -78,29 +77,6 @@ def nar_loss(
     return losses.soft_cross_entropy(logits, labels, reduction)  # NaR eq. 5
 
 
-@dataclass
-class Trajectory:
-    """The logits of a network in training, which stay on their device: steps * B * K numbers."""
-
-    logits: list[Tensor] = field(default_factory=list)  # (B, K) per step, without gradient
-    complete: bool = False  # whether these are all steps of a finished run
-
-    def record(self, step: int, logits: Tensor) -> None:
-        """Keep the logits of a step, unless an earlier one is missing, as in a resumed run."""
-        if step == len(self.logits):
-            self.logits.append(logits.detach())
-
-    def finish(self) -> None:
-        self.complete = bool(self.logits)
-
-    def replay(self, step: int) -> Tensor:
-        """Return the logits of a step, or raise ``ValueError`` where there is none."""
-        if step < len(self.logits):
-            return self.logits[step]
-        what = f"step {step + 1} has no shared predictions, the recorded run had {len(self.logits)} steps"
-        raise ValueError(f"{what}: only runs of equal data, batch size and epochs can share")
-
-
 class NetworkAsRegularization(Method):
     """Network as Regularization (NaR): labels disturbed by the predictions of two networks in training.
 
@@ -116,11 +92,6 @@ class NetworkAsRegularization(Method):
     - ``"scale"``: the auxiliary's loss is scaled by 1 - lam, as the target's labels are;
     - ``"warm_up"``: in the first epochs lam is 0, and both learn from the labels alone;
     - the auxiliary's labels are smoothed, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
-
-    The auxiliary's predictions do not depend on the target, so runs that differ in lam and alpha only can
-    :meth:`.Method.share` them: the first records its logits; the others replay them and train no auxiliary, with the
-    same result bit by bit. Two kinds of runs share nothing: those where lam scales the auxiliary's loss, and those
-    whose auxiliary draws random numbers (dropout), which the target would miss.
 
     Args:
         auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
@@ -138,7 +109,6 @@ class NetworkAsRegularization(Method):
     place = ("a network in training", "anew at every step")
     benchmark: ClassVar = {"NaR": {}}
     on_text = True
-    shareable_options = frozenset({"lam", "alpha"})
 
     @takes_options
     def __init__(
@@ -153,26 +123,13 @@ class NetworkAsRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
-        self.trajectory: Trajectory | None = None
-        self.replays = False
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64, device="cpu"))
         self.start_epoch(0)
 
-    def share(self, shared: dict) -> None:
-        if self._follows_code("scale"):
-            return
-        found = shared.get("auxiliary", Trajectory())
-        self.replays = found.complete
-        if self.replays:
-            self.auxiliary.requires_grad_(False)
-        self.trajectory = shared["auxiliary"] = found if found.complete else Trajectory()
-        self.capturable = False  # what is recorded and replayed is a list of tensors
-
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.warming_up = self._follows_code("warm_up") and epoch < self.warm_up
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        logits, auxiliary_logits = network(batch.inputs), self._auxiliary_logits(batch.inputs)
+        logits, auxiliary_logits = network(batch.inputs), self.auxiliary(batch.inputs)
         return Step.of(logits, self.terms(logits, auxiliary_logits, batch.targets))
 
     def terms(self, logits: Tensor, auxiliary_logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
@@ -197,28 +154,8 @@ class NetworkAsRegularization(Method):
 
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the disturbed labels, (B, K) without gradient, by networks in the modes they are in (NaR, equation 4).
-
-        A run that replays the predictions of another's auxiliary network raises ``ValueError``.
-        """
-        if self.replays:
-            raise ValueError("a run that shares its auxiliary network has none of its own to disturb labels with")
+        """Return the disturbed labels, (B, K) without gradient, in the networks' modes (NaR, equation 4)."""
         return nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
-
-    def _auxiliary_logits(self, inputs: Tensor) -> Tensor:
-        self.steps += 1
-        if self.trajectory is None:
-            return self.auxiliary(inputs)
-        step = int(self.steps) - 1
-        if self.replays:
-            return self.trajectory.replay(step)
-        before = _random_state(inputs.device) if step == 0 else None
-        logits = self.auxiliary(inputs)
-        if step == 0 and not torch.equal(before, _random_state(inputs.device)):
-            self.trajectory = None  # it draws random numbers
-        else:
-            self.trajectory.record(step, logits)
-        return logits
 
 
 class SnapshotRegularization(Method):
@@ -274,7 +211,7 @@ class SnapshotRegularization(Method):
         self.snapshots.eval()
         return self
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         if self.direction == "pos":
             self.current = epoch // self.interval
         elif epoch % self.interval == 0:
@@ -302,7 +239,7 @@ class _Keeper(CrossEntropy):
         self.epoch = 0
         self.kept: dict[int, dict[str, Tensor]] = {}  # by the number of epochs
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
@@ -326,7 +263,3 @@ def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float, fixed:
     own = log_p.detach() if fixed else log_p
     log_xi = torch.logaddexp(log_alpha + own, math.log1p(-alpha) + log_auxiliary)
     return losses.expectation(log_p.exp() - log_xi.exp(), log_p - log_xi).mean()
-
-
-def _random_state(device: torch.device) -> Tensor:
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()

@@ -187,7 +187,7 @@ class StochasticBatchAugmentation(Method):
         self._draws: Generator | None = None
         self._layers_checked = self._warned = False
 
-    def start_epoch(self, epoch: int, history: Sequence[dict] = ()) -> None:
+    def start_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def generators(self, device: torch.device) -> Sequence[Generator]:

@@ -15,10 +15,10 @@ import pkgutil
 from labelreg.networks.features import classifier, count_parameters, features
 from labelreg.networks.injection import check_injectable, inject, injectable
 from labelreg.networks.language_model import reset_state
-from labelreg.networks.registry import build, complete_options, input_shape, names, options, reading, register
+from labelreg.networks.registry import build, complete_options, input_shape, names, reading, register
 from labelreg.networks.words import PADDING, UNKNOWN
 
-__all__ = ["build", "complete_options", "count_parameters", "input_shape", "names", "options", "reading", "register"]
+__all__ = ["build", "complete_options", "count_parameters", "input_shape", "names", "reading", "register"]
 __all__ += ["PADDING", "UNKNOWN", "check_injectable", "classifier", "features", "inject", "injectable", "reset_state"]
 
 for _module in pkgutil.iter_modules(__path__):

@@ -67,13 +67,10 @@ def preresnet110(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.M
 
 
 @register("preact_resnet18", smallest_image=1)
-def preact_resnet18(num_classes: int, input_shape: ImageSize = (3, 32, 32), final_norm: bool = True) -> nn.Module:
+def preact_resnet18(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """ResNet-18 with pre-activation for 32 px: 11.22 M parameters on CIFAR-100, 11.17 M on CIFAR-10.
 
-    Batch normalisation and ReLU follow the last block, as in He et al.; with ``final_norm=False`` they follow the stem,
-    as in the code published with CS-KD.
+    Batch normalisation and ReLU follow the last block, as in He et al.
     """
-    stem, norm = convolution(input_shape[0], 64, 3), norm_relu(512)
-    if not final_norm:
-        stem, norm = nn.Sequential(stem, norm_relu(64)), nn.Identity()
-    return residual_network(stem, PreActBlock, 64, (64, 128, 256, 512), 2, num_classes, norm=norm)
+    stem, widths = convolution(input_shape[0], 64, 3), (64, 128, 256, 512)
+    return residual_network(stem, PreActBlock, 64, widths, 2, num_classes, norm=norm_relu(512))

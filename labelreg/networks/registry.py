@@ -7,7 +7,6 @@ so that the values chosen for them are checked before the network is built; see 
 (L, V) for texts of at most L tokens out of V, which are given as numbers.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,13 +26,9 @@ class _Entry:
     name: str
     builder: Callable[..., nn.Module]
     input_shape: tuple[int, ...]
-    options: dict[str, inspect.Parameter]
+    options: type[BaseModel]
     smallest_image: int | None
     reading: str
-
-    @functools.cached_property
-    def model(self) -> type[BaseModel]:
-        return options_model(self.name, self.options)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         if self.input_shape == ():
@@ -70,7 +65,8 @@ def register(name: str, smallest_image: int | None = None, reading: str = "") ->
                 f"the builder of {name!r} must take num_classes, input_shape=<default> and options that have a type "
                 f"and a default, not {inspect.signature(builder)}"
             )
-        _entries[name] = _Entry(name, builder, parameters["input_shape"].default, options, smallest_image, reading)
+        shape, model = parameters["input_shape"].default, options_model(name, options)
+        _entries[name] = _Entry(name, builder, shape, model, smallest_image, reading)
         return builder
 
     return enter
@@ -81,14 +77,9 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(_entries))
 
 
-def options(name: str) -> dict[str, inspect.Parameter]:
-    """Return the options of a network: its builder's parameters without ``num_classes`` and ``input_shape``."""
-    return _entry(name).options
-
-
 def complete_options(name: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return all options of a network: those chosen, checked, and the others at their defaults."""
-    return complete(_entry(name).model, chosen, name)
+    return complete(_entry(name).options, chosen, name)
 
 
 def input_shape(name: str) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ def plan(
 
     def size(rows: list[Task]) -> float:
         first = rows[0].experiment.at(profile)
-        return first.epochs * forward_operations(first.network, **first.network_options)
+        return first.epochs * forward_operations(first.network, first.network_options)
 
     compared.sort(key=size)
     found: dict[Experiment, Task] = {}

@@ -35,7 +35,7 @@ def squashed(image: torch.Tensor, side: int) -> tuple[torch.Tensor, torch.Tensor
     """The image as it is stored, (1, 3, S, S), and its aspect ratio (1,)."""
     file = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
-    pixels, aspect = squash(file.getvalue(), "image.png", side)
+    pixels, aspect = squash(file, side)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None], torch.tensor([aspect])
 
 

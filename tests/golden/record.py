@@ -101,8 +101,6 @@ CASES = {
 # on a text: one label per word, and a network with a state
 TEXT_CASES = {name: [{}] for name in ("cross_entropy", "label_smoothing", KR, ALR, NAR, DML)} | {SBA: [ALWAYS]}
 SINGLE = (FOREST,)  # what a forest predicts is put into float32 tensors
-# NaR with an auxiliary network in common: the second run replays what the first recorded
-SHARED = {"NaR, recorded": (NAR, {}), "NaR, replayed": (NAR, {"lam": 0.3, "alpha": 0.6})}
 ROLES = ("auxiliary", "teacher", "peer")  # what a method takes networks for
 TEXT_NETWORK = {"hidden": 8, "layers": 1, "dropout": 0.2, "init_range": 0.5}
 
@@ -141,12 +139,6 @@ def record_case(name: str) -> dict:
         return _record(method, options, on_text)
 
 
-def record_shared() -> dict[str, dict]:
-    """Record the runs that share an auxiliary network, which draws no random numbers then."""
-    shared = {}
-    return {name: _record(*case, shared=shared, dropout=0.0) for name, case in SHARED.items()}
-
-
 def record_run(name: str) -> dict:
     """Record a whole run: its history, what was observed, and ``sha256`` of network and method at the end."""
     trained = train(Experiment(**RUNS[name]), device="cpu")
@@ -159,7 +151,7 @@ def record_run(name: str) -> dict:
 
 def record_all() -> dict[str, dict]:
     """Record everything but the whole runs."""
-    return {name: record_case(name) for name in all_cases()} | record_shared()
+    return {name: record_case(name) for name in all_cases()}
 
 
 def record_runs() -> dict[str, dict]:
@@ -206,43 +198,39 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(previous)
 
 
-def _record(name: str, options: dict, on_text: bool = False, shared: dict | None = None, dropout: float = 0.2) -> dict:
+def _record(name: str, options: dict, on_text: bool = False) -> dict:
     """Train a small network for four steps.
 
     Returns:
         One number per step of the loss, of each of its terms and of what else is watched; numbers of the network and
         the method as they are left; and ``sha256`` of their parameters and buffers.
     """
-    network = _network(0, on_text, dropout)
-    method = _make(name, options, on_text, dropout)
+    network = _network(0, on_text)
+    method = _make(name, options, on_text)
     method.prepare(lambda second, with_method: _fit(second, with_method, on_text))
-    if shared is not None:
-        method.share(shared)
     torch.manual_seed(2)
     watched = _fit(network, method, on_text)
-    for common in (shared or {}).values():
-        common.finish()
     return watched | _end(network, method, on_text) | {"sha256": _hash(network, method)}
 
 
-def _network(seed: int, on_text: bool, dropout: float) -> nn.Module:
+def _network(seed: int, on_text: bool) -> nn.Module:
     torch.manual_seed(100 + seed)
     if on_text:
         return build("lstm", num_classes=CLASSES, **TEXT_NETWORK)
     seen = [nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()]
-    hidden = [nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout)]
+    hidden = [nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2)]
     return nn.Sequential(*seen, *hidden, nn.Linear(16, CLASSES))
 
 
-def _make(name: str, options: dict, on_text: bool, dropout: float) -> nn.Module:
+def _make(name: str, options: dict, on_text: bool) -> nn.Module:
     asked = inspect.signature(methods.find(name)).parameters
     given = {"num_classes": CLASSES} if "num_classes" in asked else {}
     for seed, role in enumerate(ROLES, start=1):
         if role in asked:
-            given[role] = _network(seed, on_text, dropout)
+            given[role] = _network(seed, on_text)
     for key, value in options.items():
         if key == "method":
-            value = _make(*value, on_text, dropout)
+            value = _make(*value, on_text)
         given[key] = torch.tensor(value) if key == "pixel_std" else value
     torch.manual_seed(1)
     return methods.find(name)(**given)
@@ -270,7 +258,7 @@ def _fit(network: nn.Module, method: nn.Module, on_text: bool) -> dict[str, list
     for epoch in range(EPOCHS):
         network.train()
         method.train()
-        method.start_epoch(epoch, [])
+        method.start_epoch(epoch)
         for batch in _batches(on_text):
             step = method.step(network, batch)
             optimizer.zero_grad(set_to_none=True)

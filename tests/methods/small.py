@@ -61,11 +61,8 @@ class Spy(Method):
         logits = network(batch.inputs)
         return Step.of(logits, {"spied": cross_entropy(logits, batch.targets)})
 
-    def start_epoch(self, epoch, history=()):
-        self.calls.append(("start_epoch", epoch, history))
-
-    def share(self, shared):
-        self.calls.append(("share", shared))
+    def start_epoch(self, epoch):
+        self.calls.append(("start_epoch", epoch))
 
     def prepare(self, train):
         self.calls.append(("prepare", train))

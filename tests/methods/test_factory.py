@@ -60,7 +60,6 @@ class TestFacts:
         assert kind.title
         assert re.fullmatch("#[0-9A-F]{6}", kind.colour)
         assert kind.paper == PAPERS.get(name, "")
-        assert kind.linestyle == "-"
         assert bool(kind.capturable) == (name != "forest_as_regularization")
         assert kind.added == {}
         whose, when = kind.place

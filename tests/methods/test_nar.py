@@ -1,4 +1,4 @@
-"""Network as Regularization: the equations, whose gradient goes where, what runs share, and the special cases."""
+"""Network as Regularization: the equations, whose gradient goes where, and the special cases."""
 
 import copy
 

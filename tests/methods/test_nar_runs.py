@@ -1,4 +1,4 @@
-"""Network as Regularization in training: what runs share, snapshots of the auxiliary network, and forests."""
+"""Network as Regularization in training: snapshots of the auxiliary network, and forests."""
 
 import copy
 from dataclasses import replace
@@ -6,9 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from interruption import outcome
 from methods.small import gradients, make_batch, make_network
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -20,12 +17,11 @@ from labelreg.methods import (
     AdversarialTraining,
     CrossEntropy,
     ForestAsRegularization,
-    Mixup,
     NetworkAsRegularization,
     SnapshotRegularization,
 )
 from labelreg.methods.forest import forest_error
-from labelreg.methods.nar import Trajectory, nar_loss
+from labelreg.methods.nar import nar_loss
 from labelreg.recipe import Recipe
 from labelreg.running import train
 from labelreg.training import Trainer
@@ -75,95 +71,6 @@ def test_the_auxiliary_is_trained_as_if_it_were_alone(digits, make):
     fit(method, digits, epochs=3)
     alone = fit(CrossEntropy(), digits, build(1), epochs=3)
     assert equal(method.auxiliary, alone.network)
-
-
-class TestSharing:
-    def run(self, digits, shared, lam=0.5, alpha=0.1, wrap=lambda method: method, auxiliary=None, **recipe):
-        method = NetworkAsRegularization(auxiliary or build(1), lam, alpha)
-        wrapped = wrap(method)
-        wrapped.share(shared)
-        trainer = fit(wrapped, digits, **recipe)
-        for part in shared.values():
-            part.finish()
-        return trainer, method
-
-    def sharing(self, shared, **options):
-        method = NetworkAsRegularization(build(1), **options)
-        method.share(shared)
-        return method
-
-    @pytest.mark.parametrize("wrap", [lambda method: method, lambda method: Mixup(method, 10)], ids=["NaR", "mixup"])
-    def test_a_replayed_run_is_bit_by_bit_the_one_that_trains_its_own(self, digits, wrap):
-        shared, asked = {}, []
-        self.run(digits, shared, 0.2, 0.3, wrap)
-        auxiliary = build(1)
-        auxiliary.register_forward_hook(lambda *_: asked.append(1))
-        replayed, method = self.run(digits, shared, 0.7, 0.6, wrap, auxiliary)
-        own, _ = self.run(digits, {}, 0.7, 0.6, wrap)
-        assert equal(replayed.network, own.network)
-        assert outcome(replayed)["history"] == outcome(own)["history"]
-        assert not asked
-        assert equal(method.auxiliary, build(1))
-        assert len(replayed.optimizer.param_groups) == 1 < len(own.optimizer.param_groups)
-
-    def test_an_unfinished_run_is_not_replayed(self, digits):
-        shared = {}
-        fit(self.sharing(shared), digits, epochs=1)
-        _, later = self.run(digits, shared)
-        assert not later.replays
-        assert len(shared["auxiliary"].logits) == later.steps == 8
-
-    def test_a_resumed_run_does_not_record(self, digits, tmp_path):
-        checkpoint = tmp_path / "checkpoint.pt"
-        interrupt(make_trainer(NetworkAsRegularization(build(1)), digits), checkpoint)
-        shared = {}
-        resumed = self.sharing(shared)
-        make_trainer(resumed, digits).fit(checkpoint)
-        shared["auxiliary"].finish()
-        assert resumed.steps == 8
-        assert not shared["auxiliary"].complete
-        assert not self.run(digits, shared)[1].replays
-
-    def test_a_resumed_run_goes_on_replaying_where_it_was(self, digits, tmp_path):
-        shared, checkpoint = {}, tmp_path / "checkpoint.pt"
-        self.run(digits, shared)
-        interrupt(make_trainer(self.sharing(shared), digits), checkpoint)
-        resumed = make_trainer(self.sharing(shared), digits)
-        resumed.fit(checkpoint)
-        assert equal(resumed.network, self.run(digits, shared)[0].network)
-
-    def test_an_auxiliary_that_draws_is_not_shared_since_the_targets_draws_would_change(self, digits):
-        shared = {}
-        for _ in range(2):
-            auxiliary = nn.Sequential(build(1), nn.Dropout(0.5))
-            _, method = self.run(digits, shared, auxiliary=auxiliary)
-            assert not method.replays
-            assert not shared["auxiliary"].complete
-
-    @pytest.mark.parametrize("variant", ["official", "scale"])
-    def test_an_auxiliary_whose_loss_depends_on_lam_is_not_shared(self, variant):
-        shared = {}
-        assert not self.sharing(shared, variant=variant).replays
-        assert shared == {}
-
-    def test_a_replayed_run_is_no_longer_than_the_recorded_and_has_no_labels_to_show(self, digits):
-        shared = {}
-        self.run(digits, shared, epochs=1)
-        trainer, method = self.run(digits, shared, epochs=1)
-        with pytest.raises(ValueError, match="shares its auxiliary network"):
-            method.labels(trainer.network, digits.test.inputs, digits.test.targets)
-        with pytest.raises(ValueError, match="step 5 has no shared predictions, the recorded run had 4 steps"):
-            self.run(digits, shared, epochs=2)
-
-    @given(st.integers(0, 3), st.integers(0, 5))
-    def test_a_trajectory_has_all_steps_or_none(self, start, count):
-        trajectory = Trajectory()
-        for step in range(start, start + count):
-            trajectory.record(step, torch.full((1, 2), float(step), requires_grad=True))
-        trajectory.finish()
-        assert trajectory.complete == (start == 0 < count)
-        assert [int(logits[0, 0]) for logits in trajectory.logits] == (list(range(count)) if start == 0 else [])
-        assert not any(logits.requires_grad for logits in trajectory.logits)
 
 
 class TestSnapshots:

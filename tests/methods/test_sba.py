@@ -1,4 +1,4 @@
-"""Stochastic Batch Augmentation: steps, virtual points, cost, scheduler, vote, training; and copies."""
+"""Stochastic Batch Augmentation: steps, virtual points, scheduler, vote, training; and copies."""
 
 import copy
 import math
@@ -11,7 +11,6 @@ from methods.small import train_on_digits
 from scipy.special import rel_entr
 from torch import nn
 from torch.nn.functional import cross_entropy, softmax
-from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg.data import Batch, Dataset, Split
 from labelreg.experiment import Experiment
@@ -256,29 +255,6 @@ class TestVicinityCrossEntropy:
         assert vicinity_cross_entropy(points[:0], targets, "none").tolist() == [0] * 6
         with pytest.raises(ValueError, match=r"virtual_logits must have shape \(M, 6, K\), got \(3, 5, 5\)"):
             vicinity_cross_entropy(points[:, 1:], targets)
-
-
-class TestCost:
-    def operations(self, compute):
-        with FlopCounterMode(display=False) as counter:
-            compute().sum().backward()
-        return counter.get_total_flops()
-
-    @pytest.mark.parametrize(
-        ("name", "layer", "width"), [("vgg16", "features", 512), ("vgg16", "", 512), ("mlp", "head.1", 256)]
-    )
-    def test_of_an_augmented_step_is_one_and_m_times_the_share_of_the_tail(self, name, layer, width):
-        network, batch, virtual = make_network(name), make_batch(name, torch.float32), 8
-        method = always(virtual, layers=layer)
-        method._check_layers(network, batch.inputs)
-        end = nn.Sequential(*network.head[0 if name == "vgg16" else 2 :], network.classifier)
-        plain = self.operations(lambda: CrossEntropy().step(network, batch).loss)
-        forward = self.operations(lambda: network(batch.inputs)) / 3
-        share = self.operations(lambda: end(torch.randn(B, width, requires_grad=True))) / 3 / forward
-        basis = 2 * math.ceil(virtual / 2) * B * width**2
-        augmented = self.operations(lambda: method.step(network, batch).loss)
-        assert augmented - plain == pytest.approx(virtual * share * 3 * forward + basis, rel=0.02)
-        assert (augmented - basis) / plain == pytest.approx(1 + virtual * share, rel=0.02)
 
 
 class TestScheduler:

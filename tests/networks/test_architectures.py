@@ -166,13 +166,9 @@ class TestBlocks:
         torch.testing.assert_close(basic(x), nn.functional.conv2d(activated, basic.shortcut.weight, stride=2))
         torch.testing.assert_close(bottleneck(x), nn.functional.conv2d(x, bottleneck.shortcut.weight, stride=2))
 
-    def test_final_norm_rectifies_what_is_pooled_and_replaces_the_norm_of_the_stem(self):
+    def test_what_is_pooled_of_a_preactivated_network_is_rectified(self):
         torch.manual_seed(0)
-        inputs = torch.randn(4, 3, 8, 8)
-        assert (build("preact_resnet18", 10).features(inputs) >= 0).all()
-        cskd = build("preact_resnet18", 10, final_norm=False)
-        assert (cskd.features(inputs) < 0).any()
-        assert (cskd.features.stem(inputs) >= 0).all()
+        assert (build("preact_resnet18", 10).features(torch.randn(4, 3, 8, 8)) >= 0).all()
 
     def test_plaincnn_does_not_rectify_before_pooling(self):
         torch.manual_seed(0)
@@ -200,12 +196,10 @@ class TestBlocks:
         assert [layer.p for layer in on_meta(name, 10, dropout=0.2).head[2::3]] == [0.2] * 2
         assert [type(layer) for layer in on_meta(name, 10, dropout=0).head] == layers[:2] * 2
 
-    def test_vgg_has_either_batch_normalisation_or_biases(self):
-        for batch_norm in (True, False):
-            modules = list(on_meta("vgg16", 10, batch_norm=batch_norm).modules())
-            assert sum(isinstance(module, nn.BatchNorm2d) for module in modules) == 13 * batch_norm
-            biases = [module.bias is None for module in modules if isinstance(module, nn.Conv2d)]
-            assert biases == [batch_norm] * 13
+    def test_vgg_has_batch_normalisation_and_no_biases(self):
+        modules = list(on_meta("vgg16", 10).modules())
+        assert sum(isinstance(module, nn.BatchNorm2d) for module in modules) == 13
+        assert [module.bias for module in modules if isinstance(module, nn.Conv2d)] == [None] * 13
 
 
 class TestNumerics:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from labelreg.networks import build, classifier, complete_options, input_shape, names, options, register, registry
+from labelreg.networks import build, classifier, complete_options, input_shape, names, register, registry
 
 
 def test_the_input_shape_has_a_default_and_may_be_any_sequence():
@@ -18,10 +18,9 @@ def test_the_input_shape_has_a_default_and_may_be_any_sequence():
 
 class TestOptions:
     def test_are_the_builders_own_with_their_defaults(self):
-        defaults = {name: option.default for name, option in options("vgg16").items()}
-        assert defaults == complete_options("vgg16", {}) == {"batch_norm": True, "hidden": (512, 512), "dropout": 0.5}
+        assert complete_options("vgg16", {}) == {"hidden": (512, 512), "dropout": 0.5}
         assert complete_options("mlp", {}) == {"hidden": (256, 256)}
-        assert options("resnet8") == complete_options("imagenet_resnet18", {}) == {}
+        assert complete_options("resnet8", {}) == complete_options("imagenet_resnet18", {}) == {}
 
     @pytest.mark.parametrize(
         ("name", "chosen", "completed"),
@@ -55,7 +54,7 @@ def test_a_builder_is_registered_with_its_default_shape_and_options(monkeypatch)
 REFUSALS = [
     (partial(build, "resnet33", 10), r"no network is called 'resnet33'; did you mean .*resnet32"),
     (partial(build, "zzz", 10), "no network is called 'zzz'; there is alexnet, charcnn, .*, wrn28_10$"),
-    (partial(options, "resnet9"), "no network is called 'resnet9'; did you mean resnet8"),
+    (partial(complete_options, "resnet9", {}), "no network is called 'resnet9'; did you mean resnet8"),
     (partial(input_shape, "resnet9"), "did you mean resnet8"),
     (partial(build, "wrn28_10", 10, drop=0.3), "no option of wrn28_10 is called 'drop'; did you mean dropout"),
     (partial(build, "resnet8", 10, depth=8), "no option of resnet8 is called 'depth'; there is none"),
@@ -75,7 +74,7 @@ REFUSALS = [
             ("mlp", {"hidden": (64, -1)}, "hidden.1 should be greater than 0, got -1"),
             ("mlp", {"hidden": "64"}, "hidden.* should be a valid .*, got '64'"),
             ("vgg16", {"hidden": 2.5}, "hidden.0 should be a valid integer, got 2.5"),
-            ("vgg16", {"batch_norm": 1}, "batch_norm should be a valid boolean, got 1"),
+            ("fasttext", {"bigrams": 1}, "bigrams should be a valid boolean, got 1"),
             ("alexnet", {"dropout": 1.0}, "dropout should be less than 1, got 1.0"),
             ("lstm", {"hidden": -1}, "hidden should be greater than 0, got -1"),
             ("lstm", {"layers": 0}, "layers should be greater than 0, got 0"),

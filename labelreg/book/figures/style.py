@@ -133,4 +133,4 @@ def method_style(experiment: Experiment) -> dict[str, str]:
     outer, inner = (methods.find(name) for name in (experiment.method, options.get("method") or "cross_entropy"))
     if inner is not methods.CrossEntropy:
         return {"color": (inner if inner.paper and not outer.paper else outer).colour, "linestyle": "-."}
-    return {"color": outer.colour, "linestyle": "--" if options.get("smoothing", 0) > 0 else outer.linestyle}
+    return {"color": outer.colour, "linestyle": "--" if options.get("smoothing", 0) > 0 else "-"}
