@@ -24,8 +24,7 @@ from labelreg.results import Claimed, Recorded, Result, Store, provenance
 from labelreg.running import Progress, check_experiments, run, tidy, train
 from labelreg.training import Interrupted, stop_on_signals
 
-# a group of runs, the results, and what ended it before its last
-_Outcome = tuple[list[Experiment], dict[Experiment, Result], BaseException | None]
+_Outcome = tuple[Experiment, Result | BaseException]
 SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
 
 
@@ -122,7 +121,7 @@ def run_all(
     finished = {each: found for each in todo if (found := recorded.find(each))}
     for each in finished:
         tidy(each, store)
-    waiting = [[each] for each in todo if each not in finished]
+    waiting = [each for each in todo if each not in finished]
     if not waiting:
         return finished
     root = store.root.absolute()  # processes elsewhere have another folder as their own
@@ -143,24 +142,23 @@ def run_all(
 
         def calls() -> Iterator[pools.Call]:
             while waiting and not stop():
-                group = _next(waiting, runtimes, stop.deadline - time.time())
-                waiting.remove(group)
-                under_way.extend(group)
-                yield joblib.delayed(_run_group)(group, record, str(target or device), root, tell, stop)
+                experiment = _next(waiting, runtimes, stop.deadline - time.time())
+                waiting.remove(experiment)
+                under_way.append(experiment)
+                yield joblib.delayed(_run)(experiment, record, str(target or device), root, tell, stop)
 
         try:
             with stop_on_signals(stop.flag.touch):
-                for outcome in pool.outcomes(calls(), ahead):
-                    group, made, error = outcome
-                    for each in group:
-                        under_way.remove(each)
-                    finished |= made
-                    if isinstance(error, KeyboardInterrupt) and not stop():  # a signal reached the run alone
+                for experiment, outcome in pool.outcomes(calls(), ahead):
+                    under_way.remove(experiment)
+                    if isinstance(outcome, Result):
+                        finished[experiment] = outcome
+                    elif isinstance(outcome, KeyboardInterrupt) and not stop():  # a signal reached the run alone
                         stop.flag.touch()
-                    if isinstance(error, Exception) and not isinstance(error, Claimed):
-                        failures.append(error)
+                    elif isinstance(outcome, Exception) and not isinstance(outcome, Claimed):
+                        failures.append(outcome)
                     if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
-                        progress(f"{len(finished)} of {len(todo)}: {_described(outcome)}")
+                        progress(f"{len(finished)} of {len(todo)}: {experiment.name}: {_described(outcome)}")
         except Killed as error:
             names = "; ".join(each.name for each in under_way)
             raise Killed(
@@ -193,54 +191,46 @@ class StopWhen:
         return self.parent not in (os.getpid(), os.getppid())
 
 
-def _run_group(
-    group: list[Experiment], record: bool, device: str, results: Path, progress: Progress, stop: StopWhen
+def _run(
+    experiment: Experiment, record: bool, device: str, results: Path, progress: Progress, stop: StopWhen
 ) -> _Outcome:
-    """Make a group of runs, in a process of the pool, perhaps on another machine, or in the calling one."""
-    done: dict[Experiment, Result] = {}
+    """Make a run, in a process of the pool, perhaps on another machine, or in the calling one."""
     try:
-        for each in group:
-            if stop.parent is None and stop.orphaned:
-                raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
-            if record:
-                wait = math.isinf(stop.deadline)
-                done[each] = run(each, results=results, device=device, wait=wait, progress=progress, stop=stop)
-            else:
-                done[each] = train(each, device=device, progress=progress, stop=stop).result
+        if stop.parent is None and stop.orphaned:
+            raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
+        if not record:
+            return experiment, train(experiment, device=device, progress=progress, stop=stop).result
+        wait = math.isinf(stop.deadline)
+        return experiment, run(experiment, results=results, device=device, wait=wait, progress=progress, stop=stop)
     except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
         if os.getpid() == stop.parent and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             raise  # a second signal acts at once
         if stop.parent and stop.orphaned:
             os._exit(1)  # nobody waits for the outcome, and what was done is saved
         if not isinstance(error, Claimed | KeyboardInterrupt):
-            error.add_note(f"in the run {' '.join(render(each.changes()))}")
+            error.add_note(f"in the run {' '.join(render(experiment.changes()))}")
             if os.getpid() != stop.parent:
                 error.add_note(traceback.format_exc())  # which does not travel between processes
-        return group, done, error
-    return group, done, None
+        return experiment, error
 
 
-def _next(waiting: Sequence[list[Experiment]], runtimes: Runtimes, seconds: float) -> list[Experiment]:
-    """The first group that is expected to end within that time, or else the first."""
-    return next((group for group in waiting if not sum(map(runtimes.seconds, group)) > seconds), waiting[0])
+def _next(waiting: Sequence[Experiment], runtimes: Runtimes, seconds: float) -> Experiment:
+    """The first run that is expected to end within that time, or else the first."""
+    return next((each for each in waiting if not runtimes.seconds(each) > seconds), waiting[0])
 
 
-def _described(outcome: _Outcome) -> str:
-    """The end of a group of runs in a few words."""
-    group, results, error = outcome
-    match error:
-        case None:
-            last, seconds = results[group[-1]].last, results[group[-1]].provenance["seconds"]
-            perplexity = last.get("test_perplexity")
-            shown = f"error {last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
-            what = f"{shown}, {seconds:.0f} s"
+def _described(outcome: Result | BaseException) -> str:
+    """The end of a run in a few words."""
+    match outcome:
+        case Result():
+            perplexity = outcome.last.get("test_perplexity")
+            shown = f"error {outcome.last['test_error']:.2%}" if perplexity is None else f"perplexity {perplexity:.1f}"
+            return f"{shown}, {outcome.provenance['seconds']:.0f} s"
         case Claimed():
-            what = "another process is running it"
+            return "another process is running it"
         case KeyboardInterrupt():
-            what = "stopped; the same call resumes there"
-        case _:
-            what = one_line(error)
-    return f"{group[-1].name}: {what}"
+            return "stopped; the same call resumes there"
+    return one_line(outcome)
 
 
 class _SlowLines:

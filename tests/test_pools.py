@@ -58,7 +58,7 @@ def test_several_processes_on_a_card_share_it_by_mps(device, options, workers, s
 
     def parallel(count, **settings):
         seen.append((count, bool(serving)))
-        return lambda calls: ((group, {}, Claimed("")) for _, (group, *_), _ in calls)
+        return lambda calls: ((experiment, Claimed("")) for _, (experiment, *_), _ in calls)
 
     monkeypatch.setattr(mps, "serving", Serving)
     monkeypatch.setattr(pools.joblib, "Parallel", parallel)
@@ -89,8 +89,8 @@ def test_runs_elsewhere_end_with_the_folder_of_the_process_that_waits_and_need_i
     assert stop()
     shutil.rmtree(stop.flag.parent)
     assert stop()
-    group, made, error = sweeps._run_group([SHORT], True, "cpu", tmp_path, None, stop)
-    assert (group, made) == ([SHORT], {})
+    experiment, error = sweeps._run(SHORT, True, "cpu", tmp_path, None, stop)
+    assert experiment == SHORT
     assert str(error) == f"{tmp_path} is not the same folder here as where the runs were started"
 
 
@@ -121,7 +121,7 @@ class TestOneWorkerOfManyThreads:
         def lose(*arguments):
             raise KilledWorker("run", SimpleNamespace(address="tcp://lost"), 4)
 
-        monkeypatch.setattr(sweeps, "_run_group", lose)
+        monkeypatch.setattr(sweeps, "_run", lose)
         with pytest.raises(Killed, match=f"^the cluster lost workers, .*, while these ran: {SHORT.name}. The same"):
             run_all([SHORT], backend="dask", address=address, progress=None)
 

@@ -100,7 +100,7 @@ class TestOneProcess:
 
         def parallel(workers, **options):
             used.append(workers)
-            return lambda calls: ((group, {}, Claimed("")) for _, (group, *_), _ in calls)
+            return lambda calls: ((experiment, Claimed("")) for _, (experiment, *_), _ in calls)
 
         monkeypatch.setattr(pools.joblib, "Parallel", parallel)
         monkeypatch.setattr(pools.joblib, "cpu_count", lambda: cores)
@@ -163,8 +163,8 @@ class TestStopping:
     def test_what_ends_in_time_goes_first_and_what_takes_unknown_time_in_its_turn(self, seconds, expected):
         known = SimpleNamespace(seconds=lambda experiment: (100.0, 5.0, 1.0)[experiment.seed])
         unknown = SimpleNamespace(seconds=lambda experiment: math.nan)
-        assert sweeps._next([[each] for each in SEEDS], known, seconds) == [SEEDS[expected]]
-        assert sweeps._next([[each] for each in SEEDS], unknown, seconds) == [SEEDS[0]]
+        assert sweeps._next(SEEDS, known, seconds) == SEEDS[expected]
+        assert sweeps._next(SEEDS, unknown, seconds) == SEEDS[0]
 
 
 class TestRuntimes:

@@ -1,10 +1,7 @@
 """A notebook's parameters, runs and provenance, with which every notebook begins and ends."""
 
-import ast
-import inspect
-import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from inspect import Parameter
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -12,7 +9,6 @@ from typing import Annotated, Any
 import pandas as pd
 from annotated_types import Ge, Le
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.display import Markdown
 from pydantic import NonNegativeInt, ValidationError
 
 from labelreg import data, networks
@@ -172,15 +168,3 @@ def _injected(namespace: Mapping[str, Any]) -> list[str]:
     cells = [cell for cell in namespace["In"] if cell.startswith("# Parameters\n")]
     names = (line.partition(" = ")[0] for cell in cells for line in cell.splitlines())
     return [name for name in names if name.isidentifier()]
-
-
-def show_source(*functions: Callable) -> Markdown:
-    """Show functions as they stand in the package, without their docstrings."""
-    shown = []
-    for function in functions:
-        lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-        first, *others = ast.parse("\n".join(lines)).body[0].body
-        if function.__doc__:
-            del lines[first.lineno - 1 : others[0].lineno - 1]
-        shown += ["```python", *lines, "```"]
-    return Markdown("\n".join(shown))

@@ -9,11 +9,10 @@ import pytest
 import torch
 from pydantic import PositiveInt
 
-from labelreg.book import Session, show_source
+from labelreg.book import Session
 from labelreg.book.session import COMMON
 from labelreg.data import Dataset, Split
 from labelreg.experiment import Experiment
-from labelreg.losses import js_divergence
 from labelreg.papers import COLLECTIONS, papers
 from labelreg.paths import project_root
 from labelreg.reports import is_runnable
@@ -245,12 +244,6 @@ class TestSession:
         found = session.trained({"one": experiment})
         assert found["one"].result == Store().find(experiment)
         assert len(list(tmp_path.rglob("weights.pt"))) == 1
-
-
-def test_source_is_shown_without_its_docstring():
-    shown = show_source(js_divergence).data
-    assert shown.startswith("```python\ndef js_divergence(")
-    assert ("Args:" in shown, "return reduce(" in shown) == (False, True)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
