@@ -163,9 +163,8 @@ def show_options(context: typer.Context) -> None:
     """List what a package of that name offers."""
     room = import_module(f"labelreg.{context.info_name}")
     for name in room.names():
-        options = room.options(name).items()
-        defaults = [f"{key}={option.default}" for key, option in options if option.default is not option.empty]
-        typer.echo(f"{name}  {' '.join(defaults)}".rstrip())
+        defaults = room.complete_options(name, {}).items()
+        typer.echo(f"{name}  {' '.join(f'{key}={value}' for key, value in defaults)}".rstrip())
 
 
 @app.command(name="datasets")

@@ -158,7 +158,7 @@ class TestItem:
         recipes = {(each.optimizer, each.schedule, each.epochs, each.precision) for each in fast}
         assert recipes == {("adam", "one_cycle", 10, "float32")}
         rates = {each.network: each.learning_rate for each in fast}
-        assert rates == {"fasttext": 3e-2, "textrnn": 1e-3, "charcnn": 1e-3, "transformer": 1e-3}
+        assert rates == {"fasttext": 3e-2, "textrnn": 3e-3, "charcnn": 1e-3, "transformer": 1e-3}
 
     @pytest.mark.parametrize("key", ["alr", "kr"])
     def test_every_cell_of_the_tables_of_texts_can_be_run(self, key):

@@ -23,7 +23,6 @@ class Toy(Criterion):
     title = "Toy"
     paper = "toy"
     colour = "#123456"
-    linestyle = ":"
     place = ("a toy's distribution", "before training")
     benchmark = {"Toy, hot": {"temperature": 2.0}}
 
@@ -122,7 +121,7 @@ def test_its_runs_stand_beside_its_numbers(facts):
 
 def test_is_in_the_benchmark_of_all_methods_and_in_the_figures(facts):
     assert facts["shared"] == ["resnet18", "resnet32", "plaincnn6", "resnet8", "digits", "digits_redrawn"]
-    assert (facts["name"], facts["style"]) == ("Toy", {"color": "#123456", "linestyle": ":"})
+    assert (facts["name"], facts["style"]) == ("Toy", {"color": "#123456", "linestyle": "-"})
     assert ">Toy<" in facts["on the map"]["a toy's distribution"]
 
 
