@@ -50,9 +50,10 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str, met
         metric: ``"error"``, in percent, or ``"test_perplexity"``.
 
     Returns:
-        One row per label, with NaN where there is no number: the mean ``value`` of the metric and its ``deviation``
-        over seeds, the ``difference`` to the baseline's with ``half_width`` of its 95 % interval and the number of
-        ``common`` seeds; ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the ``minutes`` per run.
+        One row per label, with NaN where there is no number. The columns are the mean ``value`` of the metric and its
+        ``deviation`` over seeds, the ``difference`` to the baseline's with ``half_width`` of its 95 % interval and the
+        number of ``common`` seeds; ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the ``minutes`` per
+        run.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
