@@ -162,17 +162,16 @@ def method_map() -> Styler:
     for method in map(methods.find, methods.names()):
         source, time = method.place
         if source:
-            style = f"border-bottom: 2px solid {method.colour}; font-weight: {'bold' if method.paper else 'normal'}"
+            weight = "bold" if method.paper else "normal"
+            style = f"border-bottom: 2px solid {method.colour}; font-weight: {weight}; white-space: nowrap"
             cell = cells.setdefault((SOURCES.get(source, "other"), source), {})
             time = time or TIMES[0]
             cell[time] = f'{cell.get(time, "")} <span style="{style}">{method.title}</span>'
     rows = sorted(cells, key=lambda row: [*SOURCES, row[1]].index(row[1]))
     table = pd.DataFrame.from_dict(cells, "index").loc[rows].fillna("")
     sources = {"selector": "th.row_heading", "props": "text-align: left; font-weight: normal; vertical-align: top"}
-    shown = table[[*TIMES, *table.columns.difference(TIMES)]]
-    return _aligned(shown, "left").set_table_styles(
-        [sources, {"selector": ".level1", "props": "min-width: 11em"}], overwrite=False
-    )
+    shown = _aligned(table[[*TIMES, *table.columns.difference(TIMES)]], "left")
+    return shown.set_properties(**{"white-space": "normal"}).set_table_styles([sources], overwrite=False)
 
 
 def sortable(table: Styler) -> Styler:
