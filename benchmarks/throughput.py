@@ -6,10 +6,12 @@ Run ``python benchmarks/throughput.py --help``; settings are those of ``labelreg
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, count, islice
+from pathlib import Path
 
 import torch
 from loops import WARM_UP, synchronize
@@ -20,6 +22,7 @@ from labelreg.costs import bare_step
 from labelreg.data import Batch
 from labelreg.experiment import PROFILES, Experiment
 from labelreg.networks import PADDING
+from labelreg.paths import atomic_write
 from labelreg.results import provenance
 from labelreg.training import Trainer
 
@@ -88,14 +91,20 @@ def main() -> None:
     parser.add_argument("--profile", default="fast", choices=PROFILES)
     parser.add_argument("--steps", type=int, default=50, help="training steps to time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--json", type=Path, help="file to add the measurement to")
     arguments = parser.parse_args()
     experiment = Experiment().at(arguments.profile, **parse(arguments.settings))
     measured = throughput(experiment, steps=arguments.steps, device=arguments.device)
     for loop in ("training", "bare"):
         print(f"{loop:9}{measured[loop]:10,.0f} samples/s")
-    name = provenance(resolve_device(arguments.device))["device"]
+    origin = provenance(resolve_device(arguments.device))
     padding = f"; {measured['padding']:.1%} of the tokens fill texts up" if measured["padding"] else ""
-    print(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {name}{padding}")
+    print(f"{measured['training'] / measured['bare']:.0%} of the bare loop, on {origin['device']}{padding}")
+    if arguments.json:
+        known = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        added = {f"{experiment.dataset} {experiment.network}": measured | {"provenance": origin}}
+        with atomic_write(arguments.json) as unfinished:
+            unfinished.write_text(json.dumps(known | added, indent=1))
 
 
 if __name__ == "__main__":

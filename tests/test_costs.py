@@ -1,5 +1,6 @@
 """Counted operations: against counts made by hand."""
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -244,9 +245,11 @@ class TestThroughput:
         student = Experiment(method="knowledge_distillation", teacher=Experiment(epochs=10**6))
         assert throughput.throughput(student, steps=1)["training"] > 0
 
-    def test_prints_two_speeds_and_their_ratio(self, monkeypatch, capsys):
+    def test_prints_two_speeds_and_their_ratio_and_adds_them_to_a_file(self, monkeypatch, capsys, tmp_path):
+        file = tmp_path / "speeds.json"
+        file.write_text('{"before": 1}')
         words = ["method=batch_augmentation", "options.copies=3", "--profile=quick", "--steps=5", "--device=cpu"]
-        monkeypatch.setattr("sys.argv", ["throughput.py", *words])
+        monkeypatch.setattr("sys.argv", ["throughput.py", *words, f"--json={file}"])
         throughput.main()
         training, bare, ratio = capsys.readouterr().out.splitlines()
         speeds = [float(line.split()[1].replace(",", "")) for line in (training, bare)]
@@ -254,6 +257,9 @@ class TestThroughput:
         share, rest = ratio.split("%")
         assert int(share) == pytest.approx(100 * speeds[0] / speeds[1], abs=1.5)
         assert rest.startswith(" of the bare loop, on ")
+        written = json.loads(file.read_text())
+        assert [*written] == ["before", "digits mlp"]
+        assert written["digits mlp"]["training"] == pytest.approx(speeds[0], abs=0.5)
 
     def test_of_texts_counts_what_fills_them_up(self):
         texts = Experiment(dataset="docstrings", network="fasttext", network_options={"buckets": 16}, batch_size=32)
