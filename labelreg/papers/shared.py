@@ -57,7 +57,7 @@ def text_classification(title: str, baseline: Experiment) -> Item:
 def related_classes(baseline: Experiment) -> Item:
     """Return the runs that show which classes of a data set a network takes for related, and ALR's matrix too.
 
-    At its learning rate the matrix stays near to where it started, so one run has a hundred times as much.
+    With SGD the matrix stays near to where it starts at its own learning rate, so one run has a hundred times as much.
     """
     method, options = ON_TEXTS["ALR-S"]
     residual = baseline.but(method=method, options=options, observe=("class_distributions", "residual_labels"))

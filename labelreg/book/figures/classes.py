@@ -1,12 +1,13 @@
 """Which classes a network, or a matrix that a method learns, takes for related: a picture and a number."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from labelreg.book.figures.style import subplots
+from labelreg.book.figures.style import TEXT, WIDTH, subplots
 from labelreg.data.corpora import NEWSGROUPS
 from labelreg.papers import Row
 from labelreg.results import Result
@@ -40,26 +41,26 @@ def relatedness(labels: np.ndarray, groups: Sequence[str]) -> tuple[float, float
     return float(test.statistic), float(labels[different].mean()), float(test.pvalue)
 
 
-def related_classes(matrices: Mapping[str, np.ndarray], classes: Sequence[str], groups: Sequence[str]) -> Figure:
+def related_classes(matrices: Mapping[str, np.ndarray], groups: Sequence[str]) -> Figure:
     """Draw residual labels (K, K) by title as heat maps, the classes of a group side by side, with their relatedness.
 
     Each map has a scale of its own, in multiples of the uniform label 1 / (K - 1).
     """
     order = sorted(range(len(groups)), key=lambda each: [*dict.fromkeys(groups)].index(groups[each]))
-    names = [classes[each] for each in order]
-    ends = [place for place in range(1, len(order)) if groups[order[place]] != groups[order[place - 1]]]
-    figure, (line,) = subplots(1, len(matrices), 2.5 * len(matrices) + 1.5, 4.1)
+    sizes = Counter(groups)  # in the order of the groups
+    ends = np.cumsum([*sizes.values()])
+    figure, (line,) = subplots(1, len(matrices), WIDTH, 3.6, sharey=True)
     for axes, (title, labels) in zip(line, matrices.items(), strict=True):
         within, between, p = relatedness(labels, groups)
         shown = np.ma.masked_where(np.eye(len(order), dtype=bool), labels[np.ix_(order, order)] * (len(order) - 1))
-        bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02, "label": "times the uniform label"}
+        bar = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.02}
         sns.heatmap(shown, mask=shown.mask, ax=axes, square=True, cmap="viridis", cbar_kws=bar)
-        axes.hlines(ends, 0, len(order), color="white", linewidth=1)
-        axes.vlines(ends, 0, len(order), color="white", linewidth=1)
-        axes.set(xticks=[], yticks=[], xlabel="wrong class")
-        axes.set_title(f"{title}\nwithin groups {100 * within:.1f} %\nbetween {100 * between:.1f} %, p = {p:.1g}")
-    line[0].set_yticks(np.arange(len(order)) + 0.5, names, rotation=0)
-    line[0].set_ylabel("true class")
+        axes.hlines(ends[:-1], 0, len(order), color="white", linewidth=1)
+        axes.vlines(ends[:-1], 0, len(order), color="white", linewidth=1)
+        axes.set(xticks=[], title=title)
+        axes.set_xlabel(f"within {100 * within:.1f} %\nbetween {100 * between:.1f} %\np = {p:.1g}")
+    line[0].set_yticks(ends - np.array([*sizes.values()]) / 2, [*sizes], rotation=0)
+    figure.supxlabel("wrong class; colours in multiples of the uniform label", fontsize=TEXT)
     return figure
 
 
@@ -72,5 +73,5 @@ def recorded_newsgroups(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     for row, group in runs.items():
         learned = "residual_labels" in group[0].observations
         name, title = ("residual_labels", "labels") if learned else ("residual_outputs", "outputs")
-        matrices[f"{row.method}: {title}"] = np.mean([each.observations[name][-1] for each in group], axis=0)
-    return related_classes(matrices, NEWSGROUPS.classes, NEWSGROUPS.superclasses)
+        matrices[f"{row.method}:\n{title}"] = np.mean([each.observations[name][-1] for each in group], axis=0)
+    return related_classes(matrices, NEWSGROUPS.superclasses)
