@@ -61,7 +61,7 @@ def run(
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
 
-    A quick run is a look, not a result: it is trained anew each time, and recorded only where --results names a folder.
+    A quick run is trained anew each time, and recorded only where --results names a folder.
     """
     from labelreg.assignments import parse
 
