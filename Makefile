@@ -19,7 +19,7 @@ env: .venv/installed  ## install the locked environment into .venv (uv comes fro
 test: env lint  ## check style and run the tests
 	$(BIN)/pytest -n 2
 
-lint: env  ## check style, and that each room imports only from those below it
+lint: env  ## check style, and that each layer imports only from those below it
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

@@ -1,4 +1,4 @@
-"""Experiments as text, ``NAME=VALUE NAME=VALUE ...``: read from the command line, written on pages."""
+"""Experiments as text, ``NAME=VALUE NAME=VALUE ...``: read from the command line, written in errors."""
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping

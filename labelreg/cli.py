@@ -61,7 +61,7 @@ def run(
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
 
-    A quick run is a look, not a result: it is trained anew each time, and recorded only where --results names a folder.
+    A quick run is trained anew each time, and recorded only where --results names a folder.
     """
     from labelreg.assignments import parse
 
@@ -160,10 +160,10 @@ def show_data(
 @app.command(name="methods", help="List the methods and their options with defaults.")
 @app.command(name="networks", help="List the networks and their options with defaults.")
 def show_options(context: typer.Context) -> None:
-    """List what a package of that name offers."""
-    room = import_module(f"labelreg.{context.info_name}")
-    for name in room.names():
-        defaults = room.complete_options(name, {}).items()
+    """List what the package of the command's name offers."""
+    package = import_module(f"labelreg.{context.info_name}")
+    for name in package.names():
+        defaults = package.complete_options(name, {}).items()
         typer.echo(f"{name}  {' '.join(f'{key}={value}' for key, value in defaults)}".rstrip())
 
 

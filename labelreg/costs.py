@@ -58,7 +58,7 @@ def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
 
 
 def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
-    """Time calls that take turns, so that whatever else the machine does meets all alike, but for a first turn."""
+    """Time calls in turns, so that whatever else the machine does affects all alike; a first turn is not counted."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():

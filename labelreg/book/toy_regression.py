@@ -37,8 +37,8 @@ def disturb_regression(
 ) -> DisturbedRegression:
     """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
 
-    Every epoch is one step of Adam, the paper naming no optimizer, on all training points; inputs and targets are
-    standardised for training and given back in their own units. The runs differ in the initial parameters of both
+    Every epoch is one step of Adam (the paper names no optimizer) on all training points. Inputs and targets are
+    standardised for training, and given back in their own units. The runs differ in the initial parameters of both
     networks. (The runs on digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after
     another, and two processes gain more.)
 

@@ -8,10 +8,10 @@ def fetch(path: Path, instead: str, url: str | None = None, md5: str | None = No
 
     Without a URL it cannot be downloaded; its MD5 checksum, where one is given, must be that of the download.
     """
-    from torchvision.datasets.utils import download_url  # slow to import
-
     if path.exists():
         return
+    from torchvision.datasets.utils import download_url  # slow to import
+
     problem = f"there is no {path}"
     if url:
         unfinished = path.with_name(f"{path.name}.part")

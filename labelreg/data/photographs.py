@@ -147,7 +147,7 @@ def _provide(collection: Collection, original: Original, folder: Path) -> None:
 
 def _unpack(archive: Path) -> None:
     """Unpack an archive into its folder, whole or not at all."""
-    # Python 3.11 has learned to refuse paths that lead out of the folder
+    # the first releases of Python 3.11 cannot refuse paths that lead out of the folder
     safely = {"filter": "data"} if archive.suffix != ".zip" and hasattr(tarfile, "data_filter") else {}
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=archive.parent) as fresh:
         try:
@@ -162,6 +162,8 @@ def read_lines(path: Path) -> list[str]:
     """Return the lines of a UTF-8 text file that are not empty."""
     try:
         return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing: put a whole copy of the data set in its place") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
 

@@ -26,7 +26,7 @@ class ForestAsRegularization(Method):
 
     The forest is fitted anew before every epoch, with more trees each time, so that its disturbance matures as that of
     an auxiliary network does. Its predictions for a training sample are *out of bag*, from the trees that have not seen
-    the sample, unless all trees are asked: a forest knows the labels it was fitted to by heart. The first epoch
+    the sample, unless all trees are asked: a forest has memorised the labels that it was fitted to. The first epoch
     collects the samples and trains on plain labels. Where data are augmented, the forest knows the view last seen.
     Targets are class indices, one for each sample, so that it can learn no text, and not from mixed labels.
 
@@ -34,6 +34,7 @@ class ForestAsRegularization(Method):
         num_classes: K.
         lam, alpha: see :func:`.nar_targets`.
         trees: number of trees added per epoch, at least 1.
+        out_of_bag: whether only the trees that have not seen a sample are asked about it.
         out_of_bag: whether only the trees that have not seen a sample are asked.
     """
 

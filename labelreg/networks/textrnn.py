@@ -43,7 +43,7 @@ class TextRNN(nn.Module):
         super().__init__()
         self.kind = kind
         self.vectors = WordVectors(input_shape[1], vocabulary, dimension)
-        # with PyTorch's deviation of 1 the network learns texts by heart, by vectors that hardly move
+        # with PyTorch's deviation of 1 the network memorises the training texts, and the vectors hardly move
         nn.init.normal_(self.vectors.weight[1:], std=INITIAL_DEVIATION)
         self.left, self.right = (CELLS[cell](dimension, context, batch_first=True) for _ in range(2))
         if kind == "bilstm":

@@ -81,7 +81,7 @@ def recorded_runs(
 
 
 def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> tuple[str, dict[Row, list[Result]]]:
-    """Return :func:`recorded_runs`, and their profile, if empty and nothing is recorded ``"fast"``."""
+    """Return the profile and the runs of :func:`recorded_runs`; it is ``"fast"`` if empty and nothing is recorded."""
     rows, profiles = list(rows), (profile,) if profile else RECORDED
     found = {each: {row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles}
     best = max(profiles, key=lambda each: len(found[each]))  # the first of equal ones

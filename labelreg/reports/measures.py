@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from labelreg.names import unknown
 from labelreg.results import Result, paired_difference
 
 # by printed metric: how it is called where it is recorded or observed every epoch, and at the head of a column
@@ -37,7 +38,12 @@ def number(result: Result, metric: str, last_epochs: int = 1) -> float:
 
 
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return the mean over runs, ``ours``, of :func:`number`, and its standard deviation ``ours_std``, or NaN."""
+    """Return the mean over runs, ``ours``, of :func:`number`, and its standard deviation ``ours_std``.
+
+    Without runs both are NaN, with one run the deviation is.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
     values = pd.Series([number(result, metric, last_epochs) for result in results], dtype=float)
     return {"ours": values.mean(), "ours_std": values.std()}
 

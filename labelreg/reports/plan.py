@@ -97,7 +97,7 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
         hours = 0.0 if done else runtimes.seconds(task.experiment) / 3600
         rows.append((task.collection, task.item, task.row.dataset, task.row.network, 1, done, not done, hours))
     runs = pd.DataFrame(rows, columns=[*names, "runs", "recorded", "left", "hours"])
-    return runs.groupby(names, sort=False).sum(skipna=False).reset_index()
+    return runs.groupby(names, sort=False).agg(lambda each: each.sum(skipna=False)).reset_index()
 
 
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:

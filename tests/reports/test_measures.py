@@ -6,7 +6,7 @@ from scipy import stats
 
 from labelreg.experiment import Experiment
 from labelreg.reports import epochs_until
-from labelreg.reports.measures import against_each_other, critical_difference, on_common_seeds, ranks
+from labelreg.reports.measures import against_each_other, critical_difference, measured, on_common_seeds, ranks
 from labelreg.results import Result, paired_difference
 
 
@@ -21,6 +21,11 @@ def runs(*errors):
     return [
         Result(Experiment(seed=seed), {"test_error": np.array([error])}, {}, {}) for seed, error in enumerate(errors)
     ]
+
+
+def test_refuses_a_metric_that_is_not_known():
+    with pytest.raises(ValueError, match="no metric is called 'errors'; did you mean error"):
+        measured([], "errors")
 
 
 class TestAgainstEachOther:
