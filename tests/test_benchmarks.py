@@ -17,6 +17,7 @@ from torch.distributions import Beta
 from labelreg import networks
 from labelreg.costs import offer_made_up
 from labelreg.data import registry
+from labelreg.papers.decoupled import TEXT_NETWORKS
 from labelreg.paths import project_root
 from labelreg.training import Trainer
 
@@ -220,7 +221,8 @@ class TestWaits:
         assert modes[-1] == "default"
 
 
-RECORDED = sorted((project_root() / "data" / "benchmarks").glob("*.json"))
+FOLDER = project_root() / "data" / "benchmarks"
+RECORDED = sorted(FOLDER.glob("*.json"))
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -228,7 +230,19 @@ def test_recorded_speeds_say_where_they_were_measured(path):
     recorded = json.loads(path.read_text())
     for each in [recorded] if "provenance" in recorded else recorded.values():
         assert {"device", "torch", "python"} <= each["provenance"].keys()
-    for network, speeds in recorded["images_per_second"].items():
+
+
+@pytest.mark.parametrize("name", ["cpu", "h200"])
+def test_recorded_speeds_are_of_networks_of_images(name):
+    for network, speeds in json.loads((FOLDER / f"{name}.json").read_text())["images_per_second"].items():
         assert networks.input_shape(network) == (3, 32, 32)
         assert {"labelreg", "bare step"} <= speeds.keys()
         assert min(speeds.values()) > 0
+
+
+def test_training_on_texts_keeps_up_with_a_bare_loop_and_wastes_little_on_padding():
+    measured = json.loads((FOLDER / "texts.json").read_text())
+    assert {*measured} == {f"ag_news {network}" for network in TEXT_NETWORKS}
+    for each in measured.values():
+        assert each["training"] > 0.9 * each["bare"]
+        assert 0 < each["padding"] < 0.1
