@@ -32,5 +32,7 @@ def generator(
 
 def seed_of(seed: int, stream: Stream, epoch: int = 0, position: int = 0, part: int = 0) -> int:
     """Return the seed of :func:`generator`; ``part`` is that of a divided batch."""
+    if min(seed, epoch, position) < 0:
+        raise ValueError(f"seed, epoch and position must not be negative, got {seed}, {epoch} and {position}")
     entropy = (seed, stream, epoch, position, part) if part else (seed, stream, epoch, position)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0])

@@ -1,6 +1,7 @@
 """Data sets by name."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ _datasets: dict[str, Callable[[Path], Dataset]] = {}
 
 def register(name: str) -> Callable[[Callable[[Path], Dataset]], Callable[[Path], Dataset]]:
     """Register the decorated function, from the data folder to a :class:`Dataset`, under a name."""
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"the name of a data set is made of letters, digits, '_', '.' and '-', not {name!r}")
 
     def decorate(function: Callable[[Path], Dataset]) -> Callable[[Path], Dataset]:
         # a module that runs again, as with autoreload, may register its data sets again

@@ -52,6 +52,7 @@ REFUSALS = [
         (partial(redraw_labels, IMAGES, part, 4, 0), rf"within \[0, 1\], got {part}")
         for part in (-0.1, 1.1, float("nan"))
     ),
+    (partial(redraw_labels, IMAGES, 0.5, 4, -1), "must not be negative, got -1"),
     *(
         (partial(Dataset, "mine", **{"train": IMAGES, "test": IMAGES, split: labelled()}, classes=("a",)), message)
         for split in ("train", "test", "validation")
@@ -72,6 +73,8 @@ REFUSALS = [
     (partial(batches, labelled(), 4, torch.zeros(1), torch.ones(1)), "empty split"),
     (partial(batches, labelled(0), 0, torch.zeros(1), torch.ones(1)), "batch size must be at least 1, got 0"),
     *((partial(loader().epoch, 0, start), f"start={start} is not .* an epoch of 2 batches") for start in (-1, 3)),
+    (partial(loader(seed=-1).epoch, 0), "must not be negative, got -1, 0 and 0"),
+    (partial(loader().epoch, -2), "must not be negative, got 0, -2 and 0"),
     # texts
     *((partial(SequenceLoader, TEXT, b, 3), f"9 words makes 1 to 9 columns, got a batch size of {b}") for b in (0, 10)),
     (partial(SequenceLoader, TEXT, 3, 0), "the sequence length must be at least 1, got 0"),
@@ -84,6 +87,7 @@ REFUSALS = [
     (partial(load, "pydoc", subset=5), "subset=5 balances classes, but pydoc is a language_modelling task"),
     (partial(load, "digits", subset=2000), "subset of 2000 samples from 1097"),
     (partial(register("digits"), lambda root: None), "'digits' is registered twice"),
+    (partial(register, "a/b"), "made of letters, digits, '_', '.' and '-', not 'a/b'"),
 ]
 
 
