@@ -139,9 +139,11 @@ def _provide(collection: Collection, original: Original, folder: Path) -> None:
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""
     converted = f"{collection.name}-{collection.stored}"
     instead = f"Put {original.file}{unpacked} there, or the converted copy, {converted}, beside that folder"
-    downloads.fetch(path := folder / original.file, instead, original.url, original.md5)
-    if original.unpacked:
+    if (path := folder / original.file).exists():
         downloads.check(path, original.md5)
+    else:  # a download is checked as it comes in
+        downloads.fetch(path, instead, original.url, original.md5)
+    if original.unpacked:
         _unpack(path)
 
 

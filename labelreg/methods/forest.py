@@ -35,7 +35,6 @@ class ForestAsRegularization(Method):
         lam, alpha: see :func:`.nar_targets`.
         trees: number of trees added per epoch, at least 1.
         out_of_bag: whether only the trees that have not seen a sample are asked about it.
-        out_of_bag: whether only the trees that have not seen a sample are asked.
     """
 
     title = "forest as regularization"
