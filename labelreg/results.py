@@ -120,8 +120,15 @@ class Store:
         self.root = paths.results_root() if root is None else Path(root).expanduser()
 
     def find(self, experiment: Experiment) -> Result | None:
-        """Return the result of an experiment, or None; only files that bear its name are opened."""
-        return Recorded(self._read(f"{experiment.name}-*.json")).find(experiment)
+        """Return the result of an experiment, or None."""
+        return self.find_all([experiment]).get(experiment)
+
+    def find_all(self, experiments: Iterable[Experiment]) -> dict[Experiment, Result]:
+        """Return the results of those experiments that have one; only files that bear their names are opened."""
+        wanted = list(experiments)
+        names = dict.fromkeys(each.name for each in wanted)
+        recorded = Recorded(result for name in names for result in self._read(f"{name}-*.json"))
+        return {each: found for each in wanted if (found := recorded.find(each))}
 
     def __iter__(self) -> Iterator[Result]:
         """Read every result, in the order of the files; a file that is not a valid result is named in a warning."""

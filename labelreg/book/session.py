@@ -18,7 +18,7 @@ from labelreg.experiment import MOST_SEEDS, PROFILES, Experiment
 from labelreg.names import unknown
 from labelreg.options import FractionBelowOne, explain, options_model
 from labelreg.papers import Paper
-from labelreg.results import Recorded, Result, Store, provenance
+from labelreg.results import Result, Store, provenance
 from labelreg.running import Trained, train, trained
 from labelreg.sweeps import run_all
 
@@ -31,6 +31,7 @@ COMMON = {
     "epochs": NonNegativeInt,
     "seeds": Annotated[int, Ge(0), Le(MOST_SEEDS)],
     "label_noise": FractionBelowOne,
+    "record": bool,
     "jobs": NonNegativeInt,
     "device": str,
 }
@@ -108,16 +109,15 @@ class Session:
         """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order.
 
         What the page has asked for before is not run again. With ``recorded``, equal runs that are recorded are taken
-        from there also where runs are made in memory.
+        from there also where runs are made in memory, and with the parameter ``record`` the others are recorded.
         """
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
         missing = [each for group in wanted.values() for each in group if each not in self._found]
-        known = Recorded(Store() if recorded and self.live else ())
-        taken = {each: found for each in missing if (found := known.find(each))}
+        taken = Store().find_all(missing) if recorded and self.live else {}
         self._taken += len(taken)
         found = taken | run_all(
             [each for each in missing if each not in taken],
-            record=not self.live,
+            record=not self.live or (recorded and self.parameters.record),
             jobs=self.parameters.jobs,
             device=self.parameters.device,
             progress=None if self.live else print,

@@ -26,6 +26,7 @@ network = ""
 subset = 0
 epochs: int = 1 * 2
 seeds = 2
+record = False
 jobs = 1
 device = "cpu"
 label_noise = 0.3
@@ -205,6 +206,16 @@ class TestSession:
         assert session.provenance()["runs"] == "1 live, 1 recorded"
         other.run(again, seeds=1)
         assert other.provenance()["runs"] == "1 live"
+
+    def test_records_where_it_is_asked_to_the_runs_that_may_be_recorded_ones(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("LABELREG_RESULTS", str(tmp_path))
+        first, second = (Experiment(epochs=2, subset=20, seed=seed) for seed in (1, 2))
+        for record, expected in ((False, []), (True, [second])):
+            session = Session(Notebook(injected(record=record)))
+            session.run({"live": first}, seeds=1)
+            session.run({"shown from recorded runs": second}, seeds=1, recorded=True)
+            assert [each.experiment for each in Store(tmp_path)] == expected
+            assert session.provenance()["runs"] == "2 live"
 
     def test_experiment_follows_profile_parameters_and_settings_in_that_order(self):
         session = Session(Notebook(injected(network="resnet8", subset=50)))
