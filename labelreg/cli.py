@@ -88,7 +88,8 @@ def reproduce(
     minutes: Annotated[float, typer.Option(min=0, help="Budget of time; 0 shows what there is to run.")] = 0.0,
     profile: _Profile = "fast",
     papers: Annotated[str, typer.Option(help="Keys of papers, or shared for the benchmark; by default all.")] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas.")] = "cifar100",
+    items: Annotated[str, typer.Option(help="Tables and figures, such as table1; by default all.")] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets; by default cifar100, or with --items all.")] = "",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
     seeds: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the table's number.")] = 0,
@@ -109,7 +110,8 @@ def reproduce(
     from labelreg.sweeps import Runtimes, device_here
 
     target = device_here(backend, device)  # a plan takes longer than to say that there is no such device
-    wanted = {"collections": _listed(papers), "datasets": _listed(dataset), "networks": _listed(network)}
+    wanted = {"collections": _listed(papers), "items": _listed(items), "networks": _listed(network)}
+    wanted["datasets"] = _listed(dataset) or (() if items else ("cifar100",))
     todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
     if not todo:
         typer.echo("no table or figure asks for such a run")

@@ -30,6 +30,7 @@ def plan(
     profile: str = "fast",
     *,
     collections: Iterable[str] = (),
+    items: Iterable[str] = (),
     datasets: Iterable[str] = ("cifar100",),
     networks: Iterable[str] = (),
     methods: Iterable[str] = (),
@@ -43,14 +44,18 @@ def plan(
     Args:
         profile: key of :data:`labelreg.experiment.PROFILES`.
         collections: keys of papers, or ``"shared"`` for the benchmark of all methods; all if empty.
-        datasets, networks, methods: names, see :func:`printed_methods`; all networks or methods if empty.
+        items: names of their tables and figures; all if empty.
+        datasets, networks, methods: names, see :func:`printed_methods`; all if empty.
         seeds: runs of each experiment; 0 for :meth:`.Item.runs`.
     """
-    collections, datasets = list(collections) or list(COLLECTIONS), list(datasets)
+    collections, datasets = list(collections) or list(COLLECTIONS), list(datasets) or dataset_names()
     networks, methods = list(networks) or network_names(), list(methods) or printed_methods()
+    known_items = dict.fromkeys(name for key in collections if key in COLLECTIONS for name in COLLECTIONS[key].items)
+    items = list(items) or [*known_items]
     for kind, names, known in (
         ("profile", [profile], PROFILES),
         ("paper", collections, COLLECTIONS),
+        ("table or figure", items, known_items),
         ("data set", datasets, dataset_names()),
         ("network", networks, network_names()),
         ("method in any table or figure", methods, printed_methods()),
@@ -62,6 +67,7 @@ def plan(
         rows
         for key in collections
         for item, table in COLLECTIONS[key].items.items()
+        if item in items
         for rows in _compared(key, item, table.rows)
         if rows[0].row.dataset in datasets and rows[0].row.network in networks and is_runnable(rows[0].row)
     ]

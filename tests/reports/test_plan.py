@@ -76,6 +76,10 @@ class TestPlan:
         assert {task.row.network for task in plan(**chosen, networks=["resnet8"])} == {"resnet8"}
         assert {task.row.method for task in plan(**chosen, methods=["KR", "LS"])} == {"KR", "LS"}
         assert plan(collections=["two"], datasets=["toy"]) == []
+        every = plan("paper", collections=["one", "two"], datasets=[])
+        assert {task.item for task in every} > {"table1"}
+        some = plan("paper", collections=["one", "two"], items=["table1"], datasets=[])
+        assert some == [task for task in every if task.item == "table1"]
         assert {task.collection for task in plan(datasets=["digits"])} == {"one", "two"}
 
     def test_what_cannot_be_run_or_is_the_same_run_is_left_out(self, collections):
@@ -89,6 +93,7 @@ class TestPlan:
         [
             ({"profile": "fats"}, "no profile is called 'fats'; did you mean fast"),
             ({"collections": ["tow"]}, "no paper is called 'tow'; did you mean two"),
+            ({"items": ["table3"]}, "no table or figure is called 'table3'; did you mean table"),
             ({"datasets": ["digit"]}, "no data set is called 'digit'; did you mean digits"),
             ({"networks": ["resnet"]}, "no network is called 'resnet'; did you mean resnet8"),
             ({"methods": ["RK"]}, "no method in any table or figure is called 'RK'"),
