@@ -75,7 +75,7 @@ class Result:
 
 
 class Recorded:
-    """Results by experiment; a run that observed more than an experiment asks for is its run too."""
+    """Results by experiment; a run that observed more than an experiment asks for is its run too, and is preferred."""
 
     def __init__(self, results: Iterable[Result]):
         self._results: dict[Experiment, list[Result]] = {}
@@ -84,12 +84,17 @@ class Recorded:
 
     def find(self, experiment: Experiment) -> Result | None:
         """Return the run of an experiment, or None."""
-        runs = self._results.get(_unobserved(experiment), [])
-        return next((each for each in runs if set(experiment.observe) <= set(each.experiment.observe)), None)
+        runs = (each for each in self._results.get(_unobserved(experiment), []) if _covers(each.experiment, experiment))
+        return max(runs, key=lambda each: len(each.experiment.observe), default=None)
 
 
 def _unobserved(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"observe": ()})
+
+
+def _covers(recorded: Experiment, asked: Experiment) -> bool:
+    """Whether a recorded run is one that is asked for, with all that it is to observe."""
+    return _unobserved(recorded) == _unobserved(asked) and set(asked.observe) <= set(recorded.observe)
 
 
 class Claimed(RuntimeError):
@@ -150,7 +155,7 @@ class Store:
         return FileLock(claims / name)
 
     def save(self, result: Result) -> Path:
-        """Write a result into the folder ``shared``, unless it has one of the same experiment; return the file."""
+        """Write a result into the folder ``shared``, unless one there is found for its experiment; return the file."""
         target = self.root / "shared"
         target.mkdir(parents=True, exist_ok=True)
         content = _content(result)
@@ -159,7 +164,7 @@ class Store:
                 left_over.unlink()
             # one of another key was recorded when an experiment had fewer settings
             for path in sorted(target.glob(f"{result.experiment.name}-*.json")):
-                if (found := _read(path)) is not None and found.experiment == result.experiment:
+                if (found := _read(path)) is not None and _covers(found.experiment, result.experiment):
                     return path
             stem = f"{result.experiment.name}-{result.experiment.key}"
             names = (f"{stem}-{attempt}.json" if attempt else f"{stem}.json" for attempt in itertools.count())

@@ -76,9 +76,8 @@ class TestRecorded:
         assert recorded.find(Experiment(observe="reliability")) is None
         assert recorded.find(Experiment(seed=1)) is None
         assert Recorded([plain]).find(Experiment(observe="vote")) is None
-        both = Recorded([plain, watched])
-        assert both.find(Experiment()) is plain
-        assert both.find(Experiment(observe="vote")) is watched
+        for both in (Recorded([plain, watched]), Recorded([watched, plain])):
+            assert both.find(Experiment()) is both.find(Experiment(observe="vote")) is watched
 
 
 class TestStore:
@@ -155,6 +154,11 @@ class TestStore:
         older = path.rename(path.with_name(path.name.replace(make_result().experiment.key, "0" * 12)))
         assert store.save(make_result()) == older
         assert len([*store]) == 1
+
+    def test_a_run_that_observed_more_is_not_written_again_with_less(self, store):
+        watched = store.save(make_result(Experiment(observe="vote")))
+        assert store.save(make_result()) == watched
+        assert store.save(make_result(Experiment(observe=("vote", "embedding")))) != watched
 
     def test_another_result_under_this_name_stays_beside(self, store):
         taken = store.save(make_result(Experiment(seed=1)))
