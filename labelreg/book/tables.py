@@ -211,7 +211,7 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
     facts += ["<b>ours</b> / printed"] if done.any() else []
     facts += [f"† ours with {each:,} of the training samples" for each in cells.subset.unique() if each]
     facts += ["* our difference to the baseline is significant"] if any(corrected < 0.05) else []
-    return LinedTable(_aligned(shown, "left").set_caption(", ".join(facts)), progress(paper, table, store=results))
+    return LinedTable(_aligned(shown, "left").set_caption(", ".join(facts)), progress(paper, item, store=results))
 
 
 def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -249,7 +249,7 @@ def show_recorded(item: str, profile: str, metric: str = "error", store: Iterabl
     }
     shown = pd.DataFrame(columns).rename_axis(None)
     shown = sortable(_aligned(shown.loc[:, (shown != "").any()], "right"))
-    return LinedTable(shown, progress(BENCHMARK.key, BENCHMARK.tables[item], profile, results))
+    return LinedTable(shown, progress(BENCHMARK.key, item, profile, results))
 
 
 def by_network(
@@ -263,10 +263,10 @@ def by_network(
     """
     results, baseline = list(Store() if store is None else store), BENCHMARK.baseline
     found, lines = {}, []
-    for item in map(BENCHMARK.tables.get, items):
-        name = item.title.partition(", ")[2]
+    for item in items:
+        name = BENCHMARK.tables[item].title.partition(", ")[2]
         lines.append(f"{name}: {progress(BENCHMARK.key, item, profile, results)}")
-        shown = [row for row in item.rows if row.method in (baseline, *methods)]
+        shown = [row for row in BENCHMARK.tables[item].rows if row.method in (baseline, *methods)]
         for network in dict.fromkeys(row.network for row in shown):
             runs = recorded_runs([row for row in shown if row.network == network], profile, results)
             if runs:
@@ -286,9 +286,8 @@ def recorded(collection: str, item: str, draw: Callable[[Mapping[Row, Sequence[R
     ``draw`` is given the rows that have runs, see :func:`labelreg.reports.recorded_runs`. The line is that of
     :func:`labelreg.reports.progress`; where there are no runs, it is all there is.
     """
-    shown = COLLECTIONS[collection].items[item]
-    line = HTML(f"<p>{progress(collection, shown)}</p>")
-    runs = recorded_runs(shown.rows)
+    line = HTML(f"<p>{progress(collection, item)}</p>")
+    runs = recorded_runs(COLLECTIONS[collection].items[item].rows)
     if not runs:
         return line
     display(line)

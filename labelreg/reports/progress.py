@@ -1,17 +1,15 @@
 """One line on a table or figure: how much of it is recorded, which command goes on, and how long that takes."""
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 
 from labelreg.experiment import Experiment
-from labelreg.papers import Item, Row
-from labelreg.reports.compare import is_runnable, runs_at_a_profile
+from labelreg.papers import COLLECTIONS, Row
+from labelreg.reports.compare import is_runnable, runs_at_a_profile, runs_of
 from labelreg.results import Recorded, Result, Store
 from labelreg.sweeps import Runtimes
 
 
-def progress(collection: str, item: Item, profile: str = "", store: Iterable[Result] | None = None) -> str:
+def progress(collection: str, name: str, profile: str = "", store: Iterable[Result] | None = None) -> str:
     """Say in a line of HTML how much of a table or figure is recorded, and how to go on.
 
     It names what the recorded runs were made with, see :func:`made`; the methods that are missing, where all are on one
@@ -20,10 +18,11 @@ def progress(collection: str, item: Item, profile: str = "", store: Iterable[Res
 
     Args:
         collection: key of a paper, or ``"shared"``.
+        name: of the table or figure.
         profile: of the runs; if empty, that of :func:`recorded_runs`, or ``"fast"`` where nothing is recorded.
         store: of recorded runs, by default ``data/results``.
     """
-    results = list(Store() if store is None else store)
+    results, item = list(Store() if store is None else store), COLLECTIONS[collection].items[name]
     recorded = Recorded(results)
     profile, runs = runs_at_a_profile(item.rows, profile, recorded)
     rows, missing = [row for row in item.rows if is_runnable(row)], {}
@@ -32,13 +31,19 @@ def progress(collection: str, item: Item, profile: str = "", store: Iterable[Res
         if left := [each for each in wanted if recorded.find(each) is None]:
             missing[row] = left
     line = f"{len(runs)} of {len(rows)} experiments recorded"
+    on_part = [row for row in rows if row not in runs and row.subset and runs_of(row, profile, recorded, row.subset)]
+    line += f", another {len(on_part)} on a part of the training samples" if on_part else ""
     line += f" (profile {profile}, {made(runs)})." if runs else "."
     absent = [row.method for row in rows if row not in runs]
     if runs and absent and len({(row.dataset, row.network) for row in rows}) == 1:
         line += f" Missing: {'; '.join(absent)}."
     if not missing:
         return line
-    worth = f"<code>{escape(_command(collection, missing, profile))}</code> records an hour's worth"
+    options = ["--profile", profile] if profile != "fast" else []
+    command = shlex.join(
+        ["labelreg", "reproduce", "--papers", collection, "--items", name, *options, "--minutes", "60"]
+    )
+    worth = f"<code>{escape(command)}</code> records an hour's worth"
     left = [each for runs_left in missing.values() for each in runs_left]
     return f"{line} {worth}{' of the rest' if runs else ''}{_estimate(left, results)}."
 
@@ -54,13 +59,6 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
     versions = {f"torch {result.provenance['torch']}" for result in results}
     said = [f"{' or '.join(map(str, sorted(each)))} {name}{'s' * (each != {1})}" for name, each in counts.items()]
     return ", ".join([*said, *sorted(devices), *sorted(versions)])
-
-
-def _command(collection: str, rows: Iterable[Row], profile: str) -> str:
-    names = {option: ",".join(dict.fromkeys(getattr(row, option) for row in rows)) for option in ("dataset", "network")}
-    words = ["labelreg", "reproduce", "--papers", collection, "--dataset", names["dataset"]]
-    words += ["--network", names["network"], *(["--profile", profile] if profile != "fast" else [])]
-    return shlex.join([*words, "--minutes", "60"])
 
 
 def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:

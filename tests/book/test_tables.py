@@ -317,7 +317,7 @@ class TestRecorded:
     def test_is_a_command_where_nothing_is_recorded(self):
         shown = tables.recorded("kr", "figure5", recorded_curves)
         assert isinstance(shown, HTML)
-        assert "labelreg reproduce --papers kr --dataset cifar100 --network preact_resnet18 --minutes 60" in shown.data
+        assert "labelreg reproduce --papers kr --items figure5 --minutes 60" in shown.data
 
     def test_draws_what_is_recorded_under_a_line_that_says_what_it_is(self):
         for experiment in (*self.ITEM[0].at("fast").with_seeds(2), self.ITEM[1].at("fast")):
