@@ -39,11 +39,9 @@ def progress(collection: str, name: str, profile: str = "", store: Iterable[Resu
         line += f" Missing: {'; '.join(absent)}."
     if not missing:
         return line
-    options = ["--profile", profile] if profile != "fast" else []
-    command = shlex.join(
-        ["labelreg", "reproduce", "--papers", collection, "--items", name, *options, "--minutes", "60"]
-    )
-    worth = f"<code>{escape(command)}</code> records an hour's worth"
+    at = "" if profile == "fast" else f" --profile {profile}"
+    command = f"labelreg reproduce --papers {collection} --items {name}{at} --minutes 60"
+    worth = f"<code>{command}</code> records an hour's worth"
     left = [each for runs_left in missing.values() for each in runs_left]
     return f"{line} {worth}{' of the rest' if runs else ''}{_estimate(left, results)}."
 
