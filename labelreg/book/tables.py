@@ -52,22 +52,20 @@ def against_baseline(results: Mapping[str, Sequence[Result]], baseline: str, met
     Returns:
         One row per label, with NaN where there is no number. The columns are the mean ``value`` of the metric and its
         ``deviation`` over seeds, the ``difference`` to the baseline's with ``half_width`` of its 95 % interval and the
-        number of ``common`` seeds; ``ece`` in percent, ``nll`` in nats, the number of ``seeds`` and the ``minutes`` per
-        run.
+        number of ``common`` seeds; ``ece`` in percent, ``nll`` in nats, and the number of ``seeds``.
     """
     if baseline not in results:
         raise unknown("label", baseline, results)
     rows = {}
     for label, group in results.items():
         own = measured(group, metric)
-        each = [{"nll": run.last["test_nll"], "minutes": run.provenance["seconds"] / 60} for run in group]
         rows[label] = {
             "value": own["ours"],
             "deviation": own["ours_std"],
             **paired(group, results[baseline], metric),
             "ece": measured(group, "ece")["ours"],
+            "nll": np.mean([run.last["test_nll"] for run in group]) if group else np.nan,
             "seeds": len(group),
-            **pd.DataFrame(each, columns=["nll", "minutes"], dtype=float).mean(),
         }
     table = pd.DataFrame.from_dict(rows, "index").rename_axis("method")
     table.attrs["baseline"] = baseline
@@ -244,7 +242,6 @@ def show_recorded(item: str, profile: str, metric: str = "error", store: Iterabl
         "against the baseline": differences(table, corrected, "+.2f"),
         "ECE, %": _written(table.ece, ".1f"),
         "NLL, nats": _written(table.nll, ".2f", where=metric != "test_perplexity"),  # its logarithm
-        "minutes per run": _written(table.minutes, ".1f"),
         "seeds": _written(table.seeds, "", where=table.seeds.nunique() > 1),
     }
     shown = pd.DataFrame(columns).rename_axis(None)
