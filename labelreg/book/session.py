@@ -59,6 +59,7 @@ class Session:
                 raise unknown(kind, name, known)
         resolve_device(self.parameters.device)
         set_style()
+        pd.set_option("display.max_colwidth", None)  # tables are shown whole
         self.started = time.perf_counter()
         self.runs: list[Result] = []
         self._taken = 0  # of the runs, from where they are recorded
@@ -136,13 +137,15 @@ class Session:
     def provenance(self) -> pd.Series:
         """Return where this notebook's numbers come from: parameters, runs, versions, device, minutes."""
         chosen = {name: value for name, value in vars(self.parameters).items() if value not in ("", 0)}
-        live = len(self.runs) - self._taken if self.live else 0
-        counts = {"live": live, "recorded": len(self.runs) - live}
+        facts = {"parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items())}
+        if self.runs:
+            live = len(self.runs) - self._taken if self.live else 0
+            counts = {"live": live, "recorded": len(self.runs) - live}
+            facts["runs"] = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+            facts["seeds"] = f"{self.seeds}, but where the page names another number"
         return pd.Series(
             {
-                "parameters": ", ".join(f"{name} = {value}" for name, value in chosen.items()),
-                "runs": ", ".join(f"{count} {kind}" for kind, count in counts.items() if count),
-                "seeds": f"{self.seeds}, but where the page names another number",
+                **facts,
                 **provenance(resolve_device(self.parameters.device)),
                 "minutes": f"{(time.perf_counter() - self.started) / 60:.1f}",
             },
