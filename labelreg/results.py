@@ -89,7 +89,9 @@ class Recorded:
 
 
 def _unobserved(experiment: Experiment) -> Experiment:
-    return experiment.model_copy(update={"observe": ()})
+    """The experiment with nothing to observe, nor in the training of its teacher."""
+    teacher = experiment.teacher and _unobserved(experiment.teacher)
+    return experiment.model_copy(update={"observe": (), "teacher": teacher})
 
 
 def _covers(recorded: Experiment, asked: Experiment) -> bool:

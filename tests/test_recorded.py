@@ -55,6 +55,12 @@ def test_every_run_is_found_by_the_row_that_needs_it(results, needed):
             assert result.experiment.dataset == "digits", f"no row of {collection} needs {path.name}"
 
 
+def test_side_by_side_finds_what_its_runs_on_digits_observed(results):
+    recorded, experiments = Recorded(results), COLLECTIONS["shared"].compared("cifar100", "resnet18").values()
+    for each in (each for experiment in experiments for each in experiment.at("quick").with_seeds(8)):
+        assert {"recall_at_1", "fgsm_error"} <= recorded.find(each).observations.keys()
+
+
 def test_runs_that_are_compared_saw_the_same_samples(results):
     digests = {}
     for result in results:

@@ -76,6 +76,9 @@ class TestRecorded:
         assert recorded.find(Experiment(observe="reliability")) is None
         assert recorded.find(Experiment(seed=1)) is None
         assert Recorded([plain]).find(Experiment(observe="vote")) is None
+        taught = {"method": "born_again", "teacher": Experiment(observe="vote")}
+        student = make_result(Experiment(**taught))
+        assert Recorded([student]).find(student.experiment.but(teacher=Experiment())) is student
         for both in (Recorded([plain, watched]), Recorded([watched, plain])):
             assert both.find(Experiment()) is both.find(Experiment(observe="vote")) is watched
 
