@@ -84,19 +84,15 @@ class Recorded:
 
     def find(self, experiment: Experiment) -> Result | None:
         """Return the run of an experiment, or None."""
-        runs = (each for each in self._results.get(_unobserved(experiment), []) if _covers(each.experiment, experiment))
-        return max(runs, key=lambda each: len(each.experiment.observe), default=None)
+        runs, asked = self._results.get(_unobserved(experiment), []), set(experiment.observe)
+        seen_enough = (each for each in runs if asked <= set(each.experiment.observe))
+        return max(seen_enough, key=lambda each: len(each.experiment.observe), default=None)
 
 
 def _unobserved(experiment: Experiment) -> Experiment:
     """The experiment with nothing to observe, nor in the training of its teacher."""
     teacher = experiment.teacher and _unobserved(experiment.teacher)
     return experiment.model_copy(update={"observe": (), "teacher": teacher})
-
-
-def _covers(recorded: Experiment, asked: Experiment) -> bool:
-    """Whether a recorded run is one that is asked for, with all that it is to observe."""
-    return _unobserved(recorded) == _unobserved(asked) and set(asked.observe) <= set(recorded.observe)
 
 
 class Claimed(RuntimeError):
@@ -166,7 +162,7 @@ class Store:
                 left_over.unlink()
             # one of another key was recorded when an experiment had fewer settings
             for path in sorted(target.glob(f"{result.experiment.name}-*.json")):
-                if (found := _read(path)) is not None and _covers(found.experiment, result.experiment):
+                if (found := _read(path)) is not None and Recorded([found]).find(result.experiment):
                     return path
             stem = f"{result.experiment.name}-{result.experiment.key}"
             names = (f"{stem}-{attempt}.json" if attempt else f"{stem}.json" for attempt in itertools.count())
