@@ -40,6 +40,7 @@ _Mps = Annotated[bool, typer.Option(help="Let several processes on a GPU compute
 _Devices = Annotated[int, typer.Option(min=1, help="GPUs, or cores of a CPU, that train one network together.")]
 _Nodes = Annotated[int, typer.Option(min=1, help="Machines with so many devices each, started by torchrun or Slurm.")]
 _Jobs = Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there is room for.")]
+_Output = Annotated[str | None, typer.Option("--output", help="Folder to record in; by default data/results.")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
 
@@ -57,18 +58,18 @@ def run(
     mps: _Mps = True,
     devices: _Devices = 1,
     nodes: _Nodes = 1,
-    results: Annotated[str | None, typer.Option(help="Folder of the recorded runs; by default data/results.")] = None,
+    output: _Output = None,
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
 
-    A quick run is trained anew each time, and recorded only where --results names a folder.
+    A quick run is trained anew each time, and recorded only where --output names a folder.
     """
     from labelreg.assignments import parse
 
     chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
     experiment = Experiment().at(profile, **chosen)
-    record = profile != "quick" or bool(results)
-    where = {"record": record, "results": results or None, "device": device}
+    record = profile != "quick" or bool(output)
+    where = {"record": record, "results": output or None, "device": device}
     if devices * nodes > 1:
         if jobs != 1 or backend != "loky":
             raise ValueError("several devices train one network after another: jobs must be 1, and backend loky")
@@ -98,7 +99,7 @@ def reproduce(
     backend: _Backend = "loky",
     address: _Address = "",
     mps: _Mps = True,
-    output: Annotated[str | None, typer.Option(help="Folder to record in; by default data/results.")] = None,
+    output: _Output = None,
 ) -> None:
     """Record the runs that the papers' tables and figures need, the most telling first, until the time is over.
 

@@ -53,7 +53,7 @@ class TestRun:
         assert "epoch 2/2" in err
 
     def test_a_quick_run_is_a_look_but_is_recorded_where_it_is_told(self, labelreg, tmp_path):
-        recorded = (*QUICK, f"--results={tmp_path / 'mine'}")
+        recorded = (*QUICK, f"--output={tmp_path / 'mine'}")
         for arguments in (QUICK, QUICK, recorded):
             assert "epoch 2/2" in labelreg("run", *arguments)[2]
         assert "epoch" not in labelreg("run", *recorded)[2]
@@ -77,7 +77,7 @@ class TestRun:
             (["epoch=3"], "no setting is called 'epoch'; did you mean epochs?"),
             (["batch_size=two"], "batch_size should be a valid integer, got 'two'"),
             (["observe=residual_labels"], "CrossEntropy learns no residual labels that could be observed"),
-            (["--results=/dev/null"], "[Errno 20] Not a directory"),
+            (["--output=/dev/null"], "[Errno 20] Not a directory"),
             (["subset=5000"], "cannot take a subset of 5000 samples"),
             (["--profile=qick"], "no profile is called 'qick'; did you mean quick?"),
             (["--device=gpu"], "device 'gpu' cannot be used here"),

@@ -98,7 +98,7 @@ def test_devices_that_are_not_there(arguments, message, monkeypatch):
 
 
 def test_the_command_line_tells_and_records_once(tmp_path):
-    settings = ("subset=40", "epochs=1", "batch_size=20", f"--results={tmp_path}/mine")
+    settings = ("subset=40", "epochs=1", "batch_size=20", f"--output={tmp_path}/mine")
     done = start(tmp_path, "-m", "labelreg", "run", *settings, "--devices=2", "--device=cpu")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("last epoch of 1") == done.stderr.count("epoch 1/1") == 1

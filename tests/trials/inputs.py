@@ -54,9 +54,9 @@ run --device=cuda:63
 run --device=
 run --profile=qick
 run --nothing
-run {SMALL} --results=/dev/null
-run {SMALL} --results=/proc/nowhere
-run {SMALL} --profile=paper --results=/dev/null
+run {SMALL} --output=/dev/null
+run {SMALL} --output=/proc/nowhere
+run {SMALL} --profile=paper --output=/dev/null
 run {SMALL} decay=1e300 milestones=1 schedule=multi_step epochs=2
 run {SMALL} method=label_smoothing options.epsilon=2
 run {SMALL} method=label_smoothing options.smoothing=0.1
