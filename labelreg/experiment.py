@@ -53,8 +53,8 @@ class Experiment(Recipe):
             :func:`labelreg.methods.names`.
         options: of the method; those of a method inside it under dotted names, such as ``"method.lam"``. A network that
             the method trains beside the target (``peer``, ``auxiliary``) is named here too; empty for the same kind.
-        network_options, auxiliary_options: of the target, and of a network trained beside it, by default the target's
-            if it is of the same kind.
+        network_options, auxiliary_options: options of the target, and of a network trained beside it. The latter are
+            by default the target's if both networks are of the same kind.
         augmentation: ``"standard"`` for that of the data set, or a key of :data:`labelreg.data.augmentations`.
         subset: number of training samples, class-balanced; all if None.
         holdout: fraction of the training samples held out for validation, in [0, 1).
@@ -168,8 +168,8 @@ class Experiment(Recipe):
     def but(self, **changes: Any) -> Self:
         """Return a copy with other settings; options that are given replace all options.
 
-        Where the method changes, its options and the teacher start over unless they are given; where the network
-        changes, so do its options, and with either those of the auxiliary.
+        If the method changes, its options and the teacher return to their defaults unless they are given. If the
+        network changes, its options do. If either changes, the options of the auxiliary do.
         """
         settings = {name: getattr(self, name) for name in type(self).model_fields}
         for cause, follows in _FOLLOWS.items():
@@ -277,9 +277,10 @@ def _network_options(name: str, chosen: Mapping[str, Any]) -> Options:
 class Profile:
     """Preset of the size of a run: settings that replace an experiment's own, and the number of seeds.
 
-    With a ``peak``, the schedule becomes one cycle up to ``peak`` times the experiment's own learning rate. Where the
-    optimizer is Adam, the settings of ``adam`` go before the others, and those of ``networks``, by name, before these;
-    without any, the learning rate stays. A ``"plateau"`` schedule, a cycle and an overridden schedule stay as they are.
+    With a ``peak``, the schedule becomes one cycle up to ``peak`` times the experiment's own learning rate; a
+    ``"plateau"`` schedule, a cycle and an overridden schedule stay as they are. If the optimizer is Adam, the settings
+    of ``adam`` take precedence over the others, and those of ``networks``, by the network's name, over both. If neither
+    sets a learning rate, the experiment's own stays.
     """
 
     settings: Mapping[str, Any]

@@ -2,16 +2,18 @@
 
 Throughout, ``B`` is the batch size and ``K`` the number of classes.
 
-- *logits* are ``(B, K)``, of any floating-point dtype. Half precision is computed and returned in float32, float64
-  stays float64, and a gradient has the dtype of its input. Logits up to 1e4 give finite losses and finite gradients.
+- *logits* are ``(B, K)``, of any floating-point dtype. Losses of half-precision logits are computed and returned in
+  float32, float64 stays float64, and a gradient has the dtype of its input. Logits up to 1e4 give finite losses and
+  finite gradients.
 - *targets* are class indices, ``(B,)`` int64, or, where a function says so, class probabilities, ``(B, K)``
   floating-point. Nothing checks that probabilities sum to one.
 - *reduction* is ``"mean"``, the mean over the batch, or ``"none"``, one value per sample, ``(B,)``. Losses are sums
   over the classes, in nats. A class with a logit of minus infinity has the probability 0, and 0 log 0 is 0.
 
-A wrong dtype raises ``TypeError``, a wrong shape or value, or the mean over no samples, ``ValueError``. Class indices
-out of range are errors on every device; -100, which PyTorch leaves out of its sum, is one of them. The CPU says which,
-but for a loss that is compiled, exported or vectorised; an accelerator fails by an assertion, without being waited for.
+A wrong dtype raises ``TypeError``; a wrong shape or value, or a mean over no samples, raises ``ValueError``. Class
+indices out of range are errors on every device, including -100, which PyTorch ignores. On a CPU the message gives
+their range, unless the loss is compiled, exported or vectorised. On an accelerator an assertion fails, without a
+synchronisation.
 """
 
 import functools
@@ -83,9 +85,9 @@ def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def class_means(probabilities: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """The mean distribution of each class, (K, C), of probabilities (N, C) of any C values and class indices (N,).
+    """The mean distribution of each class, (K, C), from probabilities (N, C), with any C, and class indices (N,).
 
-    They are KR's soft labels, or its residual labels where residual outputs are given; 0 for a class without samples.
+    The means are KR's soft labels, or its residual labels if residual outputs are given. A class without samples has 0.
     """
     check_floating("probabilities", probabilities, "N", "C")
     check_indices(targets, len(probabilities), num_classes)

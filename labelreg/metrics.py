@@ -1,11 +1,12 @@
 """The metrics, as Python floats.
 
 Every function reduces N samples on their device, copies one small tensor to the CPU and finishes in float64. Logits and
-probabilities are (N, K), features (N, D), finite and of at least 2 samples, targets (N,) int64 class indices. Rates and
-errors are fractions in [0, 1]. Wrong shapes and values, and empty inputs, raise ``ValueError``; wrong dtypes,
-``TypeError``.
+probabilities are (N, K), and targets are (N,) int64 class indices. Features are (N, D), finite and of at least 2
+samples. Rates and errors are fractions in [0, 1]. Wrong shapes and values, and empty inputs, raise ``ValueError``;
+wrong dtypes raise ``TypeError``.
 
-TorchMetrics, the tests' reference, returns float32, counts NaN as class 0 and bins calibration as [lo, hi).
+TorchMetrics, the reference in the tests, differs: it returns float32, counts NaN as class 0 and bins calibration as
+[lo, hi).
 """
 
 import math
@@ -19,7 +20,7 @@ from labelreg.losses import check_floating, check_indices, soft_cross_entropy
 
 
 class ReliabilityDiagram(NamedTuple):
-    """Mean confidence, accuracy and number of samples per bin, in order of confidence; NaN and 0 in an empty bin."""
+    """Mean confidence, accuracy and number of samples per bin, in order of confidence; an empty bin has NaN and 0."""
 
     confidence: tuple[float, ...]
     accuracy: tuple[float, ...]
@@ -82,7 +83,7 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def recall_at_k(features: Tensor, targets: Tensor, k: int = 1) -> float:
-    """Return the fraction of samples with one of their class among the k nearest others (R@k, CS-KD section 3.1).
+    """Return the fraction of samples with one of their own class among the k nearest others (R@k, CS-KD section 3.1).
 
     The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
     """
@@ -164,13 +165,13 @@ def detection_auroc(confidences_in: Tensor, confidences_out: Tensor) -> float:
 
 
 def summarise(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return ``"error"``, ``"top5_error"`` of more than 5 classes, ``"nll"`` in nats and ``"ece"`` with 20 bins."""
+    """Return ``"error"``, ``"top5_error"`` if K is over 5, ``"nll"`` in nats and ``"ece"`` with 20 bins."""
     return summarise_batches([(logits, targets)])
 
 
 @torch.no_grad()
 def summarise_batches(predictions: Iterable[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return :func:`summarise` of batches, which are not all held in memory, with a single device synchronisation."""
+    """Return :func:`summarise` of batches that are not all held in memory, with a single device synchronisation."""
     reduced = []
     for logits, targets in predictions:
         _check_scores("logits", logits, targets)

@@ -3,8 +3,8 @@
 A data set is a function from the folder of raw data to a ``Dataset``, under ``@register(name)``. Every module of this
 package is imported here, so a new data set takes one new file.
 
-Unknown names, arguments that do not fit and damaged files raise ``ValueError``, which says what would be right; files
-that are missing and cannot be downloaded, ``FileNotFoundError``. No file that is found damaged is changed.
+Unknown names, invalid arguments and damaged files raise ``ValueError`` with a message that says what would be right.
+Files that are missing and cannot be downloaded raise ``FileNotFoundError``. Damaged files are not changed.
 """
 
 import importlib

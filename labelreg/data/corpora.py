@@ -1,11 +1,12 @@
-"""Texts with classes: the data sets of Zhang, Zhao and LeCun (2015) and 20 Newsgroups, and one without files.
+"""Texts with classes: the data sets of Zhang, Zhao and LeCun (2015), 20 Newsgroups, and one that needs no files.
 
-They lie in ``NAME_csv/train.csv`` and ``NAME_csv/test.csv``, without a heading: the class, from 1, then columns of
-text, which are joined. The texts of a test set are put in the order of their lengths, so that those of like lengths are
-tested together.
+The files are ``NAME_csv/train.csv`` and ``NAME_csv/test.csv``, without a header. A row has the class, counted from 1,
+and then columns of text, which are joined. The texts of a test set are sorted by length, so that texts of similar
+length are tested together.
 
-Of AG News (the 15k subset) half of the training texts have 42 words or more, 1 % has 91; 0.6 % are cut at 100. Of 20
-Newsgroups half have 206 or more, 10 % have 602; 38 % are cut at 256. Of 1014 characters, none and 48 % have more.
+In AG News (the 15k subset), half of the training texts have 42 words or more, and 1 % have 91 or more; 0.6 % are cut at
+100. In 20 Newsgroups, half have 206 words or more, and 10 % have 602 or more; 38 % are cut at 256. None and 48 %,
+respectively, have more than 1014 characters.
 """
 
 import csv
@@ -30,10 +31,10 @@ SOURCE = "the CSV files that go with Zhang, Zhao and LeCun (2015)"
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is known of a data set of texts.
+    """What is known about a data set of texts.
 
     Attributes:
-        words: at how many words a text is cut.
+        words: number of words at which a text is cut.
         line_break: what stands for the end of a line.
         originals: file to its URL and MD5, for what can be downloaded.
         superclasses: subject of each class, if classes are grouped.
@@ -58,7 +59,7 @@ NEWSGROUPS = Corpus(
         "talk.religion.misc",
     ),
     source="the split by date of Lang (1995), with group, subject and text",
-    # the hierarchy of the names, but that the groups about religion, which are in three, are one
+    # the hierarchy of the names, except that the groups about religion, which are in three, are put into one
     superclasses=(
         *("religion", *["comp"] * 5, "misc", *["rec"] * 4, *["sci"] * 4),
         *("religion", *["politics"] * 3, "religion"),
@@ -95,17 +96,18 @@ CORPORA = (
 
 
 def load_corpus(corpus: Corpus, root: Path) -> Dataset:
-    """Read the texts of a data set from ``root``, whole and as bytes; what a network reads of them is chosen later."""
+    """Read the texts of a data set from ``root``, whole and as bytes; how a network reads them is chosen later."""
     train, test = (_read_csv(_find(corpus, root, f"{part}.csv"), corpus) for part in ("train", "test"))
     return replace(_dataset(corpus.name, train, test, corpus.classes, corpus.words), superclasses=corpus.superclasses)
 
 
 @register("docstrings")
 def docstrings(root: Path) -> Dataset:
-    """Paragraphs of Python's own documentation strings, by the package of the standard library that they are in.
+    """Paragraphs of Python's own docstrings, classified by the package of the standard library that they are in.
 
-    Paragraphs of eight words or more, each once, and none that is in two packages; every fifth is for the test. With
-    Python 3.11, 1,796 and 449 paragraphs of 8 classes. The texts, and so the accuracy, depend on the version.
+    Each paragraph has eight words or more and occurs once; paragraphs in two packages are left out. Every fifth is for
+    testing. With Python 3.11 there are 1,796 training and 449 test paragraphs of 8 classes. The texts, and so the
+    accuracy, depend on the version of Python.
     """
     library, packages = Path(sysconfig.get_path("stdlib")), PACKAGES.split()
     found: dict[str, set[int]] = {}

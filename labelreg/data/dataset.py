@@ -13,9 +13,9 @@ from labelreg.data.framing import Framing, centre_boxes, resample
 from labelreg.data.randomness import Stream, generator
 from labelreg.data.texts import Texts
 
-MOMENTS_BYTES = 1 << 30  # size of the inputs that mean and standard deviation are computed from: seven times CIFAR
+MOMENTS_BYTES = 1 << 30  # at most this much of the inputs is used for mean and standard deviation: seven times CIFAR
 MOMENTS_CHUNK = 1 << 22  # number of values converted to float64 at once
-TOKEN_VALUES = 256  # that networks of texts make of a token
+TOKEN_VALUES = 256  # number of values that text networks compute from a token
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class Split:
 
     Attributes:
         inputs: (N, C, ...), uint8 or float; images may be channels-last in memory, which selections keep. N texts of
-            different lengths are :class:`.Texts`. One text to be continued is (N,) int64, its words in order.
-        targets: (N,) int64 class indices, or (N, D) float for regression. In one text, the following word of each.
+            different lengths are :class:`.Texts`. The text of a language model is (N,) int64, its words in order.
+        targets: (N,) int64 class indices, or (N, D) float for regression. For a language model, the word after each.
         aspects: (N,) float32, width over height of photographs that are stored as squares.
         framing: the part of such photographs that a network sees.
     """
@@ -72,7 +72,7 @@ class Split:
         return replace(self, inputs=rows(self.inputs), targets=rows(self.targets), aspects=rows(self.aspects))
 
     def clean(self) -> Tensor:
-        """Return the inputs as a network is tested on them: the middle of photographs, texts filled up with 0."""
+        """Return the inputs as a network is tested on them: the centre crop of photographs, texts padded with 0."""
         if isinstance(self.inputs, Texts):
             return self.inputs.padded()
         if self.framing is None:
@@ -94,7 +94,7 @@ class Dataset:
         augmentation: its usual augmentation, a key of ``labelreg.data.augmentations``.
         validation: a third split, if the data set comes with one.
         superclasses: superclass name per class, if classes are grouped.
-        words: at how many words texts are cut; 0 for what are no texts.
+        words: number of words at which texts are cut; 0 for data that are not texts.
     """
 
     name: str
@@ -125,7 +125,7 @@ class Dataset:
 
     @property
     def reading(self) -> str:
-        """How texts are read, ``"words"`` or ``"characters"``; empty for what are no texts."""
+        """How texts are read, ``"words"`` or ``"characters"``; empty for data that are not texts."""
         return self.train.inputs.reading if isinstance(self.train.inputs, Texts) else ""
 
     @property
@@ -174,7 +174,8 @@ class Dataset:
 def balanced_subset(split: Split, n: int, num_classes: int) -> Split:
     """Return the first samples of each class, ``n`` in all, in stored order.
 
-    The counts of two classes differ by at most one, unless a class is used up. A smaller subset is part of a larger.
+    The counts of two classes differ by at most one, unless a class is used up. A smaller subset is part of a
+    larger one.
     """
     if not 1 <= n <= len(split):
         raise ValueError(f"cannot take a subset of {n} samples from {len(split)}: give a number from 1 to {len(split)}")

@@ -1,12 +1,12 @@
-"""Published files, which are downloaded where they are missing."""
+"""Published files, which are downloaded if they are missing."""
 
 from pathlib import Path
 
 
 def fetch(path: Path, instead: str, url: str | None = None, md5: str | None = None) -> None:
-    """Download a missing file; where it cannot be had, ``FileNotFoundError`` says what to do instead.
+    """Download a file if it is missing; if that fails, ``FileNotFoundError`` says what to do instead.
 
-    Without a URL it cannot be downloaded; its MD5 checksum, where one is given, must be that of the download.
+    Without a URL it cannot be downloaded. If an MD5 checksum is given, the download must have it.
     """
     if path.exists():
         return
@@ -29,7 +29,7 @@ def fetch(path: Path, instead: str, url: str | None = None, md5: str | None = No
 
 
 def check(path: Path, md5: str | None) -> None:
-    """Check the MD5 checksum of a file, where it is known."""
+    """Check the MD5 checksum of a file, if it is known."""
     from torchvision.datasets.utils import check_integrity
 
     if not check_integrity(path, md5):

@@ -1,4 +1,4 @@
-"""ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet; their test splits are those for validation."""
+"""ImageNet (Russakovsky et al., 2015) and its subset TinyImageNet; their test splits are the validation splits."""
 
 import functools
 from pathlib import Path

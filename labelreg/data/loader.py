@@ -21,12 +21,13 @@ class Batch:
     """The input of a training step.
 
     Attributes:
-        inputs: (B, ...) float32, augmented and normalised; (B, L) int64 for texts of up to L tokens, filled up with 0;
-            or (T, B) int64, T words of each of B texts to be continued, with T * B in place of B below. With M copies,
-            the batch is M batches of the same samples, one after the other.
+        inputs: (B, ...) float32, augmented and normalised; (B, L) int64 for texts of up to L tokens, padded with 0; or,
+            for a language model, (T, B) int64, T words of each of B texts, with T * B in place of B below. With M
+            copies, the batch is M batches of the same samples, one after the other.
         targets: (B,) int64 class indices, or (B, D) float.
         indices: (B,) int64, positions of the samples in the split.
-        partner: (B, ...) float32, per sample the augmented input of one drawn from its class; None unless asked for.
+        partner: (B, ...) float32, for each sample the augmented input of a sample drawn from its class; None unless
+            asked for.
         source: (B, ...) float32, the samples preprocessed as for evaluation, not augmented; None unless asked for.
     """
 
@@ -43,21 +44,22 @@ class Loader:
     A batch is determined by (seed, epoch, position) and does not depend on the views: methods see the same batches, and
     an interrupted run resumes with the batches that it would have seen. (CPU and GPU draw different numbers.) An epoch
     goes over the split once. Its last batch may be smaller, but a single left-over sample joins the batch before it,
-    since batch normalisation cannot train on one sample. Texts of like lengths share a batch, see
+    because batch normalisation cannot train on one sample. Texts of similar length share a batch, see
     :meth:`.Texts.bucketed`.
 
-    A batch may be divided into parts of equal size, each augmented by draws of its own. Then an epoch leaves out the
-    samples that cannot be divided, at most ``parts`` - 1, and a last batch of one sample per part joins the one before.
+    A batch may be divided into parts of equal size, each augmented with its own random numbers. An epoch then leaves
+    out the samples that cannot be divided, at most ``parts`` - 1, and a last batch of one sample per part joins the
+    batch before it.
 
     Args:
         split, batch_size: N samples and B; batches are on the device of the targets.
         mean, std: (C,), in the units of the inputs; each channel is shifted by the mean and divided by std.
         augmentation: a key of ``labelreg.data.augmentations``. On photographs stored as squares,
             ``"resized_crop_flip"`` crops the whole photograph; the others use its centre crop.
-        views: to add to each batch, of ``"partner"`` and ``"source"``. A partner is uniform over the samples of the
-            class, including the sample itself, as in the published code of CS-KD.
-        copies: M, of each sample per batch. Each copy has its own augmentation and partner; the first copy's randomness
-            does not depend on the number of copies.
+        views: views to add to each batch, out of ``"partner"`` and ``"source"``. A partner is uniform over the samples
+            of the class, including the sample itself, as in the published code of CS-KD.
+        copies: M, copies of each sample per batch. Each copy has its own augmentation and partner; the first copy's
+            randomness does not depend on the number of copies.
         num_classes: number of classes used to check the labels; 0, as in regression, skips the check.
         part, parts: which part of every batch to return, from 0, and how many there are; they must divide B.
     """
@@ -123,7 +125,7 @@ class Loader:
             order = texts.bucketed(order, self.batch_size, whole, draws)
         chosen = [batch.chunk(self.parts)[self.part] for batch in order.split(sizes)]
         if isinstance(texts, Texts):
-            # all at once: to read the width of a batch waits for the device
+            # all at once, because reading the width of a batch waits for the device
             longest = torch.stack([texts.lengths[batch].amax() for batch in chosen])
             widths = longest.clamp(min=1).tolist()
         return (self._batch(chosen[each], epoch, each, widths[each]) for each in range(start, len(self)))
@@ -191,7 +193,7 @@ def normalisation(split: Split, mean: Tensor, std: Tensor) -> Callable[[Tensor],
 
 
 def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterator[Batch]:
-    """Return batches of a split in stored order, normalised and not augmented; arguments are as of :class:`Loader`."""
+    """Return batches of a split in stored order, normalised and not augmented; arguments as for :class:`Loader`."""
     _check_batching(split, batch_size)
     normalise = normalisation(split, mean, std)
     indices = torch.arange(len(split), device=split.targets.device)
@@ -201,11 +203,11 @@ def batches(split: Split, batch_size: int, mean: Tensor, std: Tensor) -> Iterato
 
 
 class SequenceLoader:
-    """Batches of T consecutive words of B columns of a text (Zaremba et al., 2014).
+    """Batches of T consecutive words from each of B columns of a text (Zaremba et al., 2014).
 
-    The text, of inputs and targets (N,) int64, is cut into B columns of equal length, and a batch is their next T rows,
+    The text, with inputs and targets (N,) int64, is cut into B columns of equal length. A batch is their next T rows,
     so that a network can carry its state from batch to batch. Up to B - 1 words at the end of the text are left out,
-    of ``split`` too; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
+    also in the attribute ``split``; the last batch may have fewer rows. ``batch_size`` is B, ``length`` is T.
     """
 
     def __init__(self, split: Split, batch_size: int, length: int):

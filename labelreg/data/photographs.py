@@ -34,7 +34,7 @@ class Original:
     file: str
     url: str | None = None  # None if it can only be had on request
     md5: str | None = None  # None if it is not published
-    unpacked: str = ""  # of an archive, a file or folder inside it: where it is missing, the archive is unpacked
+    unpacked: str = ""  # of an archive, a file or folder inside it: if it is missing, the archive is unpacked
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def convert(collection: Collection, root: Path, folder: Path) -> None:
 
 
 def _provide(collection: Collection, original: Original, folder: Path) -> None:
-    """Have an original in the folder: an archive downloaded, checked and unpacked, where it is not unpacked there."""
+    """Make sure that an original is in the folder: download and check it if needed, and unpack an archive."""
     if (folder / (original.unpacked or original.file)).exists():
         return
     unpacked = f", or {original.unpacked} unpacked from it," if original.unpacked else ""

@@ -39,8 +39,8 @@ def load(
 ) -> Dataset:
     """Load a data set as tensors on the CPU, from the folder :func:`.data_root` of the raw data.
 
-    ``subset`` is the number of training samples of a classification to keep, see :func:`balanced_subset`; the test
-    split stays whole. ``reading`` is that of texts, ``"words"`` or ``"characters"``.
+    ``subset`` is the number of training samples to keep in a classification task, see :func:`balanced_subset`; the test
+    split stays whole. ``reading`` is how texts are read, as ``"words"`` or ``"characters"``.
     """
     if name not in _datasets:
         raise unknown("data set", name, _datasets)

@@ -1,23 +1,23 @@
-"""Texts of different lengths in one tensor, and the order in which texts of like lengths share a batch."""
+"""Texts of different lengths in one tensor, and the order in which texts of similar length share a batch."""
 
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
 
-POOL = 64  # batches among whose samples those of like lengths are put together: an order must stay random
+POOL = 64  # batches within which samples are sorted by length: the order must stay random
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """The inputs of a split of texts, whose tokens lie one after the other; a selection shares them.
+    """The inputs of a split of texts, with the tokens of all texts one after the other; selections share the tokens.
 
     Attributes:
         tokens: (T,) uint8 or int32, the tokens of all texts.
         starts, lengths: (N,) int64, where a text begins and how many tokens it has.
         reading: ``"words"``, or ``"characters"``, which are the bytes of UTF-8.
-        longest: L, no text has more tokens.
-        vocabulary: the tokens in the order of their numbers, V; ``""``, number 0, fills texts up.
+        longest: L, the number of tokens that no text exceeds.
+        vocabulary: the V tokens in the order of their numbers; ``""``, number 0, is the padding.
     """
 
     tokens: Tensor
@@ -35,7 +35,7 @@ class Texts:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """The shape (N, L, V) of the texts as indicators of tokens."""
+        """The shape (N, L, V) that the texts would have as one-hot tokens."""
         return len(self), self.longest, len(self.vocabulary)
 
     @property
@@ -56,7 +56,7 @@ class Texts:
         return replace(self, **dict(zip(("tokens", "starts", "lengths"), parts, strict=True)))
 
     def padded(self, width: int | None = None) -> Tensor:
-        """Return the texts as rows (N, width) int64, filled up with 0; by default as wide as the longest, 1 at least.
+        """Return the texts as rows (N, width) int64, padded with 0; by default as wide as the longest, at least 1.
 
         The default width is read from the device.
         """
@@ -68,9 +68,10 @@ class Texts:
         return self.tokens[(self.starts.unsqueeze(1) + place) * inside].long() * inside
 
     def bucketed(self, order: Tensor, size: int, count: int, draws: Generator) -> Tensor:
-        """Return a random order (N,) whose ``count`` batches of a size, and what is left for a last one, are alike.
+        """Return a random order (N,) for batches of similar lengths: ``count`` of a ``size``, then one of the rest.
 
-        Texts are sorted by length within pools of 64 batches. The batches are then shuffled, of which any may be last.
+        Texts are sorted by length within pools of 64 batches. The batches are then shuffled. The rest is taken from a
+        random place in the sorted order.
         """
         on_device = {"device": order.device}
         place = torch.arange(len(order), **on_device)

@@ -14,7 +14,7 @@ from labelreg.data.texts import Texts
 from labelreg.names import unknown
 from labelreg.networks import UNKNOWN
 
-CHARACTERS = 1014  # of a text that are read, as by Zhang, Zhao and LeCun (2015)
+CHARACTERS = 1014  # number of characters of a text that are read, as by Zhang, Zhao and LeCun (2015)
 BYTES = ("", *map(chr, range(1, 256)))
 WORD = re.compile(r"['.,()!?]|[^\s'.,()!?;:]+")
 
@@ -28,7 +28,10 @@ def in_bytes(texts: list[bytes]) -> Texts:
 
 
 def read(dataset: Dataset, reading: str) -> Dataset:
-    """Return a data set of whole texts as ``"words"`` or ``"characters"``, cut at its number of words or at 1014."""
+    """Return a data set of whole texts as ``"words"`` or ``"characters"``.
+
+    Texts are cut at the data set's number of words, or at 1014 characters.
+    """
     if reading not in READINGS:
         raise unknown("reading of a text", reading, READINGS)
     train, test = READINGS[reading](dataset)
@@ -36,7 +39,7 @@ def read(dataset: Dataset, reading: str) -> Dataset:
 
 
 def split_words(text: str) -> list[str]:
-    """Return the words of a text, the marks ' . , ( ) ! ? among them, as fastText's examples prepare it.
+    """Return the words of a text, including the marks ' . , ( ) ! ?, as prepared in fastText's examples.
 
     Letters are lower case; quotation marks are dropped; colons, semicolons and ``<br />`` separate words.
     """

@@ -1,8 +1,8 @@
 """How a batch becomes a loss: one file per paper, and one per family of baselines.
 
 Every :class:`.Method` defined in a module of this package is exported here and goes by its snake-case name, so a new
-method is one new file. The parameters of its constructor are its options. A wrong name or value raises ``ValueError``,
-which says what would be right.
+method is one new file. The parameters of its constructor are its options. A wrong name or value raises ``ValueError``
+with a message that says what would be right.
 """
 
 import importlib
@@ -52,7 +52,7 @@ def find(name: str) -> type[Method]:
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:
-    """Return what can be set of a method: its constructor's parameters but for those that the data decides.
+    """Return the options of a method: its constructor's parameters, except those that the data decides.
 
     A parameter annotated ``nn.Module``, ``Method`` or ``Method | None`` is chosen by name; the options of a method
     inside a method are chosen along with it, under dotted names such as ``"method.lam"``.
@@ -61,14 +61,15 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = False) -> dict[str, Any]:
-    """Return all options of a method, those of methods inside it under dotted names: the chosen ones and the defaults.
+    """Return all options of a method, chosen or default; those of methods inside it have dotted names.
 
-    A network's option is its name, empty for the target's own network. The teacher is no option.
+    The option for a network is the network's name, empty for the target's own kind. The teacher is not an option.
 
     Args:
-        name, chosen: of the method; option name to value.
-        recorded: whether the options are those of a recorded run. What is missing then has the value that reproduces
-            the run (:attr:`.Method.added`), where today's default does not.
+        name: name of the method.
+        chosen: option name to value.
+        recorded: whether the options are those of a recorded run. Missing options then get the value that reproduces
+            the run (:attr:`.Method.added`) where today's default does not.
     """
     completed = _completed(name, chosen, recorded)
     _make_once(name, Options(completed))
@@ -76,7 +77,7 @@ def complete_options(name: str, chosen: Mapping[str, Any], recorded: bool = Fals
 
 
 def network_roles(name: str, chosen: Mapping[str, Any]) -> set[str]:
-    """Return what a method and those inside it take networks for: names of parameters, such as ``"method.peer"``."""
+    """Return the parameters of a method and those inside it that take networks, such as ``"method.peer"``."""
     roles = {key for key, parameter in options(name).items() if parameter.annotation is nn.Module}
     for key in _methods_inside(name):
         roles |= {f"{key}.{role}" for role in network_roles(chosen.get(key, _INNER), _inside(key, chosen))}
@@ -97,9 +98,9 @@ def create(
         name, chosen: see :func:`complete_options`. They are checked by the constructors alone: a wrong value raises
             ``ValueError``, an unknown option ``TypeError``.
         num_classes: K, given to the methods that ask for it.
-        network: makes the networks that a method trains or consults beside the target: called for every parameter
-            annotated ``nn.Module`` with its name (``"teacher"``, ``"peer"``, ...) and the network's name chosen for it,
-            or None.
+        network: makes the networks that a method trains or consults beside the target. It is called for every
+            parameter annotated ``nn.Module``, with the parameter's name (``"teacher"``, ``"peer"``, ...) and the name
+            of the network chosen for it, or None.
         pixel_std: see :class:`.AdversarialTraining`.
     """
     inner = _methods_inside(name)

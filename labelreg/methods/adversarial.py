@@ -14,19 +14,20 @@ from labelreg.options import takes_options
 class AdversarialTraining(Wrapper):
     """Adversarial training with the fast gradient sign method (Goodfellow et al., 2015) around any method.
 
-    The loss is the mean of the method's loss on the batch and on its adversarial copy: every pixel moved by epsilon in
-    the direction in which the method's loss grows. A network that the method trains beside the target is part of that
-    loss and attacked along with it; predictions that soften the labels of the copy are made for the copy (NaR, table
-    5). The copy is not clipped to valid pixels. Inputs that are not floating-point raise ``TypeError``.
+    The loss is the mean of the method's losses on the batch and on its adversarial copy, in which every pixel is moved
+    by epsilon in the direction that increases the method's loss. A network that the method trains beside the target is
+    part of that loss and is attacked along with the target. Predictions that soften the labels of the copy are made on
+    the copy (NaR, table 5). The copy is not clipped to valid pixels. Inputs that are not floating-point raise
+    ``TypeError``.
 
-    Batch and copy go through the networks one after the other: batch normalisation normalises each by its own
-    statistics. Extra views of the data stay as they are.
+    Batch and copy go through the networks one after the other, so batch normalisation normalises each by its own
+    statistics. Extra views of the data are left unchanged.
 
     Args:
-        method: what is trained on both.
-        pixel_std: (C,) standard deviations by which the inputs were divided when they were normalised, for pixels in
-            [0, 1]; None for inputs that are such pixels themselves.
-        epsilon: step in units of pixels in [0, 1]; NaR does not state it.
+        method: the method that is trained on both.
+        pixel_std: (C,) standard deviations by which pixels in [0, 1] were divided in normalisation; None if the inputs
+            are themselves pixels in [0, 1].
+        epsilon: step size, for pixels in [0, 1]; NaR does not state it.
     """
 
     title = "adversarial training"
@@ -46,12 +47,12 @@ class AdversarialTraining(Wrapper):
 
     @property
     def capturable(self) -> bool:
-        # the method inside takes two steps per batch: one that decides before each can only decide once
+        # the method inside takes two steps per batch, but one with its own start_step would decide only once
         return self.method.capturable and type(self.method).start_step is Method.start_step
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
         self._check_inputs(batch.inputs)
-        with torch.enable_grad():  # of which an attack has need where nothing is trained too
+        with torch.enable_grad():  # the attack needs gradients even if nothing is trained
             shift = torch.zeros_like(batch.inputs, requires_grad=True)
             clean = self.method.step(network, replace(batch, inputs=batch.inputs + shift))
             # with respect to the inputs alone: no parameter learns from the attack

@@ -1,7 +1,7 @@
 """Adaptive Regularization of Labels (ALR), and what Knowledge Refinery (KR) shares with it: decoupled labels.
 
-The hard label is kept for the true class. Beside it the method learns one *residual label* per class, a distribution
-over the wrong classes, from a row of the residual correlation matrix.
+The hard label is kept for the true class. In addition, the method learns one *residual label* per class, a distribution
+over the wrong classes, which comes from a row of the residual correlation matrix.
 """
 
 import warnings
@@ -21,9 +21,9 @@ Direction = Literal["target_first", "literal"]
 
 
 def residual_logits(logits: Tensor, targets: Tensor) -> Tensor:
-    """The logits (B, K) of the wrong classes, in their order and dtype, (B, K - 1) (ALR, section 3.2; KR, equation 3).
+    """The logits of the wrong classes, (B, K - 1), out of logits (B, K) (ALR, section 3.2; KR, equation 3).
 
-    Targets are class indices, (B,); there are at least 2 classes.
+    Order and dtype of the logits are kept. Targets are class indices, (B,); there are at least 2 classes.
     """
     _check_residual(logits, targets)
     return logits.gather(1, _wrong_classes(targets, logits.shape[1]))  # KR eq. 3
@@ -61,14 +61,15 @@ def residual_losses(
     - "literal", as KR prints it: update = ``KL(q || ^p)`` and residual = ``KL(p || ^q)``. A residual label converges to
       the normalised geometric mean of p.
 
-    In both, the residual loss reaches the logits only and the update loss the matrix only; the true class and the
-    diagonal get a gradient of exactly 0. With two classes p = q = 1, and both losses are 0: a warning says so.
+    In both, the gradient of the residual loss reaches only the logits, and that of the update loss only the matrix. The
+    true class and the diagonal get a gradient of exactly 0. With two classes p = q = 1, so both losses are 0, and a
+    warning says so.
 
     Args:
         logits, targets, matrix: see :func:`residual_logits` and :func:`residual_labels`.
-        kind: "kl", or "cross_entropy" without the entropy of the first distribution, as in ALR. Where that distribution
-            is fixed ("target_first") the gradients agree; where it learns ("literal") it would collapse onto one class,
-            which is refused.
+        kind: "kl", or "cross_entropy" without the entropy of the first distribution, as in ALR. With "target_first"
+            that distribution is fixed, and both kinds give the same gradients. With "literal" it learns, and
+            "cross_entropy" would make it collapse onto one class; this combination raises ``ValueError``.
     """
     _check_residual(logits, targets)
     num_classes = logits.shape[1]
@@ -110,7 +111,8 @@ def _check_reading(kind: str, direction: str) -> None:
 class ResidualCriterion(Criterion):
     """A criterion with a hard loss for the network, a residual loss for the network, and an update loss for the matrix.
 
-    Subclasses weight the three in :meth:`.Criterion.terms`. All attributes below except ``matrix`` are their options.
+    Subclasses weight the three losses in :meth:`.Criterion.terms`. All attributes below except ``matrix`` are options
+    of the subclasses.
 
     Attributes:
         matrix: (K, K) parameter, zeros at first, so that every residual label starts uniform; its diagonal is unused.
@@ -145,14 +147,15 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     """Adaptive Regularization of Labels (ALR; ALR-S with ``smoothing=0.1``).
 
     The loss is hard + (1 - training accuracy) * residual + update (ALR, section 3.2): the better the network fits, the
-    less it follows the residual labels, which go on learning at full weight. In training mode every loss counts towards
-    the training accuracy: call ``eval()`` before computing a validation loss, and ``train()`` after it.
+    less it follows the residual labels, which go on learning at full weight. In training mode, every batch whose loss
+    is computed counts towards the training accuracy: call ``eval()`` before computing a validation loss, and
+    ``train()`` after it.
 
     Args:
         num_classes: K.
         smoothing: label smoothing of the hard loss; 0.1 gives ALR-S.
-        tracking: which training accuracy, as the paper does not say: ``"epoch"``, that of the previous epoch (0 in the
-            first), or ``"ema"``, a moving average over batches with factor 0.99. Either stays on the device.
+        tracking: which training accuracy is used; the paper does not say. ``"epoch"`` is that of the previous epoch (0
+            in the first), ``"ema"`` a moving average over batches with factor 0.99. Either stays on the device.
         kind: ``"cross_entropy"`` as printed, or ``"kl"``.
         direction, lr_mult: see :class:`.ResidualCriterion`.
     """

@@ -37,35 +37,36 @@ class Step:
 
 
 class Method(nn.Module, ABC):
-    """A way to train. What it learns apart from the network is stored in its own parameters.
+    """A way to train a network. What it learns apart from the network is stored in its own parameters.
 
-    The parameters of its constructor are its options. Each has an annotation, by which it is checked before anything is
-    trained; to find options that exclude each other, the method is also made once on the meta device, with 10 classes
-    and empty networks. :func:`labelreg.options.takes_options` sets plain options as attributes before the constructor.
+    The parameters of its constructor are its options. Each has an annotation, against which its value is checked before
+    anything is trained. To find options that exclude each other, the method is also made once on the meta device, with
+    10 classes and empty networks. :func:`labelreg.options.takes_options` sets plain options as attributes before the
+    constructor runs.
 
     Attributes:
         title: the printed name where there is little room.
         aliases: other names in the papers.
         paper: key of the paper whose method it is, such as ``"kr"``; empty for a baseline.
-        colour: of its curves.
-        place: on the map of methods: whose distribution softens the label, and when that is known; empty for "when"
-            where the label stays one-hot, and for both where the method is not on the map.
-        capturable: whether a step is a pure function of tensors, so that a CUDA graph can hold it, but for what is
-            decided by :meth:`start_epoch` and :meth:`start_step`.
+        colour: colour of its curves.
+        place: place on the map of methods: whose distribution softens the label, and when that distribution is known.
+            The second is empty if the label stays one-hot, and both are empty if the method is not on the map.
+        capturable: whether a step is a pure function of tensors, apart from what :meth:`start_epoch` and
+            :meth:`start_step` decide, so that a CUDA graph can hold it.
         benchmark: its rows in the benchmark of all methods: printed name to options.
         on_text: whether it is in the benchmark of language models too.
-        on_tokens: whether it can train on inputs that are the numbers of words or characters; not if it changes inputs,
-            or compares or copies them.
-        added: options added since runs were recorded, each with the value that reproduces what was run before.
+        on_tokens: whether it can train on inputs that are numbers of words or characters. A method that changes,
+            compares or copies inputs cannot.
+        added: options added since runs were recorded, each with the value that reproduces the earlier runs.
         views: the extra views of the data that :meth:`step` reads from the batch: ``"partner"`` (another sample of the
             same class), ``"source"`` (the sample before augmentation).
-        copies: how often a batch holds each of its samples, every copy augmented on its own.
-        takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or class indices only.
+        copies: number of copies of each sample in a batch, each augmented independently.
+        takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or only class indices.
         lr_mult: factor on the learning rate of the method's own parameters.
-        one_update: whether a batch is one update; a method around this one makes only one.
-        divisible: whether several processes can each compute the loss of a part of a batch: it is a mean over samples,
-            and what the method keeps of them is ``counted``.
-        counted: buffers that count the samples of an epoch; such counts of several processes are added at its end.
+        one_update: whether the method makes one update per batch, as every method inside another must.
+        divisible: whether several processes can each compute the loss of a part of a batch. The loss must be a mean
+            over samples, and what the method keeps of the samples must be in ``counted``.
+        counted: buffers that count the samples of an epoch; at its end, the counts of several processes are added.
     """
 
     title: ClassVar[str]
@@ -89,7 +90,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def called(cls, printed: str) -> str:
-        """Return a printed name, and the title too where it begins with an alias: ``"LS (label smoothing)"``."""
+        """Return a printed name, followed by the title if it begins with an alias: ``"LS (label smoothing)"``."""
         spelled_alike = re.sub(r"\W", " ", printed).lower() == cls.title.lower()
         is_alias = not {printed, re.split(r"\W", printed)[0]}.isdisjoint(cls.aliases)
         return f"{printed} ({cls.title})" if is_alias and not spelled_alike else printed
@@ -99,7 +100,7 @@ class Method(nn.Module, ABC):
         """Compute the loss of one batch; the caller runs ``backward``."""
 
     def updates(self, network: nn.Module, batch: Batch) -> Iterator[Step]:
-        """Yield the loss of each update of a batch, which the caller makes before it asks for the next one.
+        """Yield the loss of each update of a batch; the caller makes each update before asking for the next loss.
 
         There is one update, by the loss of :meth:`step`, unless a method makes more.
         """
@@ -109,8 +110,8 @@ class Method(nn.Module, ABC):
         """Train what must be trained beforehand: called once, before an optimizer asks for the parameter groups.
 
         Args:
-            train: trains a network with a method as this one will train its network: on the same data, in the same
-                order, for as long.
+            train: trains a network with a method in the same way as this method will train its network: on the same
+                data, in the same order and for as long.
         """
 
     def start_epoch(self, epoch: int) -> None:
@@ -120,15 +121,15 @@ class Method(nn.Module, ABC):
         """
 
     def start_step(self) -> Hashable:
-        """Decide in Python what a step needs decided, before each; steps for which this is equal are of one kind.
+        """Make the decisions of the next step in Python; steps for which the result is equal are of one kind.
 
         Within an epoch, steps of one kind and shape are the same function of tensors, so that one may be replayed. A
-        loop of one's own may do without: what is not decided here is decided by the step.
+        custom training loop need not call this: the step then makes its decisions itself.
         """
         return None
 
     def generators(self, device: torch.device) -> Sequence[Generator]:
-        """Return what steps draw from, apart from PyTorch's generators; :meth:`start_step` seeds it from then on."""
+        """Return the generators that steps use besides PyTorch's; :meth:`start_step` seeds them from then on."""
         return ()
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ class Method(nn.Module, ABC):
         return network(inputs)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """Group what the method trains, for an optimizer whose defaults are those of the network."""
+        """Return what the method trains as parameter groups of an optimizer whose defaults are the network's."""
         groups = []
         if own := [parameter for parameter in self.parameters(recurse=False) if parameter.requires_grad]:
             # weight decay would pull labels towards zero
@@ -203,9 +204,9 @@ class Wrapper(Method):
 
 
 class Criterion(Method):
-    """A method that needs logits and labels only, so it drops into any training loop.
+    """A method that needs only logits and labels, so it drops into any training loop.
 
-    In a loop of one's own: ``loss = criterion(network(inputs), targets)``. Subclasses implement :meth:`terms`.
+    In a custom loop: ``loss = criterion(network(inputs), targets)``. Subclasses implement :meth:`terms`.
     """
 
     divisible = True
@@ -227,7 +228,7 @@ class Criterion(Method):
 
 
 def check_samples(method: Method, batch: Batch) -> None:
-    """Check that a batch has one target per sample, for a method that could not learn a text."""
+    """Check that a batch has one target per sample, for a method that cannot learn from one target per word."""
     if len(batch.inputs) != len(batch.targets):
         got = f"inputs {tuple(batch.inputs.shape)} with targets {tuple(batch.targets.shape)}"
         raise ValueError(f"{type(method).__name__} needs one class per sample, not one per word: got {got}")

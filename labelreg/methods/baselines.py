@@ -61,7 +61,7 @@ class ConfidencePenalty(Criterion):
     Dubey et al. (2018) and the CS-KD paper call the same loss *maximum entropy*.
 
     Args:
-        weight: factor on minus the entropy, in nats.
+        weight: factor on the negative entropy, which is in nats.
     """
 
     title = "confidence penalty"
@@ -80,10 +80,10 @@ class ConfidencePenalty(Criterion):
 
 
 class DisturbLabel(Criterion):
-    """Cross-entropy with labels of which a random share is redrawn in every step (Xie et al., 2016).
+    """Cross-entropy with a random share of the labels redrawn in every step (Xie et al., 2016).
 
-    In training mode only. A new label is drawn from PyTorch's global generator, uniformly over all K classes, the true
-    one included. Probabilities as targets raise ``TypeError``.
+    Labels are redrawn in training mode only. A new label is drawn from PyTorch's global generator, uniformly over all K
+    classes, including the true one. Targets that are probabilities raise ``TypeError``.
 
     Args:
         rate: probability that a label is redrawn.

@@ -36,33 +36,36 @@ def classwise_kl(
 class ClassWiseSelfDistillation(Wrapper):
     """Class-wise self-knowledge distillation (CS-KD, the ICLR 2020 submission), around any method.
 
-    To the loss of the method inside it adds, with P the prediction at temperature T (section 2 of the paper),
+    It adds two terms to the loss of the method inside, with P the prediction at temperature T (section 2 of the paper):
 
-    - class-wise: class_weight * T^2 * KL(P(partner) || P(input)), the partner another sample of the same class, and
-    - sample-wise: sample_weight * T^2 * KL(P(source) || P(input)), the source the sample before augmentation.
+    - class-wise: class_weight * T^2 * KL(P(partner) || P(input)), where the partner is another sample of the same
+      class, and
+    - sample-wise: sample_weight * T^2 * KL(P(source) || P(input)), where the source is the sample before augmentation.
 
-    The first prediction in each is fixed, so each term costs a third of a plain step. It is made as the method inside
-    predicts, in the mode of the network: in training mode with dropout, and by the statistics of its own batch.
+    The first prediction in each term is fixed, so each term costs a third of a plain step. The fixed prediction is made
+    in the way the method inside predicts and in the network's mode: in training mode, with dropout and with the
+    statistics of its own batch.
 
-    Knowledge distillation with CS-KD (table 3) is this method around :class:`.KnowledgeDistillation`, Mixup with CS-KD
+    Knowledge distillation with CS-KD (table 3) is this method around :class:`.KnowledgeDistillation`; Mixup with CS-KD
     (table 2) is :class:`.Mixup` around this method.
 
     Args:
-        method: what the terms are added to; :class:`.CrossEntropy` if None.
+        method: the method to whose loss the terms are added; :class:`.CrossEntropy` if None.
         temperature: T, positive; 4 in the paper.
         class_weight: weight of the class-wise term; 1 in the paper, 3 for CUB-200-2011 in the published code.
         sample_weight: weight of the sample-wise term; 1 in the paper for fine-grained classification and 0 for
-            CIFAR-100 and TinyImageNet. The published code does without the term.
+            CIFAR-100 and TinyImageNet. The published code does not have this term.
         t_squared: whether the divergences have the factor T^2, as in the published code; the paper prints none.
-        partners: ``"loader"``, drawn from the class in the whole training set, the sample itself among it, as in the
-            published code; or ``"batch"``, a variant that is not in the paper and costs nothing: another sample of the
-            class in the same batch, or the sample itself, which adds 0, where there is none.
+        partners: where partners come from. ``"loader"`` draws them from all training samples of the class, including
+            the sample itself, as in the published code. ``"batch"``, a variant that is not in the paper and costs
+            nothing, takes another sample of the class in the same batch, or the sample itself, which adds 0, if there
+            is none.
         bn: which passes update the running statistics of batch normalisation: ``"both"``, as in the published code, or
-            ``"anchor_only"`` the inputs' alone.
+            ``"anchor_only"``, the pass of the inputs alone.
 
     Raises:
-        ValueError: at the first step of a batch without a view that is needed, or of a text, with a label per word.
-        TypeError: at the first step with probabilities as targets and ``partners="batch"``.
+        ValueError: at the first step, if the batch lacks a view that is needed or has one label per word of a text.
+        TypeError: at the first step, if targets are probabilities and ``partners="batch"``.
     """
 
     title = "CS-KD"
@@ -117,7 +120,7 @@ class ClassWiseSelfDistillation(Wrapper):
         if (inputs := getattr(batch, view)) is None:
             what = f"class-wise self-distillation needs the view {view!r}, and the batch has none"
             raise ValueError(f"{what}: give the loader the views of the method")
-        # a pass of its own: together with the inputs it would be normalised by other statistics, and cost a gradient
+        # a separate pass: together with the inputs it would be normalised by other statistics, and cost a gradient
         with _fixed_running_statistics(network) if self.bn == "anchor_only" else contextlib.nullcontext():
             return self.method.predict(network, inputs)
 

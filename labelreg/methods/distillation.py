@@ -14,10 +14,10 @@ from labelreg.options import Fraction, takes_options
 
 
 class Distillation(Method):
-    """A method that consults a trained network, inputs to (B, K) logits.
+    """A method that consults a trained network, which maps inputs to (B, K) logits.
 
-    It keeps a frozen copy in evaluation mode: layers that teacher and student have in common go on learning in the
-    student, and the teacher stays what it was.
+    It keeps a frozen copy of the teacher in evaluation mode. Layers that teacher and student share go on learning in
+    the student, and the teacher stays as it was.
     """
 
     def __init__(self, teacher: nn.Module):
@@ -42,7 +42,7 @@ class KnowledgeDistillation(Distillation):
 
     Args:
         teacher: see :class:`.Distillation`.
-        alpha: weight of the teacher; neither paper states it. Near 1 the factor T^2 makes the first steps so
+        alpha: weight of the teacher; neither paper states it. Near 1, the factor T^2 makes the first steps so
             large that a network without batch normalisation may not recover.
     """
 
@@ -66,10 +66,10 @@ class BornAgain(Distillation):
     """Born-again networks (BAN; Furlanello et al., 2018; NaR, equation 8).
 
     The loss is (1 - beta) * H(label, prediction) + beta * H(teacher's prediction, prediction). The first generation is
-    trained on the labels alone; each further one is taught by the one before, which has the same architecture.
+    trained on the labels alone. Each later generation is taught by the one before, which has the same architecture.
 
     Args:
-        teacher: the generation before, see :class:`.Distillation`.
+        teacher: the previous generation, see :class:`.Distillation`.
         beta: weight of the teacher; 1, its usual value, ignores the labels.
     """
 
@@ -98,7 +98,7 @@ class DeepMutualLearning(Method):
     Both learn from the same batch at the same time, from predictions made before the update.
 
     Args:
-        peer: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
+        peer: the second network, inputs to (B, K) logits; it is trained beside the first and discarded afterwards.
         weight: factor on the two divergences KL(other || own).
     """
 

@@ -16,25 +16,25 @@ from labelreg.options import Count, FractionBelowOne, takes_options
 
 
 def forest_error(dataset: Dataset, trees: int, seed: int = 0) -> float:
-    """Error on the test split, in [0, 1], of a random forest of so many trees fitted to the training split."""
+    """Error on the test split, in [0, 1], of a random forest fitted to the training split; ``trees`` is its size."""
     forest = _fitted(dataset.train.inputs, dataset.train.targets, trees, seed)
     return 1 - forest.score(_features(dataset.test.inputs), dataset.test.targets.cpu().numpy())
 
 
 class ForestAsRegularization(Method):
-    """Network as Regularization (NaR) with a random forest as the auxiliary: future work of the paper.
+    """Network as Regularization (NaR) with a random forest as the auxiliary, which the paper suggests as future work.
 
-    The forest is fitted anew before every epoch, with more trees each time, so that its disturbance matures as that of
-    an auxiliary network does. Its predictions for a training sample are *out of bag*, from the trees that have not seen
-    the sample, unless all trees are asked: a forest has memorised the labels that it was fitted to. The first epoch
-    collects the samples and trains on plain labels. Where data are augmented, the forest knows the view last seen.
-    Targets are class indices, one for each sample, so that it can learn no text, and not from mixed labels.
+    The forest is refitted before every epoch, with more trees each time, so that its disturbance matures as that of an
+    auxiliary network does. By default its prediction for a training sample is *out of bag*: it comes from the trees
+    that have not seen the sample, because a forest has memorised the labels that it was fitted to. The first epoch
+    collects the samples and trains on plain labels. If the data are augmented, the forest knows the last view of each
+    sample. Targets are class indices, one per sample, so the method cannot learn from texts or from mixed labels.
 
     Args:
         num_classes: K.
         lam, alpha: see :func:`.nar_targets`.
         trees: number of trees added per epoch, at least 1.
-        out_of_bag: whether only the trees that have not seen a sample are asked about it.
+        out_of_bag: whether a sample is predicted only by the trees that have not seen it.
     """
 
     title = "forest as regularization"
@@ -110,7 +110,7 @@ def _fitted(inputs: Tensor, targets: Tensor, trees: int, seed: int, out_of_bag: 
 
     forest = RandomForestClassifier(trees, oob_score=out_of_bag, random_state=seed)
     with warnings.catch_warnings():
-        # a sample that every tree has seen gets no prediction, and of it nothing is known
+        # a sample that every tree has seen gets no prediction: nothing is known of it
         warnings.filterwarnings("ignore", message="Some inputs do not have OOB scores")
         return forest.fit(_features(inputs), targets.cpu().numpy())
 

@@ -16,7 +16,7 @@ from labelreg.options import Fraction, takes_options
 def decayed_weight(epoch: int, gamma: float, truncate: int = 0) -> float:
     """The weight alpha of an epoch: gamma^epoch, or 0 from the epoch ``truncate`` on (KR, equation 15).
 
-    Epochs count from 0. A gamma of 0 is the baseline in every epoch, the first included, as the paper has it;
+    Epochs count from 0. As the paper says, a gamma of 0 is the baseline in every epoch, including the first.
     ``truncate=0`` means never.
     """
     truncated = 0 < truncate <= epoch  # KR eq. 15
@@ -27,8 +27,8 @@ class KnowledgeRefinery(ResidualCriterion):
     """Knowledge Refinery (KR; KR-LS with ``smoothing=0.1``).
 
     The loss is hard + alpha * (residual + update), with alpha = gamma^epoch (KR, equations 8 to 11). By default the
-    arguments of both divergences are swapped relative to the print, as in ALR; ``direction="literal"`` is the printed
-    order.
+    arguments of both divergences are swapped relative to the printed equations, as in ALR; ``direction="literal"``
+    takes the printed order.
 
     Args:
         num_classes: K.

@@ -1,7 +1,7 @@
 """Wider margins between classes: AdaCos and Virtual softmax, two rivals of CS-KD.
 
-Both take the weights of the network's own classifier for the directions of the classes. The classifier's bias is not
-used and gets no gradient. Logits are computed in single precision at least, under autocast too.
+Both use the weights of the network's own classifier as the directions of the classes. The classifier's bias is not used
+and gets no gradient. Logits are computed in single precision at least, also under autocast.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _LARGE, _SCALE = 2.0**50, 2.0**64  # the squares of larger numbers may overflow;
 
 
 def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
-    """The cosines between features (B, D) and class weights (K, D), (B, K), which AdaCos scales (Zhang et al., 2019).
+    """The cosines (B, K) between features (B, D) and class weights (K, D), which AdaCos scales (Zhang et al., 2019).
 
     Rounding can leave a cosine a little beyond 1. A vector of norm 0 has no direction: its cosines are 0, and it gets
     no gradient.
@@ -35,19 +35,20 @@ def cosine_logits(features: Tensor, weight: Tensor) -> Tensor:
 
 
 def adacos_fixed_scale(num_classes: int) -> float:
-    """The scale that AdaCos starts from, sqrt(2) ln(K - 1), of at least 3 classes (Zhang et al., 2019, section 4)."""
+    """The initial scale of AdaCos, sqrt(2) ln(K - 1), for at least 3 classes (Zhang et al., 2019, section 4)."""
     check_classes(num_classes, 3, "the scale sqrt(2) ln(K - 1) of AdaCos")
     return math.sqrt(2) * math.log(num_classes - 1)
 
 
 @torch.no_grad()
 def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Tensor:
-    r"""The scale that follows from a batch and the scale before it (Zhang et al., 2019, section 4).
+    r"""The scale computed from a batch and the previous scale (Zhang et al., 2019, section 4).
 
     :math:`s_t = \ln B / \cos(\min(\pi/4, \theta))`, where B is the mean over the batch of
-    :math:`\sum_{k \neq y} \exp(s_{t-1} \cos\theta_k)`, and :math:`\theta` the median over the batch of the angle to the
-    true class: of an even number of angles the lower of the two in the middle, as in the implementation that the CS-KD
-    paper refers to. B can be below 1 where few wrong classes all point away from the features; the scale is then 0.
+    :math:`\sum_{k \neq y} \exp(s_{t-1} \cos\theta_k)`, and :math:`\theta` is the median over the batch of the angle to
+    the true class. For an even number of angles it is the lower of the two in the middle, as in the implementation that
+    the CS-KD paper refers to. B can be below 1 if there are few wrong classes and all of them point away from the
+    features; the scale is then 0.
 
     Args:
         cosines: (B, K), of :func:`cosine_logits`; with at least 3 classes.
@@ -65,10 +66,11 @@ def adacos_scale(cosines: Tensor, targets: Tensor, scale: float | Tensor) -> Ten
 
 
 def virtual_softmax_logits(features: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    r"""The K logits of a linear layer without bias, then that of a virtual class, (B, K + 1) (Chen et al., 2018).
+    r"""The K logits of a linear layer without bias and the logit of a virtual class, (B, K + 1) (Chen et al., 2018).
 
-    The virtual class has the weight of the true class turned into the direction of the feature, so that its logit is
-    :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the subgradient 0.
+    The weight of the virtual class is that of the true class, turned into the direction of the feature. Its logit is
+    therefore :math:`\lVert W_y \rVert \lVert x \rVert`, never below the true one. A feature of norm 0 gets the
+    subgradient 0.
     Features are (B, D), the weight (K, D), targets class indices, (B,).
     """
     features, weight = _as_computed(features, weight)
@@ -112,17 +114,17 @@ def _classified(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
 class AdaCos(Method):
     """AdaCos (Zhang et al., 2019): cross-entropy of scaled cosines, with a scale that sets itself.
 
-    The scale starts at sqrt(2) ln(K - 1) and, in training mode, follows from every batch and the scale before it, see
-    :func:`adacos_scale`; the loss of the batch takes the new one. It converges to where the true class of the median
-    sample has the probability 1/2, however well the network fits: scaled predictions are modest, too.
+    The scale starts at sqrt(2) ln(K - 1). In training mode every batch updates it, see :func:`adacos_scale`, and the
+    loss of the batch uses the new scale. It converges to the value at which the true class of the median sample has the
+    probability 1/2, however well the network fits, so scaled predictions are modest, too.
 
     Args:
         num_classes: K, at least 3: with 2 classes the scale is 0.
-        dynamic: whether the scale follows the batches, which needs class indices as targets, or stays as it starts
-            ("fixed AdaCos").
-        scaled_evaluation: whether the logits by which the network is evaluated are scaled like those it is trained by.
-            Bare cosines classify alike, but no prediction is confident: of 100 classes the most probable gets less than
-            7 %, so that the expected calibration error comes near the accuracy, as in table 4 of CS-KD.
+        dynamic: whether every batch updates the scale, which needs class indices as targets; otherwise it keeps its
+            initial value ("fixed AdaCos").
+        scaled_evaluation: whether the logits are scaled in evaluation as in training. Unscaled cosines predict the same
+            classes, but no prediction is confident: of 100 classes the most probable one gets less than 7 %, so the
+            expected calibration error comes near the accuracy, as in table 4 of CS-KD.
 
     Attributes:
         scale: the current scale, a scalar on the device.
@@ -154,10 +156,10 @@ class AdaCos(Method):
 
 
 class VirtualSoftmax(Method):
-    """Virtual softmax (Chen et al., 2018): cross-entropy with one class more, which no sample belongs to.
+    """Virtual softmax (Chen et al., 2018): cross-entropy with one additional class, which no sample belongs to.
 
-    The true class wins over it only as the feature turns towards its own weight: see :func:`virtual_softmax_logits`.
-    The network is evaluated by the K real logits.
+    The true class gains on it only as the feature turns towards the weight of the true class: see
+    :func:`virtual_softmax_logits`. The network is evaluated by the K real logits.
     """
 
     title = "virtual softmax"

@@ -1,4 +1,4 @@
-"""Other batches for any method: mixup, and Batch Augmentation."""
+"""Methods that change the batches of any other method: mixup and Batch Augmentation."""
 
 from dataclasses import replace
 from typing import ClassVar
@@ -17,17 +17,17 @@ from labelreg.options import Count, takes_options
 class Mixup(Wrapper):
     """Mixup (Zhang et al., 2018) around any method that takes probabilities as targets.
 
-    Every sample is mixed with another of the batch, inputs, extra views and labels alike: l * a + (1 - l) * b, with one
-    weight l per batch. The method inside sees the mixed batch only (NaR, table 5).
+    Every sample a is mixed with another sample b of the batch. Inputs, extra views and labels all become
+    l * a + (1 - l) * b, with one weight l per batch. The method inside sees only the mixed batch (NaR, table 5).
 
-    The weight is folded to at least 1/2, so that the larger part of a mixed sample is the one that the batch has at its
-    place, and a training accuracy has a meaning. Weight and pairs are drawn from PyTorch's global generator.
+    The weight is folded to at least 1/2. The larger part of a mixed sample is then the sample at its position in the
+    batch, so a training accuracy is meaningful. Weight and pairs are drawn from PyTorch's global generator.
 
     Args:
-        method: what is trained on the mixed samples. One that needs class indices raises ``ValueError``, and inputs
-            that are not floating-point raise ``TypeError``.
+        method: the method that is trained on the mixed samples. One that needs class indices raises ``ValueError``, and
+            inputs that are not floating-point raise ``TypeError``.
         num_classes: K.
-        alpha: l is drawn from Beta(alpha, alpha); NaR does not state it. 0 turns mixup off.
+        alpha: l is drawn from Beta(alpha, alpha). NaR does not state alpha. 0 turns mixup off.
     """
 
     title = "mixup"
@@ -71,8 +71,8 @@ def _symmetric_beta(alpha: float, device: torch.device) -> Tensor:
     parameter = torch.full((2,), alpha, device=device)
     if alpha >= 0.1:
         return Beta(*parameter, validate_args=False).sample()
-    # below, both can underflow, which PyTorch takes for a half: so by logarithms, and of a gamma variable of alpha + 1
-    # times a uniform one to the power of 1 / alpha
+    # below, both can underflow, and PyTorch then returns a half: so compute with logarithms, of a gamma variable of
+    # alpha + 1 times a uniform one to the power of 1 / alpha
     uniform = torch.rand(2, device=device).log()
     gamma = Gamma(parameter + 1, torch.ones_like(parameter), validate_args=False).sample().log()
     return ((uniform[0] - uniform[1]) / alpha + gamma[0] - gamma[1]).sigmoid()
@@ -82,11 +82,13 @@ class BatchAugmentation(Wrapper):
     """Batch Augmentation (BA; Hoffer et al., 2019) around any method: batches of several copies of each sample.
 
     The copies are augmented independently, and the method is trained on all of them as on one larger batch. The number
-    of steps stays the same; the cost of a step grows with the number of copies. Training values are means over all.
+    of steps stays the same; the cost of a step grows with the number of copies. Training values are means over all
+    copies.
 
     Args:
-        method: what is trained on the copies.
-        copies: how many of each sample, at least 1; SBA, table 1, has 32 and 40 for CIFAR, 4 and 8 for ImageNet.
+        method: the method that is trained on the copies.
+        copies: number of copies of each sample, at least 1. SBA, table 1, has 32 and 40 for CIFAR, 4 and 8 for
+            ImageNet.
     """
 
     title = "batch augmentation"

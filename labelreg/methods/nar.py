@@ -31,7 +31,7 @@ def nar_targets(
         targets: (B,) class indices or (B, K) probabilities.
         lam: weight of the networks' predictions in the labels, in [0, 1).
         alpha: weight of the target network among the predictions, in [0, 1).
-        detach_disturbance: whether the labels are fixed; else they have a gradient for logits, the only one.
+        detach_disturbance: whether the labels are fixed; otherwise they have a gradient, for ``logits`` only.
     """
     losses.check_loss(logits, targets, auxiliary_logits=auxiliary_logits)
     sources = (logits.detach() if detach_disturbance else logits, auxiliary_logits.detach())
@@ -44,9 +44,9 @@ def nar_targets(
 def nar_regression_targets(
     outputs: Tensor, auxiliary_outputs: Tensor, targets: Tensor, lam: float = 0.5, alpha: float = 0.1
 ) -> Tensor:
-    """The disturbed targets of a regression, without gradient (NaR, equations 3 and 4, of the networks' outputs).
+    """The disturbed targets of a regression, without gradient (NaR, equations 3 and 4, for the networks' outputs).
 
-    Outputs and targets have any one shape, which is also that of the result.
+    Outputs and targets have the same shape, which may be any; it is also the shape of the result.
     """
     losses.check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
     return disturb(outputs, auxiliary_outputs, targets, lam, alpha)
@@ -80,27 +80,27 @@ def nar_loss(
 class NetworkAsRegularization(Method):
     """Network as Regularization (NaR): labels disturbed by the predictions of two networks in training.
 
-    Both networks see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5), made of
-    predictions from before the update; the auxiliary learns from the labels alone (NaR, equation 6). No gradient flows
+    Both networks see the same batch. The target learns from disturbed labels (NaR, equations 3 to 5), which are made of
+    predictions from before the update. The auxiliary learns from the labels alone (NaR, equation 6). No gradient flows
     from one loss into the other network, so one optimizer trains both as two would.
 
-    The published code departs from the paper in four ways. ``variant="official"`` has the first three, and each of them
-    is a variant by itself:
+    The published code departs from the paper in four ways. ``variant="official"`` has the first three, and each of
+    these three is also a variant by itself:
 
     - ``"divergence"``: the target's loss is (1 - lam) * CE + lam * (KL(p || xi) + KL(xi || p)), with the prediction p
       and the disturbance xi of equation 3;
     - ``"scale"``: the auxiliary's loss is scaled by 1 - lam, as the target's labels are;
-    - ``"warm_up"``: in the first epochs lam is 0, and both learn from the labels alone;
+    - ``"warm_up"``: in the first epochs lam is 0, and both networks learn from the labels alone;
     - the auxiliary's labels are smoothed, by 0.5 on CIFAR-100 and 0.3 on CIFAR-10: see ``auxiliary_smoothing``.
 
     Args:
-        auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and dropped afterwards.
+        auxiliary: the second network, inputs to (B, K) logits; it is trained beside the first and discarded afterwards.
         lam, alpha: see :func:`nar_targets`. The published code calls 1 - lam ``lam``.
         variant: ``"paper"``, ``"official"``, ``"divergence"``, ``"scale"`` or ``"warm_up"``.
-        warm_up: epochs in which the variants that warm up do not disturb the labels yet.
+        warm_up: number of initial epochs in which the variants with a warm-up do not disturb the labels yet.
         auxiliary_smoothing: label smoothing of the auxiliary network over the K - 1 wrong classes, in [0, 1].
-        detach_disturbance: whether the disturbance is fixed, as the paper says; else the target's loss has a gradient
-            through its own prediction in the disturbance too.
+        detach_disturbance: whether the disturbance is fixed, as the paper says; otherwise the target's loss also has a
+            gradient through the target's own prediction in the disturbance.
     """
 
     title = "NaR"
@@ -164,10 +164,11 @@ class SnapshotRegularization(Method):
     The interval S is given in epochs, as in the published code. In epoch t, counted from 0, the labels are disturbed by
     the auxiliary network as it was after s epochs of training, in evaluation mode:
 
-    - ``"pre"``, delayed: s = floor(t / S) * S, so first the untrained network. The auxiliary is trained beside the
-      target, as in NaR.
+    - ``"pre"``, delayed: s = floor(t / S) * S, so the untrained network comes first. The auxiliary is trained beside
+      the target, as in NaR.
     - ``"pos"``, advanced: s = (floor(t / S) + 1) * S, at most the length of training. The auxiliary is trained
-      beforehand, on the same schedule, by :meth:`.Method.prepare`; a step without it raises ``ValueError``.
+      beforehand, on the same schedule, by :meth:`.Method.prepare`; a step without this preparation raises
+      ``ValueError``.
 
     Args:
         auxiliary, lam, alpha: see :class:`NetworkAsRegularization`.
@@ -175,7 +176,8 @@ class SnapshotRegularization(Method):
         direction: ``"pre"`` or ``"pos"``.
 
     Attributes:
-        snapshots: copies of the auxiliary network, frozen: the current one, or all of them in order (``"pos"``).
+        snapshots: frozen copies of the auxiliary network: only the current one (``"pre"``), or all in order
+            (``"pos"``).
     """
 
     title = "snapshot regularisation"
@@ -243,7 +245,7 @@ class _Keeper(CrossEntropy):
         self.epoch = epoch
 
     def step(self, network: nn.Module, batch: Batch) -> Step:
-        # of a resumed epoch the first step is in the past, and so is the state to keep
+        # when an epoch is resumed, its first step is in the past, and so is the state to keep
         if self.epoch and self.epoch % self.interval == 0 and self.epoch not in self.kept:
             self.kept[self.epoch] = copy.deepcopy(network.state_dict())
         return super().step(network, batch)
@@ -256,7 +258,7 @@ class _Keeper(CrossEntropy):
 
 
 def _symmetric_kl(logits: Tensor, auxiliary_logits: Tensor, alpha: float, fixed: bool) -> Tensor:
-    """KL(p || xi) + KL(xi || p), with a gradient for logits only; the published code's, but nothing is clamped."""
+    """KL(p || xi) + KL(xi || p), with a gradient for logits only; as in the published code, but unclamped."""
     dtype = losses.compute_dtype(logits, auxiliary_logits)
     log_p, log_auxiliary = (each.log_softmax(1, dtype=dtype) for each in (logits, auxiliary_logits.detach()))
     log_alpha = math.log(alpha) if alpha else -math.inf

@@ -1,7 +1,8 @@
-"""Stochastic Batch Augmentation (SBA): predictions for virtual points are held to those for their samples.
+"""Stochastic Batch Augmentation (SBA): predictions for virtual points are kept close to those for their samples.
 
-Virtual points are drawn around activations, (B, ...) with Q values per sample, whose gradient they carry. They are
-drawn one after another, so that the first ones do not depend on their count, by a generator on the activations' device.
+Virtual points are drawn around activations, (B, ...) with Q values per sample, and carry the gradient of the
+activations. The generator ``draws``, on the activations' device, draws them one after another, so that the first ones
+do not depend on their count.
 """
 
 import math
@@ -33,7 +34,7 @@ def gaussian_points(
     Args:
         activations, draws: see the top of this module.
         count: points per sample.
-        sigma: standard deviation of the noise, in units of that of all B * Q activations.
+        sigma: standard deviation of the noise, in units of the standard deviation of all B * Q activations.
         tau: bound on the noise along every basis vector, in units of its standard deviation.
         basis: Sigma, (Q, Q); None for the identity.
 
@@ -69,7 +70,7 @@ def dropout_points(activations: Tensor, count: int, rate: float, rescale: bool, 
 def random_basis(width: int, dtype: torch.dtype, draws: Generator) -> Tensor:
     """An orthonormal basis of uniformly random directions, (Q, Q): the Q factor of a Gaussian matrix.
 
-    Its vectors get no random signs, which a uniform basis would need: the noise along them is symmetric.
+    A uniformly random basis would also need random signs. They are left out: the noise along the vectors is symmetric.
     """
     gaussian = torch.randn(width, width, dtype=dtype, device=draws.device, generator=draws)
     return torch.linalg.qr(gaussian).Q
@@ -83,7 +84,7 @@ def vicinity_kl(
     Args:
         reference_logits: (B, K), of the samples themselves.
         virtual_logits: (M, B, K), of M virtual points around each sample; without points the loss is 0.
-        detach_reference: whether the reference is a fixed soft label; else it gets a gradient too.
+        detach_reference: whether the reference is a fixed soft label; otherwise it gets a gradient too.
     """
     check_same_shape("B", "K", reference_logits=reference_logits)
     check_floating("virtual_logits", virtual_logits, "M", *reference_logits.shape)
@@ -95,7 +96,7 @@ def vicinity_kl(
 
 
 def vicinity_cross_entropy(virtual_logits: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-    """``H(label, virtual)``, the mean over the virtual points of each sample, which have its label (SBA, equation 9).
+    """``H(label, virtual)``, the mean over each sample's virtual points, which have its label (SBA, equation 9).
 
     Args:
         virtual_logits: (M, B, K), see :func:`vicinity_kl`.
@@ -109,48 +110,49 @@ def vicinity_cross_entropy(virtual_logits: Tensor, targets: Tensor, reduction: s
 
 
 class StochasticBatchAugmentation(Method):
-    """Stochastic Batch Augmentation (SBA): predictions for virtual points held to those for the samples around them.
+    """Stochastic Batch Augmentation (SBA): predictions for virtual points are kept close to those for their samples.
 
     A step is augmented with probability cos(omega). Then M virtual points are drawn around the activations of every
     sample at one layer, the first ceil(M / 2) by clipped Gaussian noise (equation 7) and the others by dropout
-    (equation 8). The loss is the cross-entropy of the samples and eta times the mean KL divergence of the predictions
+    (equation 8). The loss is the cross-entropy of the samples plus eta times the mean KL divergence of the predictions
     for the virtual points from those for their samples, which serve as soft labels (equations 10 and 11):
 
-    - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so all layers up to
-      that one run once. Batch normalisation behind the layer normalises them by common statistics.
-    - The loss is minimised as a whole, as in equation 11. The two updates of algorithm 1, one per term, agree with a
-      single one to first order in the learning rate, and need a second pass through the network: ``two_step``.
-    - With hard labels, at every step (omega = 0) and with eta = 1, it is Batch Augmentation at a layer, with which the
-      paper compares: samples and virtual points weigh the same, and all have the label of the sample.
+    - Samples and virtual points go through the rest of the network as one batch of size (1 + M) B, so the layers up to
+      the augmented one run only once. Batch normalisation after that layer normalises them by common statistics.
+    - The loss is minimised as a whole, as in equation 11. Algorithm 1 makes two updates, one per term (``two_step``).
+      These agree with a single update to first order in the learning rate, and need a second pass through the network.
+    - With hard labels, every step augmented (omega = 0) and eta = 1, the method is Batch Augmentation at a layer, with
+      which the paper compares: the virtual points of a sample together weigh as much as the sample, and have its label.
 
-    Random numbers come from a stream of their own, by PyTorch's initial seed when the method is made and the number of
-    the step: with eta = 0 or omega = pi / 2 training is that with cross-entropy, bit by bit. "Ours" marks what the
-    paper leaves open.
+    Random numbers come from a separate stream. It is determined by PyTorch's initial seed at the time the method is
+    made and by the number of the step. With eta = 0 or omega = pi / 2, training is therefore training with
+    cross-entropy, bit by bit. "Ours" marks what the paper leaves open.
 
     Args:
-        virtual: M, virtual points per sample.
+        virtual: M, the number of virtual points per sample.
         eta: weight of the loss of the virtual points, not negative.
-        omega: angle whose cosine is the probability that a step is augmented, in [0, pi / 2]. Not stated for the
-            paper's experiments; pi / 3 is the one it calls fair.
-        granularity: ``"iteration"`` decides step by step, ``"epoch"`` before every epoch; the paper says both.
-        layers: names of the layers where to augment, separated by commas: one is drawn for each augmented step. The
+        omega: angle whose cosine is the probability that a step is augmented, in [0, pi / 2]. The paper does not state
+            it for its experiments; it calls pi / 3 fair.
+        granularity: ``"iteration"`` decides before every step, ``"epoch"`` before every epoch; the paper says both.
+        layers: names of the layers at which to augment, separated by commas; one is drawn for each augmented step. The
             empty name stands for the input of the classifier's MLP. See :func:`labelreg.networks.injectable`.
-        sigma: standard deviation of the noise, in units of that of all activations of the batch at the layer. Ours.
+        sigma: standard deviation of the noise, in units of the standard deviation of all activations of the batch at
+            the layer. Ours.
         tau: bound on the noise, in units of its standard deviation. Ours.
         drop_rate: probability that an activation is dropped, in [0, 1). Ours.
-        rescale: whether the remaining activations are divided by 1 - drop_rate; equation 8 does not.
-        basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step;
-            ``"identity"`` does not, and stands in where a sample has more than 4096 activations.
-        detach_reference: whether the soft label is fixed; else it gets a gradient too, as in equation 12.
-        label: of the virtual points: ``"soft"``, the prediction for the sample; ``"hard"``, its label (equation 9),
-            which the paper sets the soft one against.
-        two_step: whether an augmented step is two updates, as in algorithm 1: one by the cross-entropy of the samples,
-            and from there one by the loss of the virtual points. Momentum and weight decay act in both. For training by
-            :meth:`.Method.updates`; not inside another method.
+        rescale: whether the remaining activations are divided by 1 - drop_rate; in equation 8 they are not.
+        basis: ``"orthonormal"`` turns the noise into random directions, new ones for each augmented step.
+            ``"identity"`` does not, and is used instead if a sample has more than 4096 activations.
+        detach_reference: whether the soft label is fixed; otherwise it gets a gradient too, as in equation 12.
+        label: label of the virtual points: ``"soft"``, the prediction for the sample; or ``"hard"``, the sample's label
+            (equation 9), with which the paper contrasts the soft one.
+        two_step: whether an augmented step makes two updates, as in algorithm 1: first by the cross-entropy of the
+            samples, and from there by the loss of the virtual points. Momentum and weight decay act in both. It needs a
+            training loop that calls :meth:`.Method.updates`, and cannot be used inside another method.
         vote: whether the network is evaluated by :meth:`vote_logits` (section 3.4) instead of the plain logits.
 
     Raises:
-        ValueError: at first use, a layer that the network does not have or where it cannot be augmented.
+        ValueError: at first use, if a layer does not exist in the network or cannot be augmented.
     """
 
     title = "SBA"
@@ -223,7 +225,7 @@ class StochasticBatchAugmentation(Method):
         return decided
 
     def _step(self, network: nn.Module, batch: Batch, position: int, layer: str | None) -> Step:
-        """The loss of equation 11, the second part of it at a layer, or 0 if that is None."""
+        """The loss of equation 11, with its second term at ``layer``, or without that term if ``layer`` is None."""
         self._check_layers(network, batch.inputs)
         if layer is None:
             logits = network(batch.inputs)

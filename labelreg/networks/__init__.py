@@ -2,11 +2,13 @@
 
 ``build("resnet32", num_classes=100)`` returns a network, ``names()`` lists them. Every module of this package is
 imported here, so a new network takes one new file: a builder under ``@register("name")`` (see
-``labelreg.networks.registry``). Unknown names, and values that do not fit, raise ``ValueError``, which says what would.
+``labelreg.networks.registry``). Unknown names and invalid values raise ``ValueError`` with a message that says what
+would be right.
 
 The last layer of every network is an ``nn.Linear``, the classifier: ``classifier(network)`` finds it, and
-``features(network, inputs)`` returns the logits together with its input. ``injectable(network, inputs)`` lists the
-layers whose activations ``inject`` can replace by a larger batch, for a loss on virtual samples.
+``features(network, inputs)`` returns the logits together with the classifier's input.
+``injectable(network, inputs)`` lists the layers whose activations ``inject`` can replace by a larger batch, for a loss
+on virtual samples.
 """
 
 import importlib

@@ -17,8 +17,8 @@ def alexnet(
     bearpaw/pytorch-classification, which reports 22.8 % error on CIFAR-10 and 56.1 % on CIFAR-100 with ``hidden=()``.
     Use a small learning rate (0.01); the loss stays at its initial value for a few hundred steps.
 
-    ``hidden`` are the widths of the hidden fully connected layers, with ``dropout`` after each: () is a single linear
-    layer (2.50 M); the original has (4096, 4096) (20.71 M).
+    ``hidden`` gives the widths of the hidden fully connected layers, with ``dropout`` after each. With () there is a
+    single linear layer (2.50 M); the original has (4096, 4096) (20.71 M).
     """
     features = {
         "stage1": nn.Sequential(nn.Conv2d(input_shape[0], 64, 11, stride=4, padding=5), nn.ReLU(), nn.MaxPool2d(2)),

@@ -1,4 +1,4 @@
-"""A convolutional network of characters."""
+"""A convolutional network for texts as characters."""
 
 from typing import Annotated, Literal
 
@@ -18,9 +18,9 @@ SIZES = {"small": (256, 1024, 0.05), "large": (1024, 2048, 0.02)}
 
 
 class Characters(nn.Module):
-    """Texts (B, L) of bytes as indicators (B, 69, width) of the letters of the alphabet, from the last to the first.
+    """Texts (B, L) of bytes as one-hot letters of the alphabet, (B, 69, width), from the last letter to the first.
 
-    Letters are lower case; what is not in the alphabet is zero, as is what fills texts up.
+    Letters are taken as lower case. Characters outside the alphabet are zero vectors, and so is the padding.
     """
 
     def __init__(self) -> None:
@@ -38,15 +38,15 @@ class Characters(nn.Module):
 
 @register("charcnn", reading="characters")
 class CharCNN(nn.Module):
-    """Six convolutions of characters and two hidden layers (Zhang, Zhao and LeCun, 2015).
+    """Six convolutions over characters and two hidden layers (Zhang, Zhao and LeCun, 2015).
 
-    Of a text the first ``length`` characters are read, backwards. 11,337,988 parameters with K = 4 classes and their
-    alphabet, whose 70 characters are 69: the hyphen is counted twice.
+    The first ``length`` characters of a text are read, backwards. 11,337,988 parameters with K = 4 classes and the
+    paper's alphabet, whose 70 characters are really 69: the hyphen is counted twice.
 
     Args:
-        size: ``"small"`` or ``"large"``, 256 or 1024 channels and 1024 or 2048 hidden units, drawn from their normal
-            distribution.
-        length: number of characters that a text is filled up to; a reading gives no more than 1014.
+        size: ``"small"`` or ``"large"``, that is 256 or 1024 channels and 1024 or 2048 hidden units. Weights are drawn
+            from the paper's normal distribution for the size.
+        length: number of characters that a text is padded to; texts read as characters have at most 1014.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class CharCNN(nn.Module):
         inputs = inputs[:, : self.length]
         used = min(self.places, -(-inputs.shape[1] // STRIDE))
         maps = self.convolutions(self.characters(inputs, FIELD + STRIDE * (used - 1)))
-        if used < self.places:  # behind all texts of the batch, every place sees the same
+        if used < self.places:  # after the end of all texts of the batch, every place sees the same
             blank = self.convolutions(maps.new_zeros(1, len(ALPHABET), FIELD))
             maps = torch.cat([maps, blank.expand(len(maps), -1, self.places - used)], 2)
         return self.classifier(self.head(maps))

@@ -12,9 +12,9 @@ FACTOR = 116_049_371  # of fastText's hash function
 
 
 class BagOfWords(nn.EmbeddingBag):
-    """The mean vector (B, D) of the words (B, L) of a text and, in ``buckets`` by a hash, of pairs of neighbours.
+    """The mean vector (B, D) of a text's words (B, L) and of its pairs of neighbours, hashed into ``buckets``.
 
-    Unknown words are left out, as are the pairs they are in. A text of no word has the vector zero.
+    Unknown words are left out, as are the pairs they are in. The vector of a text without words is zero.
     """
 
     def __init__(self, words: int, buckets: int, dimension: int):
@@ -43,8 +43,9 @@ def fasttext(
 ) -> nn.Module:
     """A linear classifier of the mean vector of a text (Joulin et al., 2017, "Bag of tricks").
 
-    Every word of the training texts has a vector, and so have, in ``buckets``, the pairs of neighbours (``bigrams``):
-    10 * (V + 2^20) + 11 K parameters. The paper has ten times as many buckets. Vectors start as in the published code.
+    Every word of the training texts has a vector. With ``bigrams`` the pairs of neighbours have vectors too, hashed
+    into ``buckets``: 10 * (V + 2^20) + 11 K parameters in all. The paper has ten times as many buckets. The vectors are
+    initialised as in the published code.
     """
     vectors = BagOfWords(input_shape[1], buckets if bigrams else 0, dimension)
     return assemble({"vectors": vectors}, dimension, num_classes, hidden)

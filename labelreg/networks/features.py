@@ -16,7 +16,7 @@ def classifier(network: nn.Module) -> nn.Linear:
 
 
 def uncompiled() -> AbstractContextManager:
-    """Return a context in which compiled networks run as they were written: compiled, they would not run our hooks."""
+    """Return a context in which compiled networks run uncompiled: compiled, they would not run our hooks."""
     possible = "torch._dynamo" in sys.modules and not torch.compiler.is_compiling()  # else nothing has been compiled
     return torch.compiler.set_stance("force_eager") if possible else nullcontext()
 
@@ -25,7 +25,7 @@ def features(network: nn.Module, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the logits (B, K) and the penultimate features (B, D) of one forward pass.
 
     Both carry a gradient and have the dtype of the forward pass (bfloat16 under autocast). In training mode, dropout
-    has been applied to the features. A compiled network runs as it was before. A network that does not call its last
+    has been applied to the features. A compiled network runs uncompiled. A network that does not call its last
     ``nn.Linear`` raises ``RuntimeError``.
     """
     captured = []

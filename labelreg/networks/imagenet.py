@@ -1,6 +1,6 @@
 """Networks for 224 px images: torchvision's, with random weights and torchvision's own initialisation.
 
-Their poolings adapt, so they take any image from the smallest size given here. Parameters for 1000 classes:
+Their pooling is adaptive, so they take images of any size from the smallest given here. Parameters for 1000 classes:
 
     ResNet-10, 18      5.4 M, 11.7 M    He et al. (2016), Table 1; ResNet-10 is ResNet-18 with one block per stage
     ResNet-50          25.6 M           the stride is in the 3x3 convolutions, as in the next two

@@ -1,8 +1,8 @@
 """Change the activations of a layer in the middle of a forward pass, in any network.
 
 A layer is named as in ``network.named_modules()``, and its activations are its output. The empty name stands for the
-input of the network's final MLP, that is of the first of the fully connected layers at its end: the output of
-``features`` in the networks written here, often no module's output in torchvision's.
+input of the network's final MLP, that is, of the first of the fully connected layers at its end. In the networks
+written here this is the output of ``features``; in torchvision's it is often not the output of any module.
 """
 
 import copy
@@ -48,9 +48,9 @@ def inject(network: nn.Module, inputs: Tensor, layer: str, change: Callable[[Ten
 
 
 def injectable(network: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Find the layers whose activations can be replaced by a larger batch, and the shapes of these per sample.
+    """Find the layers whose activations can be replaced by a larger batch, and the activations' shapes per sample.
 
-    Each layer is tried, in a copy of the network in evaluation mode and with two of the inputs: doubling the batch of
+    Each layer is tried in a copy of the network, in evaluation mode and with two of the inputs: doubling the batch of
     its activations must double the logits. This fails in a branch whose output is joined to another's, and for a layer
     that is not called exactly once. A container and its last layer are both listed, in order of registration.
     """

@@ -10,8 +10,8 @@ from labelreg.networks.registry import ImageSize, register
 def plaincnn6(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """PlainCNN-6 (Network as Regularization, Table 1): six convolutions and two fully connected layers.
 
-    2.22 M parameters on CIFAR-100, 1.07 M of them in the fully connected layers, where the paper says that most are. As
-    in the published code, there is no ReLU between the second convolution of a stage and the max-pooling.
+    2.22 M parameters on CIFAR-100, 1.07 M of them in the fully connected layers. The paper says that most are there.
+    As in the published code, there is no ReLU between the second convolution of a stage and the max-pooling.
     """
     channels, height, width = input_shape
     features = {}

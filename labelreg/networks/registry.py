@@ -1,9 +1,9 @@
 """The register of networks: from a name to the function that builds the network.
 
 A builder is a function ``builder(num_classes, input_shape=<default>, <options>)``. Its options have types and defaults,
-so that the values chosen for them are checked before the network is built; see ``mlp.py`` for a short one.
+so that the values chosen for them are checked before the network is built; ``mlp.py`` is a short example.
 
-``num_classes`` is K throughout, and ``input_shape`` the shape of one sample: (C, H, W) for images, () for words,
+``num_classes`` is K throughout, and ``input_shape`` is the shape of one sample: (C, H, W) for images, () for words, and
 (L, V) for texts of at most L tokens out of V, which are given as numbers.
 """
 
@@ -51,7 +51,7 @@ def register(name: str, smallest_image: int | None = None, reading: str = "") ->
     """Register the decorated builder under a new name; a wrong signature raises ``TypeError``.
 
     For networks of images, ``smallest_image`` is the smallest height and width in pixels that survive all pooling.
-    For networks of texts, ``reading`` is ``"words"`` or ``"characters"``: what numbers texts are given as.
+    For networks of texts, ``reading`` is ``"words"`` or ``"characters"``: what the numbers in a text stand for.
     """
 
     def enter(builder):
@@ -95,7 +95,7 @@ def reading(name: str) -> str:
 def build(name: str, num_classes: int, input_shape: Sequence[int] | None = None, **chosen: Any) -> nn.Module:
     """Build a network in training mode on the default device, its weights drawn from PyTorch's global generator.
 
-    It maps inputs ``(B, *input_shape)``, or texts (B, L) int64 filled up with 0, to logits (B, K); a language model
+    It maps inputs ``(B, *input_shape)``, or texts (B, L) int64 padded with 0, to logits (B, K); a language model
     maps words (T, B) to the logits (T * B, K) of the words that follow. ``input_shape=None`` is the network's default;
     for its options see its builder.
     """

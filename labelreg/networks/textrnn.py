@@ -1,4 +1,4 @@
-"""A recurrent network of texts: every word in its context to the left and to the right."""
+"""A recurrent network for texts: every word in its context to the left and to the right."""
 
 from typing import Literal
 
@@ -18,13 +18,14 @@ INITIAL_DEVIATION = 0.02  # of the vectors; Lai et al. begin with pretrained one
 class TextRNN(nn.Module):
     """The recurrent convolutional network of Lai et al. (2015).
 
-    A word is its vector between its left and its right context, the states of two recurrent networks that have read
-    the words before and after it. A layer with tanh and a maximum over the words make the features. With K = 4 classes,
-    40,800 + 15,100 + 404 parameters beside the vectors.
+    A word is represented by its vector between its left and its right context, which are the states of two recurrent
+    networks that have read the words before and after it. A tanh layer and a maximum over the words compute the
+    features. With K = 4 classes, 40,800 + 15,100 + 404 parameters besides the vectors.
 
     Args:
-        kind: ``"bilstm"`` for the maximum over the states themselves, which have read the word too, without the layer.
-        cell: ``"lstm"``, ours, or ``"tanh"``, the paper's.
+        kind: ``"bilstm"`` for the maximum over the states themselves, without the tanh layer; a state has then read the
+            word itself too.
+        cell: ``"lstm"``, our choice, or ``"tanh"``, the paper's.
         dimension, context, hidden: widths of a word's vector, of each context, and of the layer; as in the paper.
         vocabulary: number of words that have vectors, the most frequent ones.
     """

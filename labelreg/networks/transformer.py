@@ -1,4 +1,4 @@
-"""The encoder of the Transformer as a network of texts."""
+"""The encoder of the Transformer as a network for texts."""
 
 import math
 from typing import Literal
@@ -16,13 +16,15 @@ from labelreg.options import FractionBelowOne
 class Transformer(nn.Module):
     """The encoder of Vaswani et al. (2017), the mean over the words, and a linear classifier.
 
-    Vectors of words times the square root of their width, with sinusoids for the places, pass through layers of
-    self-attention and two fully connected layers each, normalised after each of the two. 527,104 parameters a layer.
+    Word vectors are multiplied by the square root of their width, and sinusoids for the positions are added. They pass
+    through layers of self-attention and two fully connected layers each, with a normalisation after each of these two
+    parts. 527,104 parameters per layer.
 
     Args:
         layers, width, feedforward, heads: the paper has 6, 512, 2048 and 8.
-        dropout: probability, where section 5.4 has it: of what the parts of a layer return, and of the sums of vectors
-            and sinusoids. PyTorch's layer drops attention weights and hidden units too, at half the speed on a CPU.
+        dropout: probability of dropout, which is applied as in section 5.4: to the outputs of the parts of a layer, and
+            to the sums of vectors and sinusoids. PyTorch's layer also drops attention weights and hidden units, at half
+            the speed on a CPU.
         pooling: ``"mean"`` or ``"max"`` over the words.
         vocabulary: number of words that have vectors, the most frequent ones.
     """
@@ -66,7 +68,7 @@ class Transformer(nn.Module):
 
 
 def sinusoids(places: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Return the sines and cosines, in turn, that stand for places, (places, width) (Vaswani et al., section 3.5)."""
+    """Return the alternating sines and cosines of positions, (places, width) (Vaswani et al., section 3.5)."""
     place = torch.arange(places, device=device).unsqueeze(1)
     angles = place * torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000) / width))
     return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

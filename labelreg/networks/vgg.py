@@ -19,7 +19,7 @@ def vgg16(
     15.29 M parameters on CIFAR-100. Batch normalisation follows each convolution, instead of a bias. The last
     max-pooling reduces any size to one pixel.
 
-    ``hidden`` are the widths of the hidden layers, with ``dropout`` after each: () is the single linear layer of many
+    ``hidden`` gives the widths of the hidden layers, with ``dropout`` after each. () is the single linear layer of many
     CIFAR versions (14.77 M); the code of Batch Augmentation keeps the original's (4096, 4096) (34.01 M).
     """
     channels = input_shape[0]

@@ -1,6 +1,6 @@
 """The papers as data: their printed numbers, and the experiments behind every table and figure.
 
-Every module of this package that defines a ``PAPER`` is one paper; a new one needs no other change than its file of
+Every module of this package that defines a ``PAPER`` is one paper. A new paper needs only such a module and its file of
 reported numbers.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _modules = [importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__)]
 papers: dict[str, Paper] = {module.PAPER.key: module.PAPER for module in _modules if hasattr(module, "PAPER")}
-# the benchmark of all methods is planned and recorded like a paper, and prints nothing to compare with
+# the benchmark of all methods is planned and recorded like a paper, but has no printed numbers to compare with
 COLLECTIONS: dict[str, Paper] = {BENCHMARK.key: BENCHMARK, **papers}
 
 

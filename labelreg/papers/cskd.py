@@ -1,18 +1,18 @@
 """Class-wise self-knowledge distillation (CS-KD), as submitted to ICLR 2020: tables and figures as experiments.
 
-Left open and chosen here: mixup's alpha (1, as its authors take for CIFAR); the weight of maximum entropy (1, at which
-a perfectly fitted sample of 100 classes keeps a confidence of 28 %; the printed calibration error implies 20 % on test
-images); knowledge distillation's temperature (4, that of CS-KD) and its teacher's weight (that of the labels). Mixup
-with CS-KD lacks the sample-wise term: the text speaks of the class-wise one alone. KD + CS-KD sums the labels', the
-teacher's and the class-wise loss with equal weights; distillation here halves the first two, so the third is halved
-too. AdaCos is judged by scaled cosines, as it is trained. Table 3's teacher is the DenseNet-121 of table 1 trained by
-CS-KD.
+The paper leaves open, and we chose: mixup's alpha (1, as its authors take for CIFAR); the weight of maximum entropy (1,
+at which a perfectly fitted sample of 100 classes keeps a confidence of 28 %; the printed calibration error implies 20 %
+on test images); the temperature of knowledge distillation (4, that of CS-KD) and the weight of its teacher (that of the
+labels). Mixup with CS-KD lacks the sample-wise term: the text speaks of the class-wise one alone. KD + CS-KD sums the
+losses of the labels, the teacher and the class-wise term with equal weights. Knowledge distillation here halves the
+first two, so the third is halved too. AdaCos is evaluated with scaled cosines, as it is trained. The teacher of table 3
+is the DenseNet-121 of table 1 trained by CS-KD.
 
-On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch best
-on them; elsewhere the paper reports the best epoch on the test set itself. On CIFAR-100 crops are of the padded image,
-as in CS-KD's code; the paper speaks of random resized crops (``augmentation="resized_crop_flip"``). Every run watches
-features and calibration, and with figure 2's data set and network it draws the map too, so that one run serves all
-tables and figures it stands in.
+On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch that
+is best on them; on the other data sets the paper reports the epoch that is best on the test set itself. On CIFAR-100
+crops are taken from the padded image, as in CS-KD's code; the paper speaks of random resized crops
+(``augmentation="resized_crop_flip"``). Every run observes features and calibration. With the data set and network of
+figure 2 it also records the feature map, so that one run serves all tables and figures in which it appears.
 """
 
 from collections.abc import Sequence

@@ -1,18 +1,19 @@
 """Network as Regularization (NaR; Tian et al., AAAI 2020): tables and figures as experiments.
 
-Left open and chosen here: label smoothing's 0.1, the auxiliary's weight decay and steps in mixed pairs (the target's),
-mixup's alpha = 1, the attack's 8/255, and 20 epochs between snapshots (the published code's). Table 1 counts parameters
-and has no runs.
+The paper leaves open, and we chose: 0.1 for label smoothing, the target's weight decay and steps for the auxiliary in
+mixed pairs, alpha = 1 for mixup, 8/255 for the attack, and 20 epochs between snapshots, as in the published code.
+Table 1 counts parameters and has no runs.
 
-Of table 4's recipe the paper states two layers of 1500 units, dropout of 0.65, and the learning rate times 0.25 where
-the validation set does not improve; for the rest it refers to Pereyra et al. (2017), who train as Zaremba et al. (2014)
-do: 55 epochs, 20 streams of text, 35 words a step, initial parameters within 0.04, a learning rate of 1 and gradients
-clipped at 10. Theirs are of a loss that is summed over the 35 words; of the mean, as here, they are 35 and 10 / 35.
-(Zaremba et al. divide the learning rate by 1.15 after every epoch from the fourteenth on: the rule that the paper
-replaces.) The methods' parameters were found by a search and are not given: label smoothing's 0.1 and the confidence
-penalty's weight of 2 are those of Pereyra et al., and 0.1 of the labels are noise. The 2 is read as the weight of a
-mean entropy beside the summed loss, so 2 / 35 of the mean: as 2 of the mean, no prediction could be confident. (Even
-where the next word is certain, the best of 10,000 probabilities would be 0.07.)
+For table 4 the paper states two layers of 1500 units, a dropout of 0.65, and a learning rate that is multiplied by 0.25
+when the validation set does not improve. For the rest it refers to Pereyra et al. (2017), who train as Zaremba et al.
+(2014) do: 55 epochs, 20 streams of text, 35 words a step, initial parameters within 0.04, a learning rate of 1 and
+gradients clipped at 10. Their learning rate and clipping are for a loss that is summed over the 35 words; for the mean,
+as here, they become 35 and 10 / 35. (Zaremba et al. divide the learning rate by 1.15 after every epoch from the
+fourteenth on; the paper replaces this rule.) The paper found the methods' parameters by a search and does not give
+them. Label smoothing's 0.1 and the confidence penalty's weight of 2 are those of Pereyra et al., and 0.1 of the labels
+are noise. We read the 2 as the weight of a mean entropy beside the summed loss, which is 2 / 35 beside the mean loss.
+With a weight of 2 beside the mean loss, no prediction could be confident: even if the next word were certain, the best
+of 10,000 probabilities would be 0.07.
 """
 
 import itertools
@@ -32,7 +33,7 @@ WORDS = 35  # of a step, over which the recipe of the language models sums its l
 LANGUAGE_MODEL: dict[str, Any] = {"dataset": "ptb", "network": "lstm", "batch_size": 20, "sequence_length": WORDS}
 LANGUAGE_MODEL |= {"learning_rate": 1.0 * WORDS, "momentum": 0.0, "weight_decay": 0.0, "clip_norm": 10 / WORDS}
 LANGUAGE_MODEL |= {"epochs": 55, "schedule": "plateau", "decay": 0.25}
-# the same on the little text that Python carries, for a run of seconds
+# the same on the small text that comes with Python, for a run of seconds
 QUICK_LANGUAGE_MODEL: dict[str, Any] = {"dataset": "pydoc", "epochs": 10, "batch_size": 10, "sequence_length": 20}
 QUICK_LANGUAGE_MODEL |= {"network_options": {"hidden": 64, "layers": 1, "dropout": 0.0, "init_range": 0.1}}
 QUICK_LANGUAGE_MODEL |= {"learning_rate": 30.0, "clip_norm": 0.25}
@@ -59,7 +60,7 @@ def generations(first: Experiment, count: int) -> list[Experiment]:
 
 
 def experiments(dataset: str, network: str) -> dict[str, Experiment]:
-    """Return what table 2 compares on a data set and network, by printed names; on text what table 4 does."""
+    """Return what table 2 compares on a data set and network, by printed names; for the language model, table 4."""
     if network == "lstm":
         return language_models()
     baseline, second, third = generations(experiment(dataset, network, "cross_entropy"), 3)
@@ -73,7 +74,7 @@ def experiments(dataset: str, network: str) -> dict[str, Experiment]:
 
 
 def pairs(dataset: str, network: str) -> dict[str, Experiment]:
-    """Return what table 3 has of a target network, by printed names: alone, and with every auxiliary."""
+    """Return the experiments of table 3 for a target network, by printed names: alone, and with every auxiliary."""
     found = {"Single": experiment(dataset, network, "cross_entropy")}
     for auxiliary in RECIPES:
         found[f"NaR ({auxiliary})"] = experiment(dataset, network, NAR, options={"auxiliary": auxiliary})
@@ -81,7 +82,7 @@ def pairs(dataset: str, network: str) -> dict[str, Experiment]:
 
 
 def quick_pairs(baseline: Experiment) -> dict[str, dict[str, Experiment]]:
-    """Return the same of each of three sizes of a multilayer perceptron, for a run of seconds."""
+    """Return the same for each of three sizes of a multilayer perceptron, whose runs take seconds."""
     found: dict[str, dict[str, Experiment]] = {}
     for target, widths in QUICK_SIZES.items():
         single = baseline.but(network_options={"hidden": widths})
@@ -92,7 +93,7 @@ def quick_pairs(baseline: Experiment) -> dict[str, dict[str, Experiment]]:
 
 
 def published_code(classes: int, epochs: int) -> dict[str, Any]:
-    """Return the options of NaR as in the published code, for so many classes; its warm-up fits into a short run."""
+    """Return NaR's options as in the published code, by the number of classes; the warm-up fits into a short run."""
     smoothing = 0.3 if classes <= 10 else 0.5
     return {"variant": "official", "warm_up": min(20, max(1, epochs // 10)), "auxiliary_smoothing": smoothing}
 
@@ -106,7 +107,7 @@ def _pairs() -> Iterator[Row]:
 
 
 def language_models(**settings: Any) -> dict[str, Experiment]:
-    """Table 4: every method by its printed name, on Penn Treebank or with other settings by name."""
+    """Table 4: every method by its printed name, on Penn Treebank unless other settings are given by name."""
     baseline = Experiment(**LANGUAGE_MODEL | settings)
     nar = baseline.but(method=NAR)
     return {

@@ -9,15 +9,15 @@ from labelreg.experiment import PROFILES, Experiment
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment of a table or figure, under the names by which ``data/reported`` calls it.
+    """One experiment of a table or figure, under the names that ``data/reported`` uses.
 
     Attributes:
         method: the method as the paper prints it.
-        experiment: at the paper's protocol.
+        experiment: the experiment, with the paper's protocol.
         against: the method of the row it is compared with, on the same data set and network; the paper's baseline if
             empty.
-        subset: number of training samples of runs that may stand, marked, where there are none on all of them; 0 for
-            no such runs.
+        subset: number of training samples of runs on a subset, which are shown with a mark if there are no runs on all
+            samples; 0 for no such runs.
     """
 
     method: str
@@ -48,7 +48,10 @@ class Item(Sequence[Experiment]):
     seeds: int = 0
 
     def runs(self, row: Row, profile: str) -> int:
-        """Return the number of runs of a row at a profile: at most the paper's, or else one on ImageNet and three."""
+        """Return the number of runs of a row at a profile.
+
+        It is at most the paper's number or, where the paper states none, at most one on ImageNet and three elsewhere.
+        """
         return min(PROFILES[profile].seeds, self.seeds or (1 if row.dataset == "imagenet" else 3))
 
     def find(self, dataset: str, network: str, method: str) -> Row | None:
@@ -69,12 +72,12 @@ class Paper:
 
     Attributes:
         key: short name, as in ``data/reported/<key>.csv``.
-        last_epochs: a run's number is the median over that many last epochs; 0 for the number at the best epoch, on the
-            validation split where there is one and else on the test set.
+        last_epochs: number of last epochs whose median is the number of a run; 0 for the number at the best epoch, on
+            the validation split if there is one and otherwise on the test set.
         baseline: printed name of the method that the others are compared with.
         tables, figures: name, such as ``"table1"``, to the experiments behind it.
-        experiments: function of a data set and network of the tables to the paper's methods on them, by printed names;
-            by default those of the tables.
+        experiments: function from a data set and network of the tables to the paper's methods on them, by printed
+            names; by default the methods in the tables.
     """
 
     key: str
@@ -92,8 +95,8 @@ class Paper:
     def nearest(self, dataset: str = "", network: str = "") -> tuple[Item, Row]:
         """Return the row of the tables nearest to a data set and network, either of which may be empty, and its table.
 
-        The same network counts most, as recipes are made for networks; then the same data set; then how alike the names
-        of the networks are. The first row where nothing is alike.
+        The same network counts most, because recipes are made for networks; then the same data set; then the likeness
+        of the networks' names. If nothing is alike, it is the first row.
         """
 
         def likeness(found: tuple[Item, Row]) -> tuple[bool, bool, float]:

@@ -1,17 +1,19 @@
 """Stochastic Batch Augmentation (SBA; Li et al., IJCAI 2020): tables and figures as experiments.
 
-The paper keeps to the recipe of whoever trained a network before, and to Batch Augmentation (BA) for the number of
-copies. On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's code, VGG-16 its hidden layers too (but weight decay is
-on all parameters here, there not on the ResNets' biases and normalisations); on ImageNet, ResNet-50 has that code's,
-VGG-16 and AlexNet, which differ there, torchvision's. SBA goes with the usual augmentation, which the paper leaves as
-it is; BA is built upon Cutout, as the table's heading says, but for ImageNet, where the paper has no Cutout.
+The paper takes each network's recipe from earlier work that trained the network, and the number of copies from Batch
+Augmentation (BA). On CIFAR, ResNet-44 and VGG-16 have the recipes of BA's code, and VGG-16 also its hidden layers.
+(Weight decay is on all parameters here; in that code it is not on the biases and normalisations of the ResNets.) On
+ImageNet, ResNet-50 has the recipe of that code, and VGG-16 and AlexNet have torchvision's. SBA uses the usual
+augmentation, which the paper leaves as it is. BA is built upon Cutout, as the heading of the table says, except on
+ImageNet, where the paper has no Cutout.
 
-Left open and chosen here: batch normalisation in VGG-16 on CIFAR (a learning rate of 0.1 asks for it); batches of 64
-and 200 epochs on CIFAR; AlexNet's recipe on CIFAR (learning rate 0.01, times 0.1 after 100 and 150 epochs) and hidden
-layers (the original's); eta on ImageNet (0.1, as on CIFAR-100); the probability of an augmented step (1/2); the layer
-(the input of the fully connected ones). Errors are of the plain prediction; that of the majority vote is watched too.
-The number of runs is not stated. Figure 3 compares with BA at the same layers, which no text describes: here the same
-virtual points, at every step, with the labels of their samples (equation 9), and all of them weigh as much as these.
+The paper leaves open, and we chose: batch normalisation in VGG-16 on CIFAR (a learning rate of 0.1 calls for it);
+batches of 64 and 200 epochs on CIFAR; AlexNet's recipe on CIFAR (a learning rate of 0.01, multiplied by 0.1 after 100
+and 150 epochs) and its hidden layers (the original's); eta on ImageNet (0.1, as on CIFAR-100); the probability of an
+augmented step (1/2); and the layer (the input of the fully connected layers). Errors are those of the plain prediction;
+the error of the majority vote is observed too. The number of runs is not stated. Figure 3 compares with BA at the same
+layers, which the text does not describe. Here it uses the same virtual points, at every step, with the labels of their
+samples (equation 9); all virtual points together weigh as much as the samples.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,19 +1,19 @@
 """Every method under one protocol: the same network, schedule, weight decay and seeds, which no two papers share.
 
 The protocol is the package's default, that of the KR paper: SGD with Nesterov momentum, batches of 128, 200 epochs, a
-weight decay of 5e-4; or 30 epochs of one cycle at the ``fast`` profile. All methods are at their defaults, so none was
-tuned to it; the peak of the cycle, twice the usual learning rate, is the one setting that was chosen.
+weight decay of 5e-4; or 30 epochs of one cycle at the ``fast`` profile. All methods have their default options, so none
+was tuned to the protocol; the peak of the cycle, twice the usual learning rate, is the one setting that was chosen.
 
-Two protocols are for machines without a GPU. ResNet-8 trains for eight epochs of one cycle: on all of CIFAR-100, with
-clean and with redrawn labels, on CIFAR-10, and on a tenth of CIFAR-100, where 80 epochs are as many steps. A language
-model of 200 units learns Penn Treebank as PyTorch's word-level example does at its defaults (six epochs, with a dropout
-of 0.2; a learning rate of 20, times 0.25 where the validation set does not improve; gradients clipped at 0.25), with
-the methods of NaR's table 4.
+Two protocols are for machines without a GPU. ResNet-8 trains for eight epochs of one cycle on all of CIFAR-100, with
+clean and with redrawn labels, and on CIFAR-10. On a tenth of CIFAR-100 it trains for 80 epochs, which are as many
+steps. A language model of 200 units learns Penn Treebank like PyTorch's word-level example at its defaults: six epochs
+with a dropout of 0.2, a learning rate of 20 that is multiplied by 0.25 when the validation set does not improve, and
+gradients clipped at 0.25. It is trained with the methods of NaR's table 4.
 
-Texts are classified by the protocol that ALR and KR share (see :mod:`labelreg.papers.decoupled`), also with label
-smoothing, which their tables lack. Of AG News 15,000 training texts are used, the first of each class. Which ones these
-are depends on the file: the subset of 15,181 rows has only 2,825 of two of the classes. ``training_digest``, which is
-recorded with a run, tells one choice from another.
+Text classification uses the protocol that ALR and KR share (see :mod:`labelreg.papers.decoupled`), also with label
+smoothing, which their tables lack. For AG News, 15,000 training texts are used, the first of each class. Which texts
+these are depends on the file: in the subset of 15,181 rows, two classes have only 2,825 texts each.
+``training_digest``, which is recorded with a run, tells one choice of texts from another.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def language_models(baseline: Experiment) -> Item:
 
 
 def text_classification(title: str, baseline: Experiment) -> Item:
-    """Return the methods of table 3 of ALR and KR, and label smoothing, on a data set with all networks of texts."""
+    """Return the methods of table 3 of ALR and KR, and label smoothing, on a data set with all text networks."""
     rows = [
         Row(label, baseline.but(network=network, method=method, options=options))
         for network in TEXT_NETWORKS
@@ -60,7 +60,8 @@ def text_classification(title: str, baseline: Experiment) -> Item:
 def related_classes(baseline: Experiment) -> Item:
     """Return the runs that show which classes of a data set a network takes for related, and ALR's matrix too.
 
-    With SGD the matrix stays near to where it starts at its own learning rate, so one run has a hundred times as much.
+    One run trains the matrix at a hundred times the default learning rate, at which it stays near its initial value
+    with SGD.
     """
     method, options = ON_TEXTS["ALR-S"]
     residual = baseline.but(method=method, options=options, observe=("class_distributions", "residual_labels"))
