@@ -7,7 +7,7 @@ __all__ = ["Experiment", "__version__", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    # on first use: neither help nor an import of one loss should load the whole package
+    # imported on first use, so that neither --help nor the import of one loss loads the whole package
     if name == "Experiment":
         from labelreg.experiment import Experiment
 

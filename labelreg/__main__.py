@@ -1,4 +1,4 @@
-"""``python -m labelreg``, where the command ``labelreg`` is not installed."""
+"""Run the command line by ``python -m labelreg``, if the command ``labelreg`` is not installed."""
 
 from labelreg.cli import main
 

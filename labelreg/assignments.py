@@ -13,10 +13,11 @@ _GROUPS = ("options", "network_options", "auxiliary_options", "teacher")
 
 
 def parse(assignments: Iterable[str]) -> dict[str, Any]:
-    """Read settings, as :meth:`.Experiment.at` and the constructor take them; a teacher's as a mapping.
+    """Read settings, as :meth:`.Experiment.at` and the constructor take them; a teacher's are a mapping.
 
-    Assignments are ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``, ``teacher.network=resnet18`` or
-    ``options.layers="head,classifier"``, quoted, since it is one text. Any other raises ``ValueError``.
+    Examples of assignments are ``epochs=30``, ``milestones=60,120``, ``options.smoothing=0.1``,
+    ``teacher.network=resnet18`` and ``options.layers="head,classifier"``, which is quoted because it is one string.
+    Invalid assignments raise ``ValueError``.
     """
     settings: dict[str, Any] = {}
     teacher: list[str] = []
@@ -39,7 +40,7 @@ def parse(assignments: Iterable[str]) -> dict[str, Any]:
         elif dot:
             settings.setdefault(group, {})[member] = _value(text)
         else:
-            # none is the name of an augmentation too
+            # "none" is also the name of an augmentation
             settings[name] = None if _DEFAULTS[name] is None and text.lower() == "none" else _value(text)
     if teacher:
         settings["teacher"] = parse(teacher)
@@ -50,7 +51,7 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Write settings, as :meth:`.Experiment.changes` returns them, so that :func:`parse` reads them back."""
     for name, value in changes.items():
         if isinstance(value, Mapping):
-            # a teacher with no setting of its own has to be named all the same
+            # a teacher that has only default settings must still be written
             yield from render(value or {"method": _DEFAULTS["method"]}, f"{prefix}{name}.")
         elif isinstance(value, list | tuple):
             yield f"{prefix}{name}={','.join(map(str, value)) or '()'}"
@@ -63,7 +64,7 @@ def render(changes: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _value(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):  # of text that is no literal, or nested too deeply
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # the text is not a literal, or nested too deeply
         if "," in text:
             return tuple(_value(part) for part in text.split(",") if part)
         return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,4 +1,4 @@
-"""From an experiment to what is trained: its data, network, method and trainer."""
+"""Build what an experiment needs for training: its data, network, method and trainer."""
 
 import os
 import warnings
@@ -19,17 +19,17 @@ from labelreg.observers import OBSERVERS
 from labelreg.processes import ALONE, Processes
 from labelreg.training import Trainer
 
-# added to the seed for what is drawn during training; PyTorch's CPU generator takes the lower 32 bits of a seed only
+# added to the seed for random numbers during training; PyTorch's CPU generator uses only the lower 32 bits of a seed
 TRAINING_STREAM = 1 << 31
-# added per generation of teachers: a student that starts from its teacher's initial parameters is no new network
+# added per generation of teachers, because a student must not start from its teacher's initial parameters
 GENERATION_STREAM = 1 << 24
-# added per process of several that train together, which must not draw alike
+# added per process if several train together, because they must draw different random numbers
 PROCESS_STREAM = 1 << 20
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an experiment trains, untrained; subset, hold-out and label noise are applied to the data."""
+    """What an experiment trains, before training; subset, hold-out and label noise are already applied to the data."""
 
     experiment: Experiment
     network: nn.Module
@@ -42,11 +42,11 @@ class Parts:
     def trainer(self, network: nn.Module, method: Method, observe: tuple[str, ...] = (), graph: bool = True) -> Trainer:
         """Return a trainer of a network and a method on the experiment's data and recipe.
 
-        ``graph`` is that of the trainer, unless the environment variable ``LABELREG_GRAPH`` is 0.
+        ``graph`` is passed to the trainer, as False if the environment variable ``LABELREG_GRAPH`` is 0.
         """
         if self.device.type == "cpu" and self.experiment.precision == "bfloat16":
             _tell_if_bfloat16_is_slow()
-        # a stream of its own: what methods draw while they are made must not change what training draws
+        # a separate stream: what methods draw during construction must not change what training draws
         _seed(self.experiment.seed + TRAINING_STREAM + PROCESS_STREAM * self.processes.rank, self.device)
         augmentation = self.experiment.augmentation
         return Trainer(
@@ -68,9 +68,10 @@ class Parts:
 def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module], processes: Processes = ALONE) -> Parts:
     """Build what an experiment trains, from its seed; ``teacher`` returns the network of its teacher.
 
-    This seeds PyTorch's generators, from which training goes on to draw; see :func:`own_generators`.
+    This seeds PyTorch's generators, from which training then draws; see :func:`own_generators`.
 
-    Settings that do not fit the data set raise ``ValueError``, a data set that cannot be had ``FileNotFoundError``.
+    Settings that do not fit the data set raise ``ValueError``. A data set that is missing and cannot be downloaded
+    raises ``FileNotFoundError``.
     """
     if processes.count > 1 and experiment.teacher:
         raise ValueError(f"{experiment.method} learns from a teacher, and is trained on one device, not on several")
@@ -104,7 +105,7 @@ def untrained(experiment: Experiment) -> nn.Module:
 
 
 def prepare_training(experiment: Experiment, device: str = "auto", graph: bool = True) -> Trainer:
-    """Return an experiment's trainer before its first step; a teacher is as untrained as the network."""
+    """Return an experiment's trainer before its first step; a teacher is untrained, like the network."""
     parts = build(experiment, device, lambda: untrained(experiment.teacher))
     return parts.trainer(parts.network, parts.method, graph=graph)
 
@@ -125,19 +126,19 @@ def prepare_data(experiment: Experiment) -> tuple[Dataset, Split | None]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name, ``"auto"`` for the GPU where there is one, or raise ``ValueError``."""
+    """Return the device of that name, or raise ``ValueError``; ``"auto"`` is the GPU if there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device).item()  # which a device without memory cannot give
+        torch.zeros(1, device=device).item()  # fails on a device without memory, such as meta
     except (RuntimeError, AssertionError, TypeError) as error:
         raise ValueError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 
 
 def own_generators(device: torch.device) -> AbstractContextManager[None]:
-    """Give back PyTorch's generators of the CPU and of a device as they were: what is drawn here is nobody else's."""
+    """Return a context that restores PyTorch's generators of the CPU and of a device when it ends."""
     return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
 
@@ -156,7 +157,7 @@ def _tell_if_bfloat16_is_slow() -> None:
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of a device; unlike ``torch.manual_seed``, those of no other device."""
+    """Seed the generators of the CPU and of a device, but not those of all devices, as ``torch.manual_seed`` does."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -164,16 +165,16 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def _load(experiment: Experiment, subset: int | None = None) -> Dataset:
-    """Load an experiment's data set, texts as its network reads them."""
+    """Load an experiment's data set, with texts in the form that its network reads."""
     return load(experiment.dataset, subset=subset, reading=networks.reading(experiment.network) or "words")
 
 
 def make_network(name: str, options: Mapping[str, Any], dataset: Dataset) -> nn.Module:
-    """Make a network for a data set, or raise ``ValueError`` where it cannot read it."""
+    """Make a network for a data set, or raise ``ValueError`` if the network cannot read the data."""
     if (reading := networks.reading(name)) != dataset.reading:
         given = f"made of texts, given as {dataset.reading}" if dataset.reading else "no data set of texts"
         raise ValueError(f"{name} reads {reading or 'no texts'}, and {dataset.name} is {given}")
-    with torch.device("cpu"):  # whose generator draws the same numbers wherever they go
+    with torch.device("cpu"):  # so that the initial parameters do not depend on the device
         return networks.build(name, dataset.num_classes, input_shape=dataset.input_shape, **options)
 
 

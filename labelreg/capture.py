@@ -1,6 +1,6 @@
 """Training steps that are recorded once and replayed as a whole, as CUDA graphs.
 
-Launching one kernel after another from Python leaves a GPU idle where networks are small; a graph is launched at once.
+With small networks, launching kernels one by one from Python leaves a GPU idle; a graph is launched as a whole.
 """
 
 import warnings
@@ -16,18 +16,18 @@ from labelreg.data import Batch
 from labelreg.methods import Step
 from labelreg.names import one_line
 
-EAGER_STEPS = 3  # of a kind, before one is recorded: libraries choose their kernels in them
+EAGER_STEPS = 3  # steps of a kind computed before one is recorded: libraries choose their kernels in them
 
 
 class CudaGraphs:
-    """Records computations as CUDA graphs, on a stream of its own, so that they run again without Python."""
+    """Records computations as CUDA graphs, on a separate stream, so that they can be replayed without Python."""
 
     def __init__(self, device: torch.device):
         self._device, self._stream = device, torch.cuda.Stream(device)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Return the context for what runs before something is recorded."""
+        """Return a context, on the recording stream, for computations that precede a recording."""
         here = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -35,9 +35,9 @@ class CudaGraphs:
         here.wait_stream(self._stream)
 
     def record(self, compute: Callable[[], Step], generators: Sequence[Generator]) -> tuple[Step, Callable[[], None]]:
-        """Return the tensors of the outcome, and what computes their values; they have none before it is called.
+        """Return the outcome's tensors and the function that fills them. They have no values before its first call.
 
-        Every call goes on drawing from the generators, PyTorch's own among them.
+        Every call draws further random numbers from the generators, including PyTorch's own.
         """
         graph = torch.cuda.CUDAGraph()
         for each in generators:
@@ -48,16 +48,16 @@ class CudaGraphs:
 
 
 class ReplayedStep:
-    """A function from a batch to its step, and to the gradients of parameters, replayed where it can be.
+    """A function that computes the step of a batch and the gradients of parameters, replayed if possible.
 
-    The function may do nothing with Python objects but what is decided by the kind of step that it is told, and by the
-    epoch. Steps of equal kinds and shapes are recorded once per epoch.
+    What the function does with Python objects may depend only on the kind of step, which the caller gives, and on the
+    epoch. Steps of the same kind and shapes are recorded once per epoch.
 
     Args:
-        compute: the function; it sets the gradients of the parameters anew.
-        parameters: what has gradients.
-        generators: what it draws from, apart from PyTorch's own generators.
-        recorder: records it.
+        compute: the function; it replaces the gradients of the parameters.
+        parameters: the parameters that have gradients.
+        generators: the generators that the function draws from, apart from PyTorch's own.
+        recorder: records the function.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ReplayedStep:
         self._seen: Counter[Hashable] = Counter()
 
     def start_epoch(self) -> None:
-        """Forget what is recorded: the first step of a kind in an epoch is computed, the second recorded."""
+        """Forget the recordings: the first step of a kind in an epoch is computed, and the second is recorded."""
         self._recorded.clear()
         self._seen = Counter({kind: min(count, EAGER_STEPS - 1) for kind, count in self._seen.items()})
 
@@ -88,7 +88,7 @@ class ReplayedStep:
                     return self._compute(batch)
             try:
                 self._recorded[kind] = self._record(batch)
-            except RuntimeError as error:  # an operation that a graph cannot hold
+            except RuntimeError as error:  # a graph cannot contain one of the operations
                 warnings.warn(
                     f"steps are computed one by one, as they cannot be recorded: {one_line(error)}", stacklevel=2
                 )
@@ -104,7 +104,7 @@ class ReplayedStep:
 
 @dataclass
 class _Recording:
-    """A recorded step: its inputs, its outcome and the gradients, which stay where they are, and what computes it."""
+    """A recorded step: inputs, outcome and gradients, which stay in the same memory, and the function to replay it."""
 
     inputs: Batch
     step: Step
@@ -116,7 +116,7 @@ class _Recording:
             mine.copy_(given)
         self.again()
         for parameter, gradient in zip(parameters, self.gradients, strict=True):
-            parameter.grad = gradient  # a step that was not replayed has others
+            parameter.grad = gradient  # a step that was not replayed has set other tensors
         return self.step
 
 

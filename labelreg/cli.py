@@ -1,4 +1,4 @@
-"""The command line. What a command needs is imported when it is called: help and a mistyped setting answer at once."""
+"""The command line. Commands import what they need when called, so that help and errors in settings appear at once."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ app = typer.Typer(
 _SETTINGS = (
     "Settings of the experiment, such as dataset=cifar100 method=knowledge_refinery options.smoothing=0.1 epochs=30."
 )
-_LONGEST = 1000  # line of an error, which may quote what was given
+_LONGEST = 1000  # characters of an error's line, which may quote the input
 _Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
-_Backend = Annotated[str, typer.Option(help="Where runs are made: loky, on this machine; dask, on a cluster.")]
+_Backend = Annotated[str, typer.Option(help="Where runs are made: loky for this machine, dask for a cluster.")]
 _Address = Annotated[str, typer.Option(help="Scheduler of the cluster, such as tcp://HOST:8786.")]
-_Mps = Annotated[bool, typer.Option(help="Let several processes on a GPU compute at once, where MPS is installed.")]
-_Devices = Annotated[int, typer.Option(min=1, help="GPUs, or cores of a CPU, that train one network together.")]
-_Nodes = Annotated[int, typer.Option(min=1, help="Machines with so many devices each, started by torchrun or Slurm.")]
-_Jobs = Annotated[int, typer.Option(min=0, help="Runs at once; 0 for as many as there is room for.")]
+_Mps = Annotated[bool, typer.Option(help="Let several processes on a GPU compute at once, if MPS is installed.")]
+_Devices = Annotated[int, typer.Option(min=1, help="Number of GPUs, or of CPU cores, that train one network together.")]
+_Nodes = Annotated[int, typer.Option(min=1, help="Machines with that many devices each, started by torchrun or Slurm.")]
+_Jobs = Annotated[int, typer.Option(min=0, help="Number of runs at once; 0 for as many as there is room for.")]
 _Output = Annotated[str | None, typer.Option("--output", help="Folder to record in; by default data/results.")]
 _Profile = Annotated[str, typer.Option(help=f"Size of the runs: {', '.join(PROFILES)}.")]
 
@@ -49,7 +49,7 @@ def run(
     settings: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help=_SETTINGS)] = None,
     profile: _Profile = "quick",
     seeds: Annotated[
-        int, typer.Option(min=1, max=MOST_SEEDS, help="How many seeds, the experiment's own and those after it.")
+        int, typer.Option(min=1, max=MOST_SEEDS, help="Number of seeds, from the experiment's own upwards.")
     ] = 1,
     jobs: _Jobs = 1,
     device: _Device = "auto",
@@ -62,11 +62,11 @@ def run(
 ) -> None:
     """Run an experiment, or return its recorded result; an interrupted run is resumed.
 
-    A quick run is trained anew each time, and recorded only where --output names a folder.
+    A run at the profile quick is trained anew each time, and recorded only if --output names a folder.
     """
     from labelreg.assignments import parse
 
-    chosen = parse(settings or [])  # before any experiment is made, which loads PyTorch
+    chosen = parse(settings or [])  # before any experiment is created, because that loads PyTorch
     experiment = Experiment().at(profile, **chosen)
     record = profile != "quick" or bool(output)
     where = {"record": record, "results": output or None, "device": device}
@@ -86,11 +86,11 @@ def run(
 
 @app.command()
 def reproduce(
-    minutes: Annotated[float, typer.Option(min=0, help="Budget of time; 0 shows what there is to run.")] = 0.0,
+    minutes: Annotated[float, typer.Option(min=0, help="Time budget in minutes; 0 only shows the plan.")] = 0.0,
     profile: _Profile = "fast",
     papers: Annotated[str, typer.Option(help="Keys of papers, or shared for the benchmark; by default all.")] = "",
     items: Annotated[str, typer.Option(help="Tables and figures, such as table1; by default all.")] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets; by default cifar100, or with --items all.")] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets; by default cifar100, or all if --items is given.")] = "",
     network: Annotated[str, typer.Option(help="Networks, separated by commas; by default all.")] = "",
     methods: Annotated[str, typer.Option(help="Methods as printed, separated by commas; by default all.")] = "",
     seeds: Annotated[int, typer.Option(min=0, max=MOST_SEEDS, help="Runs of each; by default the table's number.")] = 0,
@@ -101,16 +101,16 @@ def reproduce(
     mps: _Mps = True,
     output: _Output = None,
 ) -> None:
-    """Record the runs that the papers' tables and figures need, the most telling first, until the time is over.
+    """Record the runs that the papers' tables and figures need, the most informative first, until the time is over.
 
-    The same command resumes where it was stopped; what is recorded is never run again.
+    The same command resumes where it stopped; recorded runs are never run again.
     """
     from labelreg.pools import at_once
     from labelreg.reports import overview, plan, printed_methods
     from labelreg.results import Recorded, Store
     from labelreg.sweeps import Runtimes, device_here
 
-    target = device_here(backend, device)  # a plan takes longer than to say that there is no such device
+    target = device_here(backend, device)  # before the plan, which takes longer than to find an unknown device
     wanted = {"collections": _listed(papers), "items": _listed(items), "networks": _listed(network)}
     wanted["datasets"] = _listed(dataset) or (() if items else ("cifar100",))
     todo = plan(profile, **wanted, methods=_listed(methods, printed_methods()), seeds=seeds)
@@ -132,7 +132,7 @@ def reproduce(
 
 @app.command()
 def status() -> None:
-    """Show how much of the papers' tables and figures is recorded, and how far it is from what they print."""
+    """Show how much of the papers' tables and figures is recorded, and how far runs are from the printed numbers."""
     from labelreg.reports import coverage
     from labelreg.results import Store
 
@@ -143,10 +143,10 @@ def status() -> None:
 
 @app.command(name="data")
 def show_data(
-    name: Annotated[str, typer.Argument(help="A data set; without one, say where data is looked for.")] = "",
+    name: Annotated[str, typer.Argument(help="A data set; without one, show where data sets are looked for.")] = "",
     root: Annotated[str | None, typer.Option(help="Folder of the data sets.")] = None,
 ) -> None:
-    """Load a data set, downloading it where that is needed and possible, and say what is in it."""
+    """Load a data set, downloading it if necessary and possible, and describe it."""
     if not name:
         typer.echo(f"data sets are looked for in {paths.data_root()} (LABELREG_DATA moves it)")
         return
@@ -163,7 +163,7 @@ def show_data(
 @app.command(name="methods", help="List the methods and their options with defaults.")
 @app.command(name="networks", help="List the networks and their options with defaults.")
 def show_options(context: typer.Context) -> None:
-    """List what the package of the command's name offers."""
+    """List what the package with the command's name offers."""
     package = import_module(f"labelreg.{context.info_name}")
     for name in package.names():
         defaults = package.complete_options(name, {}).items()
@@ -185,7 +185,7 @@ def version() -> None:
 
 
 def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experiment, Result]:
-    """Run experiments; an interruption is told in one line, several failures in one line each."""
+    """Run experiments; report an interruption in one line, and several failures in one line each."""
     from labelreg.sweeps import run_all
 
     try:
@@ -200,7 +200,7 @@ def _run_all(experiments: Iterable[Experiment], **options: Any) -> dict[Experime
 def _run_together(
     experiments: Iterable[Experiment], devices: int, nodes: int, record: bool, results: str | None, device: str
 ) -> dict[Experiment, Result]:
-    """Run experiments one after another, each on several devices; every process but the first ends here in silence."""
+    """Run experiments one after another, each on several devices; all processes but the first exit here silently."""
     from labelreg.processes import launch
     from labelreg.running import run, train
 
@@ -214,7 +214,7 @@ def _run_together(
                     finished[each] = run(each, results=results, wait=False, **options)
                 else:
                     finished[each] = train(each, **options).result
-        except (KeyboardInterrupt, ValueError):  # which all of them raise
+        except (KeyboardInterrupt, ValueError):  # raised by all processes
             if not processes.rank:
                 raise
     if processes.rank:
@@ -226,13 +226,13 @@ def _run_together(
 def _interruption_told() -> Iterator[None]:
     try:
         yield
-    except KeyboardInterrupt as interruption:  # of which typer would say nothing
+    except KeyboardInterrupt as interruption:  # typer would print nothing
         _say(str(interruption) or "interrupted")
         raise typer.Exit(130) from None
 
 
 def _listed(names: str, known: Iterable[str] = ()) -> list[str]:
-    """Split at commas, but for those that are part of a known name."""
+    """Split at commas, except at those that are part of a known name."""
     listed = [name.strip() for name in names.split(",") if name.strip()]
     for name in known:
         parts = name.split(", ")
@@ -254,7 +254,7 @@ def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
 
 
 def _told(error: Exception) -> str:
-    """One line: what this package or the operating system refused; of any other error, where its traceback lies too."""
+    """Describe an error in one line, with the file of its traceback if it is not from this package or the system."""
     if isinstance(error, ValueError | OSError) or type(error).__module__.startswith("labelreg."):
         return f"labelreg: {_one_short_line(str(error))}"
     with tempfile.NamedTemporaryFile("w", prefix="labelreg-", suffix=".txt", delete=False) as file:

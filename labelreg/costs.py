@@ -33,13 +33,13 @@ from labelreg.training import Trainer
 
 NO_OPTIONS = Options()
 COUNTED_STEPS = 4
-SCHEDULED_STEPS = 10_000  # looked at to learn how often a method augments, and where
+SCHEDULED_STEPS = 10_000  # steps examined to find how often a method augments, and where
 
 
 def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
     """Count the operations of a training step on a batch, forward and backward, without the optimizer.
 
-    A step is made before the counted one, since a method may examine the network in its first.
+    One step is made before the counted one, because a method may examine the network in its first step.
     """
     method.step(network, batch)
     with _counting() as counter:
@@ -48,7 +48,7 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
 
 
 def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
-    """Return the median seconds of each method's training step on a batch, as counted by :func:`step_operations`."""
+    """Return the median seconds of each method's training step on a batch; a step is as in :func:`step_operations`."""
     steps = {name: partial(_differentiated, method, network, batch) for name, method in methods.items()}
     return {name: statistics.median(each) for name, each in _seconds_in_turns(steps, rounds).items()}
 
@@ -58,7 +58,7 @@ def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
 
 
 def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
-    """Time calls in turns, so that whatever else the machine does affects all alike; a first turn is not counted."""
+    """Time calls in turns, so that other load on the machine affects all alike; the first turn is not counted."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
@@ -72,7 +72,7 @@ def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> d
 
 
 def offer_made_up(num_classes: int = 100) -> str:
-    """Register noise in the shape of CIFAR-100, which needs no files and is as fast to train on; return its name."""
+    """Register noise in the shape of CIFAR-100, which needs no files and trains as fast; return the data set's name."""
     name, draws = f"made_up_{num_classes}", torch.Generator().manual_seed(0)
 
     def split(size: int) -> Split:
@@ -86,7 +86,7 @@ def offer_made_up(num_classes: int = 100) -> str:
 
 
 def bare_step(trainer: Trainer) -> Callable[[Batch], None]:
-    """Return forward, backward and update of cross-entropy, with an optimizer like the trainer's, without a loop."""
+    """Return a cross-entropy step (forward, backward, update) without a loop, with an optimizer like the trainer's."""
     trainer.network.train()
     optimizer = type(trainer.optimizer)(trainer.network.parameters(), **trainer.optimizer.defaults)
 
@@ -105,29 +105,29 @@ def step_costs(
 ) -> dict[Any, dict[str, float]]:
     """Measure the ``milliseconds`` and count the ``megabytes`` of training steps, by the labels of experiments.
 
-    A step is that of an experiment's training, for labels in ``bare`` its :func:`bare_step`, on its first batch, again
-    and again. The loader is left out, a teacher is untrained, and the learning rate stays the same. The time is the
-    shortest of so many rounds in which the steps take turns: whatever else the machine does adds to it. The bytes are
-    those of :func:`training_bytes`.
+    The training step of each experiment, or its :func:`bare_step` for labels in ``bare``, is repeated on the first
+    batch. The loader is left out, a teacher is untrained, and the learning rate stays the same. The steps take turns
+    for a number of rounds. The time is the shortest of them, because other load on the machine adds to it. The bytes
+    are those of :func:`training_bytes`.
     """
     steps = {label: _step(_trainer(each, device), label in bare) for label, each in experiments.items()}
     seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
-    del steps  # and what they hold
+    del steps  # frees the networks that they hold
     megabytes = {label: training_bytes(each, device, label in bare) / 1e6 for label, each in experiments.items()}
     return {label: {"milliseconds": 1e3 * seconds[label], "megabytes": megabytes[label]} for label in experiments}
 
 
 def training_bytes(experiment: Experiment, device: str = "cpu", bare: bool = False) -> int:
-    """Return the most bytes that tensors have at once in the steps of :func:`step_costs`, without the data set.
+    """Return the peak number of bytes of all tensors in the steps of :func:`step_costs`, without the data set.
 
-    That is a batch, networks and what a method learns, what the optimizer keeps, activations and gradients. What
-    libraries allocate inside an operation is not seen.
+    The tensors are a batch, the networks, what a method learns, the optimizer's state, activations and gradients.
+    Memory that libraries allocate inside an operation is not counted.
     """
     trainer = _trainer(experiment, device)
     kept = (each for module in (trainer.network, trainer.method) for each in (*module.parameters(), *module.buffers()))
     with _Allocations() as counted:
         step = _step(trainer, bare)
-        for _ in range(2):  # the optimizer's own tensors are there from the first on
+        for _ in range(2):  # the first one creates the optimizer's tensors
             step()
     return counted.peak + sum(each.nbytes for each in kept)
 
@@ -144,7 +144,7 @@ def _step(trainer: Trainer, bare: bool) -> Callable[[], object]:
 
 
 class _Allocations(TorchDispatchMode):
-    """Adds up the bytes of what operations allocate, for as long as it is there."""
+    """Adds up the bytes that operations allocate, for as long as they are in use."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,7 +202,10 @@ def share_behind(network: nn.Module, inputs: Tensor, layer: str) -> float:
 
 
 def augmented_step_cost(experiment: Experiment) -> float:
-    """Return the operations of a mean step of SBA over those of a plain one: 1 + cos(omega) M rho, see above."""
+    """Return the operations of an average step of SBA, as a multiple of a plain step's: 1 + cos(omega) M rho.
+
+    rho is the mean of :func:`share_behind` over the layers.
+    """
     options, shape = experiment.options, networks.input_shape(experiment.network)
     with torch.device("meta"):
         network = networks.build(experiment.network, 10, **experiment.network_options).eval()
@@ -247,7 +250,7 @@ def _mean_over_schedule(method: Method, count: Callable[[], int]) -> float:
 
 @contextmanager
 def _counting() -> Iterator[FlopCounterMode]:
-    """Count operations, without oneDNN: it runs an LSTM as one operation, which the counter does not know."""
+    """Count operations with oneDNN disabled: it runs an LSTM as one operation, which the counter does not know."""
     enabled = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.enabled = False
     try:

@@ -1,4 +1,4 @@
-"""NVIDIA's multi-process service (MPS), with which processes compute on a card at once instead of in turns."""
+"""NVIDIA's multi-process service (MPS), with which processes compute on a GPU at once instead of in turns."""
 
 import os
 import shutil
@@ -13,14 +13,15 @@ from joblib.externals.loky import get_reusable_executor
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
-SECONDS = 20  # to wait for an answer
+SECONDS = 20  # how long to wait for an answer
 
 
 @contextmanager
 def serving() -> Iterator[None]:
-    """Run a daemon of this process's own, in folders of its own, for what joblib's processes compute in the block.
+    """Run a separate MPS daemon, with its own folders, for joblib's processes in the block.
 
-    Where there is no MPS, or a daemon runs or is named already, nothing is done. The card's settings stay as they are.
+    If MPS is not installed, or a daemon is already running or configured, nothing is done. The GPU's settings are not
+    changed.
     """
     if not shutil.which(CONTROL) or {PIPES, LOGS} & os.environ.keys() or _tell("get_server_list"):
         yield
@@ -29,7 +30,7 @@ def serving() -> Iterator[None]:
         folders = {PIPES: f"{folder}/pipes", LOGS: f"{folder}/logs"}
         for each in folders.values():
             Path(each).mkdir()
-        # a process keeps to the daemon that there was when it began
+        # a process keeps the daemon that it found when it started
         get_reusable_executor().shutdown()
         os.environ.update(folders)
         try:
@@ -37,7 +38,7 @@ def serving() -> Iterator[None]:
                 warnings.warn(f"{CONTROL} -d failed; processes will use the card in turns", stacklevel=3)
             yield
         finally:
-            # which a daemon that is told to quit waits for
+            # a daemon that is told to quit waits for its processes
             get_reusable_executor().shutdown(kill_workers=True)
             _tell("quit")
             for each in folders:
@@ -46,14 +47,15 @@ def serving() -> Iterator[None]:
 
 def _start() -> bool:
     """Start a daemon; return whether it runs."""
-    # it numbers the devices it sees anew, and a process that is shown device 1 alone would look for the second of one
+    # The daemon numbers the devices that it sees from 0. If it saw only device 1, a process that is restricted to
+    # device 1 would look for the second of one device.
     seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-    # a session of its own: Ctrl-C must reach the runs, which end before it
+    # a separate session: Ctrl-C must reach only the runs, which end before the daemon
     return _control(["-d"], env=seen, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _tell(command: str) -> bool:
-    """Give the daemon a command; return whether one has answered."""
+    """Send the daemon a command; return whether a daemon has answered."""
     return _control([], input=f"{command}\n".encode())
 
 

@@ -1,9 +1,9 @@
-"""Names as they are printed, and what errors say: of a name that nothing goes by, and in one line."""
+"""Names as they are printed, errors for unknown names, and errors in one line."""
 
 import difflib
 from collections.abc import Iterable
 
-# of networks and data sets; those for images of 224 pixels are called as the others are
+# names of networks and data sets; networks for images of 224 pixels have the same printed names as the others
 PRINTED = {
     "mlp": "MLP",
     "plaincnn6": "PlainCNN-6",
@@ -40,7 +40,7 @@ PRINTED = {
 
 
 def printed(name: str) -> str:
-    """Return the name by which the book calls a network or data set; one that is not in ``PRINTED`` stays as it is."""
+    """Return the book's name of a network or data set; a name that is not in ``PRINTED`` is returned unchanged."""
     return PRINTED.get(name.removeprefix("imagenet_"), name)
 
 
@@ -53,5 +53,5 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
 
 
 def one_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
+    """Return an error's type and message in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())

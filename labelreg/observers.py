@@ -18,10 +18,10 @@ from labelreg.methods.alr import residual_probabilities
 from labelreg.networks import reset_state
 from labelreg.training import Observer, Trainer
 
-SAMPLES = 10_000  # training samples looked at, so that watching a large data set stays cheap
+SAMPLES = 10_000  # training samples observed, so that observing a large data set stays cheap
 SHOWN = 200  # training samples whose labels are kept one by one
 NOISE = 1_000  # images of noise, the same for every run
-# of pixels in [0, 1]
+# sizes of noise and attack, for pixels in [0, 1]
 NOISE_DEVIATIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 ATTACK_STEPS = (0.0, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2)
 
@@ -30,7 +30,7 @@ OBSERVERS: dict[str, Observer] = {}
 
 
 def observer(check: Check | None = None, at_end: bool = False) -> Callable[[Observer], Observer]:
-    """Register an observer under its function's name; before training, ``check`` refuses what it does not apply to."""
+    """Register an observer under its function's name; before training, ``check`` raises an error if it cannot apply."""
 
     def register(function: Observer) -> Observer:
         function.at_end = at_end
@@ -68,7 +68,7 @@ _learns_residual_labels = _method_has("residual_labels", "learns no residual lab
 
 @observer()
 def class_distributions(trainer: Trainer) -> dict[str, Any]:
-    """Class means (K, K) of the softmax over all and over the wrong classes, zero on the diagonal (KR figure 2)."""
+    """Class means (K, K) of the softmax over all, and (zero on the diagonal) over the wrong classes (KR figure 2)."""
     logits, targets = trainer.predict(_first_samples(trainer))
     classes = logits.shape[1]
     return {
@@ -111,7 +111,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Any]:
 
 @observer()
 def reliability(trainer: Trainer) -> dict[str, Any]:
-    """Mean confidence and accuracy, NaN in empty bins, and share of samples, (20,) by confidence on the test split."""
+    """Bins (20,) of the test split by confidence: mean confidence and accuracy, NaN if empty, and share of samples."""
     logits, targets = trainer.predict(trainer.dataset.test)
     diagram = metrics.reliability_diagram(softmax(logits, 1), targets)
     share = [count / sum(diagram.count) for count in diagram.count]
@@ -122,9 +122,9 @@ def reliability(trainer: Trainer) -> dict[str, Any]:
 def temperature_scaling(trainer: Trainer) -> dict[str, Any]:
     """Calibration error after temperature scaling (Guo et al., 2017).
 
-    The ``temperature`` is fitted on the validation split and judged on the test split; without a validation split, it
-    is fitted on every second test sample and judged on the others, by ``unscaled_ece``, ``scaled_ece`` and
-    ``scaled_nll``. All are scalars.
+    The ``temperature`` is fitted on the validation split and evaluated on the test split, by ``unscaled_ece``,
+    ``scaled_ece`` and ``scaled_nll``. Without a validation split, it is fitted on every second test sample and
+    evaluated on the others. All are scalars.
     """
     test = trainer.dataset.test
     fitted_on, judged_on = test.select(slice(0, None, 2)), test.select(slice(1, None, 2))
@@ -143,10 +143,10 @@ def temperature_scaling(trainer: Trainer) -> dict[str, Any]:
 
 @observer(_can_be_attacked, at_end=True)
 def robustness(trainer: Trainer) -> dict[str, Any]:
-    """Error on disturbed test images: by Gaussian noise, and by an attack, the fast gradient sign method (FGSM).
+    """Errors on test images disturbed by Gaussian noise, or by an attack with the fast gradient sign method (FGSM).
 
-    ``noisy_error`` and ``fgsm_error`` (7,) are for ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``. The noise is the same for
-    every run; the attack raises the cross-entropy of the method's own prediction. Nothing is clipped.
+    ``noisy_error`` and ``fgsm_error`` (7,) are the errors at ``NOISE_DEVIATIONS`` and ``ATTACK_STEPS``. The noise is
+    the same for every run; the attack raises the cross-entropy of the method's own prediction. Pixels are not clipped.
     """
     dataset, method, network = trainer.dataset, trainer.method, trainer.network
     pixel = dataset.pixel_range / dataset.std.to(trainer.device).view(-1, 1, 1)
@@ -180,7 +180,7 @@ def embedding(trainer: Trainer) -> dict[str, Any]:
 def feature_map(trainer: Trainer) -> dict[str, Any]:
     """Penultimate features of training samples by t-SNE, (n, 2), and the samples' ``feature_group`` (CS-KD figure 2).
 
-    The group is the index of the superclass, in the order of the classes, or of the class where there are none.
+    The group is the index of the superclass, in the order of the classes, or of the class if there are no superclasses.
     """
     features, targets = _features(trainer, _first_samples(trainer))
     names = trainer.dataset.superclasses or trainer.dataset.classes
@@ -189,16 +189,16 @@ def feature_map(trainer: Trainer) -> dict[str, Any]:
 
 
 def tsne(features: Tensor) -> np.ndarray:
-    """Return places in the plane, (N, 2), of at least 3 samples by t-SNE (van der Maaten and Hinton, 2008)."""
+    """Embed the features of at least 3 samples in the plane, (N, 2), by t-SNE (van der Maaten and Hinton, 2008)."""
     from sklearn.manifold import TSNE  # slow to import
 
-    perplexity = min(30, (len(features) - 1) / 3)  # of few samples, scikit-learn's default is more than there are
+    perplexity = min(30, (len(features) - 1) / 3)  # scikit-learn's default is too large for few samples
     return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
 def vote(trainer: Trainer) -> dict[str, Any]:
-    """``vote_error``, a scalar in [0, 1]: that of the majority vote on the test split (SBA section 3.4)."""
+    """``vote_error``, a scalar in [0, 1]: the error of the majority vote on the test split (SBA section 3.4)."""
     votes = trainer.evaluate(trainer.dataset.test, lambda inputs: trainer.method.vote_logits(trainer.network, inputs))
     logits, targets = (torch.cat(parts) for parts in zip(*votes, strict=True))
     return {"vote_error": metrics.top_k_error(logits, targets)}

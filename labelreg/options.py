@@ -1,4 +1,4 @@
-"""Options of methods and networks: arguments of a function, checked and completed by its annotations with pydantic."""
+"""Options of methods and networks: a function's arguments, which pydantic checks and completes by the annotations."""
 
 import functools
 import inspect
@@ -19,20 +19,20 @@ from pydantic import (
 
 from labelreg.names import unknown
 
-# An int is welcome as a float; nothing else is converted. Neither infinity nor NaN can be set, or written to JSON.
+# An int is accepted as a float; nothing else is converted. Infinity and NaN can neither be set nor written to JSON.
 STRICT = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
 PLAIN = (bool, int, float, str, tuple)  # types of an option that is neither a network nor a method
 Fraction = Annotated[float, Ge(0), Le(1)]
 FractionBelowOne = Annotated[float, Ge(0), Lt(1)]
-MOST = 10_000  # of what is held in memory: a larger number is a slip
+MOST = 10_000  # upper limit for a number of things held in memory: a larger number is a slip
 Count = Annotated[int, Gt(0), Le(MOST)]
 CountOrZero = Annotated[int, Ge(0), Le(MOST)]
 LARGEST_FLOAT = 3.4e38  # in single precision, in which networks compute
 
 
 def as_tuple(value: Any) -> Any:
-    """Return a list as a tuple, a number or text as a tuple of one: JSON has no tuples, and lists have no hash."""
+    """Return a list as a tuple, a number or text as a tuple of one: JSON has no tuples, and lists are not hashable."""
     return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, int | float | str) else value
 
 
@@ -40,7 +40,7 @@ Widths = Annotated[tuple[Count, ...], BeforeValidator(as_tuple)]
 
 
 class Options(Mapping[str, Any]):
-    """Options by name: a mapping that cannot be changed, so that it has a hash."""
+    """Options by name: an immutable mapping, so that it is hashable."""
 
     def __init__(self, options: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()):
         self._options = dict(sorted(dict(options).items()))
@@ -62,7 +62,7 @@ class Options(Mapping[str, Any]):
 
 
 class Checked(BaseModel):
-    """A frozen model whose numbers have one form each, and fit into single precision."""
+    """A frozen model whose numbers fit into single precision, and are written the same if they are equal."""
 
     model_config = STRICT | ConfigDict(frozen=True)
 
@@ -73,11 +73,11 @@ class Checked(BaseModel):
             return value
         if abs(value) > LARGEST_FLOAT:
             raise ValueError(f"{info.field_name} should be at most {LARGEST_FLOAT} in size, got {value!r}")
-        return value + 0.0  # minus zero equals zero, and is written differently
+        return value + 0.0  # minus zero equals zero, but is written differently
 
 
 class Settings(Checked):
-    """A frozen model of settings, whose error is one line: the setting, what would be right, and what was given."""
+    """A frozen model of settings, with errors in one line: the setting, what would be right, and what was given."""
 
     model_config = ConfigDict(validate_default=True)
 
@@ -92,10 +92,11 @@ class Settings(Checked):
 
 
 def takes_options(constructor: Callable) -> Callable:
-    """Check the arguments of a constructor by its annotations; the plain ones become attributes of the same name.
+    """Check the arguments of a constructor by its annotations; plain arguments become attributes of the same name.
 
-    They are set before the constructor runs: all but networks, methods and tensors, which it sets itself. A value of
-    the wrong type or out of range raises ``ValueError``, a missing or unknown argument ``TypeError``.
+    Plain arguments are all but networks, methods and tensors, which the constructor sets itself. Their attributes are
+    set before it runs. A value of the wrong type or out of range raises ``ValueError``, a missing or unknown argument
+    ``TypeError``.
     """
     signature = inspect.signature(constructor)
 
@@ -137,7 +138,7 @@ def options_model(name: str, parameters: Mapping[str, inspect.Parameter]) -> typ
 
 
 def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Return all options of a model, at their defaults if not chosen; wrong ones raise ``ValueError``."""
+    """Return all options of a model, at their defaults if not chosen; invalid ones raise ``ValueError``."""
     for name in chosen:
         if name not in model.model_fields:
             raise unknown(f"option of {owner}", name, model.model_fields)
@@ -149,12 +150,12 @@ def complete(model: type[BaseModel], chosen: Mapping[str, Any], owner: str) -> d
 
 
 def explain(error: ValidationError, prefix: str = "", names: Sequence[str] = ()) -> str:
-    """Say in one line what pydantic found wrong; ``names`` are those of positional arguments, which it numbers."""
+    """Say in one line what pydantic found wrong; ``names`` are those of positional arguments, which it only numbers."""
     return "; ".join(_explained(each, prefix, names) for each in error.errors(include_url=False))
 
 
 def _explained(problem: Mapping[str, Any], prefix: str, names: Sequence[str]) -> str:
-    if problem["type"] == "value_error":  # raised by a validator of ours, and complete by itself
+    if problem["type"] == "value_error":  # raised by a validator of this package, and complete in itself
         return str(problem["ctx"]["error"])
     if problem["type"] == "unexpected_positional_argument":
         return f"there is one argument too many, {problem['input']!r}"

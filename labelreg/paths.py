@@ -1,4 +1,4 @@
-"""Folders of the project, which environment variables can move, and the writing of whole files."""
+"""Folders of the project, which environment variables can move, and atomic writing of files."""
 
 import os
 from collections.abc import Iterator
@@ -49,13 +49,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def unfinished(folder: Path) -> list[Path]:
-    """Return the files that processes killed in :func:`atomic_write` left in a folder nobody else writes into."""
+    """Return files that killed processes left in :func:`atomic_write`; nobody else may be writing into the folder."""
     return list(folder.glob(".*.tmp"))
 
 
 @contextmanager
 def blamed(path: Path) -> Iterator[None]:
-    """Name a file in the operating system's errors that name none, as that of a full disk."""
+    """Add a file's name to errors of the operating system that name none, such as that of a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Where many calls are made at once: in processes of this machine, or by the workers of a cluster."""
+"""Pools that make many calls at once: in processes of this machine, or in the workers of a cluster."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from distributed import Client
 
 BACKENDS = ("loky", "dask")
-MOST_ON_A_CARD = 6  # processes: more of them gain nothing
-# bytes of a card's memory per process, by estimate: CUDA's own, and the widest network for 32 x 32 pixels at batch 128
+MOST_ON_A_CARD = 6  # processes on a GPU: more of them gain nothing
+# estimated bytes of GPU memory per process: CUDA itself, and the widest network for 32 x 32 pixels at a batch of 128
 MEMORY_OF_A_PROCESS = 8 << 30
 
-Call = tuple[Callable, tuple, dict]  # as joblib.delayed gives it
+Call = tuple[Callable, tuple, dict]  # as joblib.delayed returns it
 
 
 class Killed(RuntimeError):
-    """A process that was training is gone, perhaps since there was not enough memory for it."""
+    """A process that was training is gone, perhaps because there was not enough memory."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What makes calls: ``outcomes(calls, ahead)`` yields what they return as they end.
+    """Makes calls: ``outcomes(calls, ahead)`` yields what they return, in the order in which they end.
 
-    A call is taken from ``calls`` as late as there is room for it among the first ``ahead`` that have not ended.
-    ``outcomes`` raises :class:`Killed` when it loses one.
+    A call is taken from ``calls`` only when fewer than ``ahead`` of the calls taken before have not ended. ``outcomes``
+    raises :class:`Killed` when a call is lost.
     """
 
     workers: int  # calls that are made at once
@@ -46,14 +46,15 @@ class Pool:
 def opened(
     backend: str, address: str, device: torch.device | None, jobs: int, calls: int, packed: bool
 ) -> Iterator[Pool]:
-    """Yield a pool for so many calls.
+    """Yield a pool for a number of calls.
 
     Args:
         backend: ``"loky"`` for processes of this machine, ``"dask"`` for the workers of a cluster.
-        address: of the cluster's scheduler.
-        device: that the calls use, where that is one of this machine.
-        jobs: calls at once; 0 for as many as :func:`at_once` says or the cluster has workers.
-        packed: whether several processes on a card use it at once by MPS, where that can be had.
+        address: address of the cluster's scheduler.
+        device: the device that the calls use, if it is one of this machine.
+        jobs: number of calls at once; 0 for :func:`at_once`, or for the number of the cluster's workers.
+        calls: number of calls.
+        packed: whether several processes on a GPU compute at once through MPS, if it is available.
     """
     if backend == "dask":
         with _connected(address) as client:
@@ -69,8 +70,8 @@ def opened(
 def at_once(device: torch.device) -> int:
     """Return the number of processes that a device of this machine has room for.
 
-    On a CPU that is one per core. On a GPU each has ``MEMORY_OF_A_PROCESS`` of what is free and a core; there is at
-    least one, and at most ``MOST_ON_A_CARD``.
+    On a CPU, this is one per core. On a GPU, each process needs a core and ``MEMORY_OF_A_PROCESS`` of the free memory;
+    the number is at least one, and at most ``MOST_ON_A_CARD``.
     """
     cores = joblib.cpu_count()
     if device.type != "cuda":
@@ -80,7 +81,7 @@ def at_once(device: torch.device) -> int:
 
 
 def _in_processes(workers: int, calls: Iterator[Call], ahead: int) -> Iterator[Any]:
-    # joblib divides the cores' threads among its processes; one is the calling process
+    # joblib divides the cores' threads among its processes; with one worker, calls run in this process
     pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
     try:
         yield from pool(calls)
@@ -102,9 +103,9 @@ def _connected(address: str) -> Iterator["Client"]:
 
 
 def _on_cluster(client: "Client", calls: Iterator[Call], ahead: int) -> Iterator[Any]:
-    """Yield outcomes; what a worker that is gone was at is given to another.
+    """Yield outcomes; if a worker is lost, its calls are given to others.
 
-    joblib's backend for dask waits forever for a call that the scheduler gives up.
+    joblib's backend for dask is not used, because it waits forever for a call that the scheduler has given up.
     """
     from distributed import KilledWorker, as_completed
 

@@ -1,7 +1,7 @@
-"""Processes that train one network together, each on a device of its own, by Lightning Fabric.
+"""Processes that train one network together, each on its own device, with Lightning Fabric.
 
-A batch is divided among them, and after each step all have the same parameters. One process is the rule, for which
-nothing here does anything.
+A batch is divided among them, and after each step all have the same parameters. Usually there is only one process,
+which needs nothing from here.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from torch import Tensor, distributed, nn
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_ADDR"}  # set where a process was started with others
-AGREED_EVERY = 16  # steps: whether to stop costs all of them a wait for the slowest
+STARTED = {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_ADDR"}  # one is set if a process was started with others
+AGREED_EVERY = 16  # steps: to agree on whether to stop, all processes wait for the slowest
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """All processes of a run, as seen by one of them; what is called here is called by all at once.
+    """All processes of a run, as seen by one of them; every call must be made by all of them at once.
 
     Attributes:
         fabric: what connects them, None for a single process.
         rank: number of this process among all, from 0; the first one records.
         count: how many there are.
-        device: of this process, ``"auto"`` if it is up to the run.
+        device: device of this process; ``"auto"`` if the run chooses it.
     """
 
     fabric: Fabric | None = None
@@ -40,7 +40,7 @@ class Processes:
     device: str = "auto"
 
     def first(self, function: Callable[[], Value]) -> Value:
-        """Return what a function returns to the first process, which alone calls it, or raise its error in all."""
+        """Call a function in the first process only, and return its result or raise its error in all processes."""
         if self.fabric is None:
             return function()
         outcome = None
@@ -61,7 +61,7 @@ class Processes:
         return [self.fabric.broadcast(value, src=rank) for rank in range(self.count)]
 
     def wanted(self, stop: bool, step: int) -> bool:
-        """Return whether a process wants to stop; among several, that is asked at every 16th step."""
+        """Return whether any process wants to stop; several processes ask this at every 16th step only."""
         if self.fabric is None:
             return stop
         if step % AGREED_EVERY:
@@ -75,7 +75,7 @@ class Processes:
             return
         gradients = [each.grad for each in parameters if each.grad is not None]
         flat = torch.cat([each.flatten() for each in gradients])
-        distributed.all_reduce(flat)  # Fabric's own would wait for the device
+        distributed.all_reduce(flat)  # Fabric's own function would wait for the device
         parts = (flat / self.count).split([each.numel() for each in gradients])
         for gradient, mean in zip(gradients, parts, strict=True):
             gradient.copy_(mean.view_as(gradient))
@@ -88,7 +88,7 @@ class Processes:
                 value.copy_(total)
 
     def join(self, *modules: nn.Module) -> None:
-        """Give all processes the same buffers: those that a module has ``counted`` are added, others the first's."""
+        """Give all processes the same buffers: those in a module's ``counted`` are summed, others are the first's."""
         if self.fabric is None:
             return
         counted, others = [], []
@@ -104,16 +104,16 @@ ALONE = Processes()
 
 
 def launch(devices: int, nodes: int = 1, device: str = "auto") -> Processes:
-    """Start a process on each of so many devices of each of so many machines, and connect them; return this one's view.
+    """Start a process on ``devices`` devices of each of ``nodes`` machines, and connect them; return this one's view.
 
-    The others run the command that this process was started by, unless ``torchrun`` or Slurm has started them already.
-    On several machines one of these has to.
+    The other processes run the command that started this one, unless ``torchrun`` or Slurm has started them already. On
+    several machines, one of these two must start them.
 
     Raises:
-        ValueError: there are not so many devices here, nothing starts processes on other machines, or Lightning Fabric
-            is not installed.
+        ValueError: this machine has fewer devices, nothing starts processes on other machines, or Lightning Fabric is
+            not installed.
     """
-    import joblib  # slow to import, and one process has no need of it
+    import joblib  # slow to import, and not needed for one process
 
     kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     if kind not in ("cuda", "cpu"):
@@ -130,7 +130,7 @@ def launch(devices: int, nodes: int = 1, device: str = "auto") -> Processes:
         from lightning_fabric import Fabric
     except ImportError:
         raise ValueError("several devices need Lightning Fabric: pip install -e .[cluster]") from None
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells who is there
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would announce every process
     fabric = Fabric(accelerator=kind, devices=devices, num_nodes=nodes, strategy="ddp")
     fabric.launch()
     return Processes(fabric, fabric.global_rank, fabric.world_size, str(fabric.device))

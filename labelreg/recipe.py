@@ -19,8 +19,8 @@ class Recipe(Settings):
         batch_size: samples per step; for a language model, the number of parallel streams that the text is cut into.
         optimizer: ``"sgd"`` or ``"adam"``.
         learning_rate: learning rate of the first step; for ``one_cycle``, the peak.
-        momentum, nesterov: of SGD, in [0, 1), and whether it is Nesterov's.
-        weight_decay: of the network's parameters; the method's own parameters have none. Stated in neither ALR nor KR.
+        momentum, nesterov: momentum of SGD, in [0, 1), and whether it is Nesterov momentum.
+        weight_decay: for the network's parameters; the method's own parameters have none. Neither ALR nor KR states it.
         schedule: ``"multi_step"``; ``"one_cycle"``, a cosine up for 30 % of the steps, then down; ``"cosine"``;
             ``"constant"``; or ``"plateau"``, which multiplies the learning rate by ``decay`` after every epoch that
             does not lower the negative log-likelihood on the validation split.

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     import torch
 
 SCHEMA = 1
-DIGITS = 5  # significant digits of a recorded number: more than any of them is good for, and small files
-LARGEST = 1e308  # number in a file: an int in JSON may be larger than any float
+DIGITS = 5  # significant digits of a recorded number: more than its accuracy needs, and few enough for small files
+LARGEST = 1e308  # bound for the numbers in a file: an int in JSON may be larger than any float
 _ALWAYS_RECORDED = {"test_error", "test_nll", "test_ece"}
-SECONDS_BETWEEN_QUESTIONS = 1.0  # whether to go on waiting for another process
+SECONDS_BETWEEN_QUESTIONS = 1.0  # between two questions whether to go on waiting for another process
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Result:
     """The outcome of one run.
 
     Attributes:
-        history: name to values, one per epoch: fractions, nats and seconds.
-        provenance: device, versions, commit, date of the start (UTC), digests of the training and the test
-            split, which identify the order of the samples, number of trained parameters, and seconds of training.
-        observations: name to what an observer saw, (epochs, ...) or, of those called at the end only, (1, ...).
+        history: name to one value per epoch, such as a fraction, nats or seconds.
+        provenance: device, versions, commit, date of the start (UTC), digests of the training and the test split (they
+            identify the order of the samples), number of trained parameters, and seconds of training.
+        observations: name to what an observer returned, (epochs, ...), or (1, ...) if it is called at the end only.
     """
 
     experiment: Experiment
@@ -59,12 +59,12 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the best epoch on the test set. Selected on it, so not to be reported as a result."""
+        """The history's values at the best epoch on the test set: selected on it, so not to be reported as a result."""
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
     def best_epoch(self, split: str) -> int:
-        """Return the position of the epoch with the lowest perplexity, or else error, on a split."""
+        """Return the index of the epoch with the lowest perplexity on a split, or the lowest error if there is none."""
         perplexity = f"{split}_perplexity"
         values = self.history[perplexity if perplexity in self.history else f"{split}_error"]
         return int(np.argmin(np.nan_to_num(values, nan=np.inf)))
@@ -75,7 +75,7 @@ class Result:
 
 
 class Recorded:
-    """Results by experiment; a run that observed more than an experiment asks for is its run too, and is preferred."""
+    """Results by experiment; a run that observed more than an experiment asks for also counts, and is preferred."""
 
     def __init__(self, results: Iterable[Result]):
         self._results: dict[Experiment, list[Result]] = {}
@@ -90,7 +90,7 @@ class Recorded:
 
 
 def _unobserved(experiment: Experiment) -> Experiment:
-    """The experiment with nothing to observe, nor in the training of its teacher."""
+    """The experiment without observers, also in the training of its teacher."""
     teacher = experiment.teacher and _unobserved(experiment.teacher)
     return experiment.model_copy(update={"observe": (), "teacher": teacher})
 
@@ -127,7 +127,7 @@ class Store:
         return self.find_all([experiment]).get(experiment)
 
     def find_all(self, experiments: Iterable[Experiment]) -> dict[Experiment, Result]:
-        """Return the results of those experiments that have one; only files that bear their names are opened."""
+        """Return the results of those experiments that have one; only files with their names are opened."""
         wanted = list(experiments)
         names = dict.fromkeys(each.name for each in wanted)
         recorded = Recorded(result for name in names for result in self._read(f"{name}-*.json"))
@@ -141,9 +141,9 @@ class Store:
         return (found for path in sorted(self.root.glob(f"**/{pattern}")) if (found := _read(path)) is not None)
 
     def claim(self, experiment: Experiment, wait: Callable[[], bool] = lambda: True) -> AbstractContextManager[None]:
-        """Hold an experiment, so that no other process that shares this folder works on it; the holder's end frees it.
+        """Hold an experiment, so that no other process with this folder works on it; it is freed when the holder ends.
 
-        While another process holds it, ``wait`` is asked every second; where it returns false, ``Claimed`` is raised.
+        While another process holds it, ``wait`` is called every second; if it returns false, ``Claimed`` is raised.
         """
         return hold(self._lock(experiment.key), wait)
 
@@ -153,21 +153,21 @@ class Store:
         return FileLock(claims / name)
 
     def save(self, result: Result) -> Path:
-        """Write a result into the folder ``shared``, unless one there is found for its experiment; return the file."""
+        """Write a result into the folder ``shared``, unless its experiment has one there already; return the file."""
         target = self.root / "shared"
         target.mkdir(parents=True, exist_ok=True)
         content = _content(result)
         with self._lock("saving"):
             for left_over in paths.unfinished(target):
                 left_over.unlink()
-            # one of another key was recorded when an experiment had fewer settings
+            # a result with another key was recorded when experiments had fewer settings
             for path in sorted(target.glob(f"{result.experiment.name}-*.json")):
                 if (found := _read(path)) is not None and Recorded([found]).find(result.experiment):
                     return path
             stem = f"{result.experiment.name}-{result.experiment.key}"
             names = (f"{stem}-{attempt}.json" if attempt else f"{stem}.json" for attempt in itertools.count())
-            path = next(target / name for name in names if not (target / name).exists())  # what is no result stays
-            if result.observations:  # before the result, which is complete once it is there
+            path = next(target / name for name in names if not (target / name).exists())  # other files stay
+            if result.observations:  # first, because a result counts as complete once its file exists
                 _save_arrays(path.with_suffix(".npz"), result.observations)
             with paths.atomic_write(path) as unfinished:
                 unfinished.write_text(content)
@@ -181,7 +181,7 @@ class Store:
         for result in self:
             best = {f"best_{name}": value for name, value in result.best.items() if name.startswith("test_")}
             settings = result.experiment.as_dict()
-            # a setting and a metric may have the same name, as the learning rate does: the setting counts
+            # a setting and a metric may have the same name, such as the learning rate: the setting counts
             rows.append(settings | result.last | settings | best | result.provenance)
         return pd.DataFrame(rows)
 
@@ -199,7 +199,7 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> tup
     mean, count = float(differences.mean()), len(differences)
     if count == 1:
         return mean, math.nan
-    # scipy's paired test warns of nearly equal differences; taken from the first, equal ones have no spread at all
+    # scipy's paired test warns about nearly equal differences; relative to the first, equal ones have no spread
     spread = np.std(differences - differences[0], ddof=1) / math.sqrt(count)
     return mean, float(spread * stdtrit(count - 1, 0.975))
 
@@ -223,7 +223,7 @@ def provenance(device: torch.device | str) -> dict[str, Any]:
 
 @cache
 def _commit() -> str:
-    """Commit of the checkout, marked if the working tree differs; a copy without history takes LABELREG_COMMIT."""
+    """Commit of the checkout, marked if the working tree differs, or LABELREG_COMMIT, for copies without history."""
     if told := os.environ.get("LABELREG_COMMIT"):
         return told
     describe = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
@@ -260,12 +260,12 @@ def _read(path: Path) -> Result | None:
 
 @cache
 def _parsed(path: Path, state: tuple[tuple[int, int], ...]) -> Result:
-    """Parse a result; a page asks for all of them many times, and a file in the same state has the same content."""
+    """Parse a result; cached, as a page reads all results many times, and a file's state changes with its content."""
     content = json.loads(path.read_text())
     if content["schema"] != SCHEMA:
         raise ValueError(f"schema {content['schema']}, this version reads {SCHEMA}")
     experiment = Experiment.from_recorded(content["experiment"])
-    hash(experiment)  # by which results are found
+    hash(experiment)  # must exist: results are found by it
     history, origin = _history(content["history"]), content["provenance"]
     count = len(history["test_error"])
     if count > experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
@@ -280,7 +280,7 @@ def _parsed(path: Path, state: tuple[tuple[int, int], ...]) -> Result:
 
 
 def _history(columns: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return the columns of a file, with NaN for null, or raise an error where they are no history."""
+    """Return the columns of a file, with NaN for null, or raise an error if they are not a history."""
     if missing := _ALWAYS_RECORDED - columns.keys():
         raise ValueError(f"the history has no {', '.join(sorted(missing))}")
     for name, values in columns.items():
@@ -298,7 +298,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    # half the digits are enough for a picture; scalars may be printed, and some numbers are too large for them
+    # half precision is enough for a picture, but scalars may be printed, and some numbers are too large for it
     largest = np.finfo(np.float16).max
     kept = {
         name: np.asarray(array, np.float32 if np.ndim(array) < 2 or (np.abs(array) > largest).any() else np.float16)
@@ -309,5 +309,5 @@ def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def rounded(value: float) -> float:
-    """Return a number at the digits that are recorded."""
+    """Return a number rounded to the digits that are recorded."""
     return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

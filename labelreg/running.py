@@ -27,7 +27,7 @@ _CHECKPOINTS = ("checkpoint.pt", "preparation.pt")  # of a run, and of what its 
 
 @dataclass(frozen=True)
 class Trained:
-    """A result, and the trainer at the end, with ``network``, ``method`` and ``dataset`` on its device."""
+    """A result, and the trainer after training, with ``network``, ``method`` and ``dataset`` on its device."""
 
     result: Result
     trainer: Trainer
@@ -67,17 +67,17 @@ def run(
 
     Args:
         results: folder of the recorded runs, ``data/results`` by default.
-        device: ``"auto"`` for the GPU where there is one, or a PyTorch device.
+        device: ``"auto"`` for the GPU if there is one, or a PyTorch device.
         wait: whether to wait for another process that is running this experiment.
         progress: called with a line of text after every epoch, and before waiting; None for silence.
-        stop: asked after every step; training is saved and interrupted when it returns True. Also stops waiting.
-        processes: those that train the network together, see :func:`labelreg.processes.launch`; each of them makes this
-            call, and their devices replace ``device``.
+        stop: called after every step; training is saved and interrupted when it returns True. It also ends waiting.
+        processes: the processes that train the network together, see :func:`labelreg.processes.launch`; each of them
+            makes this call, and their devices replace ``device``.
 
     Raises:
         ValueError: the experiment does not fit its data set, or there is no such data set, network or device.
         FileNotFoundError: the data set is not on disk and cannot be fetched.
-        labelreg.results.Claimed: another process is running it, and this one does not wait.
+        labelreg.results.Claimed: another process is running the experiment, and this one does not wait.
         labelreg.training.Interrupted: on SIGINT, SIGTERM or ``stop``; the same call resumes.
     """
     check_experiments(experiment)
@@ -101,7 +101,7 @@ def train(
     stop: Stop | None = None,
     processes: Processes = ALONE,
 ) -> Trained:
-    """Train in memory, a teacher too, and return the result with the network; nothing is written.
+    """Train in memory, including a teacher, and return the result with the network; nothing is written.
 
     The arguments are those of :func:`run`.
     """
@@ -118,9 +118,10 @@ def trained(
     progress: Progress = print,
     stop: Stop | None = None,
 ) -> Trained:
-    """Return the result of :func:`run` with the network, from its stored weights; where there are none, train again.
+    """Return the result of :func:`run` with the network, from its stored weights; if there are none, train again.
 
-    Weights stay on the machine that trained; a network trained again on another may differ in the last digits.
+    Weights stay on the machine where they were trained. A network that is trained again on another machine may differ
+    in the last digits.
     """
     check_experiments(experiment)
     store = Store(results)
@@ -139,7 +140,7 @@ def trained(
             if stored["experiment"] != experiment.model_dump_json():
                 raise ValueError("it is that of another run")
             parts.network.load_state_dict(stored["network"])
-            # a method may have made in preparation what predictions have no use for
+            # unexpected keys are allowed: predictions do not need what a method made in preparation
             missing = parts.method.load_state_dict(stored["method"], strict=False).missing_keys
             if missing:
                 raise ValueError(f"it lacks {', '.join(missing)}")
@@ -184,7 +185,7 @@ def _folder(experiment: Experiment) -> Path:
 
 
 def _leftovers(folder: Path, recorded: bool) -> list[Path]:
-    """The files in a work folder that nobody needs, and a process had no time to delete because it was killed."""
+    """The files in a work folder that nobody needs, and that a process could not delete because it was killed."""
     finished = recorded and (folder / "weights.pt").exists()
     return [*paths.unfinished(folder), *(_checkpoint_files(folder) if finished else ())]
 
@@ -195,7 +196,7 @@ def _checkpoint_files(folder: Path) -> list[Path]:
 
 
 def tidy(experiment: Experiment, store: Store) -> None:
-    """Delete what is left over of a recorded run, unless another process is at work there."""
+    """Delete the leftover files of a recorded run, unless another process is working in its folder."""
     if _leftovers(_folder(experiment), recorded=True):
         with suppress(Claimed, OSError), _at_work(experiment, store, None, None, wait=False):
             pass
@@ -237,7 +238,7 @@ def _train(
     preparation: Path | None = None,
     processes: Processes = ALONE,
 ) -> Trained:
-    """Train, from a checkpoint if there is one; ``preparation`` is that of what a method trains beforehand."""
+    """Train, from a checkpoint if there is one; ``preparation`` is that for what a method trains beforehand."""
     device = device if processes.count == 1 else processes.device
     with own_generators(resolve_device(device)):
         parts = build(experiment, device, lambda: teach(experiment.teacher).network, processes)
@@ -249,7 +250,7 @@ def _train(
 
         parts.method.prepare(prepare)
         trainer = parts.trainer(parts.network, parts.method, experiment.observe)
-        origin = provenance(trainer.device)  # before training: a commit made meanwhile is not what runs
+        origin = provenance(trainer.device)  # before training: a commit made during training is not what runs
         try:
             trainer.fit(checkpoint, tell, stop)
         except Diverged as error:
@@ -266,7 +267,7 @@ def _result(experiment: Experiment, trainer: Trainer, origin: dict[str, Any]) ->
         "parameters": sum(each.numel() for group in trainer.optimizer.param_groups for each in group["params"]),
         "seconds": round(sum(row["seconds"] for row in trainer.history), 1),
     }
-    # at once, so that a table of live runs and one of recorded runs are rounded alike
+    # rounded here, so that tables of live and of recorded runs are rounded alike
     history = {name: [rounded(row[name]) for row in trainer.history] for name in trainer.history[0]}
     observations = {name: torch.stack(values).numpy() for name, values in trainer.observations.items()}
     return Result(experiment, history, origin | measured, observations)

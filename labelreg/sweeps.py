@@ -1,4 +1,4 @@
-"""Run many experiments: in the best order for the time there is, several at once, whatever stops them."""
+"""Run many experiments: several at once, in the best order for the available time, resumable whatever stops them."""
 
 import math
 import os
@@ -25,14 +25,14 @@ from labelreg.running import Progress, check_experiments, run, tidy, train
 from labelreg.training import Interrupted, stop_on_signals
 
 _Outcome = tuple[Experiment, Result | BaseException]
-SECONDS_BETWEEN_LINES = 10  # that one of several processes prints
+SECONDS_BETWEEN_LINES = 10  # between lines that one of several processes prints
 
 
 class Runtimes:
-    """Expected durations of runs on a device: the median of those recorded with the same network on its kind.
+    """Expected durations of runs on a device: medians of runs recorded with the same network on a device of its kind.
 
-    The device may go by the name that recorded runs have for it. Nothing is known of runs on None, the workers of a
-    cluster.
+    The device may be given by its name in recorded runs. For None, which stands for the workers of a cluster, nothing
+    is known.
     """
 
     def __init__(self, results: Iterable[Result], device: torch.device | str | None):
@@ -45,7 +45,7 @@ class Runtimes:
                     self._per_epoch.setdefault(kind, []).append(seconds / result.experiment.epochs)
 
     def seconds(self, experiment: Experiment) -> float:
-        """Return the expected duration of a run: from runs of the same method if there are any; NaN without any."""
+        """Return the expected duration of a run, from runs of the same method if there are any; NaN if unknown."""
         known = next((self._per_epoch[kind] for kind in _kinds(experiment) if kind in self._per_epoch), [math.nan])
         return experiment.epochs * statistics.median(known)
 
@@ -81,30 +81,30 @@ def run_all(
 ) -> dict[Experiment, Result]:
     """Run experiments in their order, several at once; return the results of those that ended in time, in that order.
 
-    What is under way when the time is over, or on SIGINT or SIGTERM, is saved, and the same call resumes it; after a
-    crash it resumes from the last finished epoch. Runs that are expected to end in time go before those that are not.
-    Where a run fails, the others go on.
+    When the time is over, or on SIGINT or SIGTERM, the runs in progress are saved, and the same call resumes them;
+    after a crash, it resumes them from their last finished epochs. Runs that are expected to end in time go before
+    those that are not. If a run fails, the others go on.
 
     Args:
         experiments: what to run; equal ones are run once.
-        record: record the runs, and take those that are recorded already. Otherwise everything is trained anew, in
-            memory.
-        jobs: number of runs at once; 0 for as many as there are cores, on a GPU as :func:`labelreg.pools.at_once` says,
-            on a cluster as it has workers at the start.
+        record: whether to record the runs, and to use runs that are recorded already. Otherwise everything is trained
+            anew, in memory.
+        jobs: number of runs at once; 0 for the number of cores on a CPU, for :func:`labelreg.pools.at_once` on a GPU,
+            and for the number of workers at the start on a cluster.
         device, results: see :func:`labelreg.running.run`.
-        minutes: budget of time; if finite, runs that another process is making are left to it.
-        progress: called with a line of text per finished run, with one process per epoch as well; None for silence.
+        minutes: time budget; if finite, runs that another process is making are left to that process.
+        progress: called with a line of text per finished run, and per epoch if there is one process; None for silence.
         backend: ``"loky"`` for processes of this machine; ``"dask"`` for the workers of a cluster of dask.distributed,
-            which must share the folders of results and of ``LABELREG_RUNS``. A run whose worker is lost goes on at
-            another.
-        address: of the cluster's scheduler, such as ``"tcp://HOST:8786"``.
-        mps: several processes on a GPU compute at once, by a daemon of NVIDIA's MPS that is started for them where the
-            machine has it and none runs.
+            which must share the folders of results and of ``LABELREG_RUNS``. A run whose worker is lost continues
+            on another worker.
+        address: address of the cluster's scheduler, such as ``"tcp://HOST:8786"``.
+        mps: whether several processes on a GPU compute at once through NVIDIA's MPS. If MPS is installed and no daemon
+            is running, one is started for them.
 
     Raises:
         ExceptionGroup: several runs failed; a single failure is raised as it is.
-        labelreg.training.Interrupted: on SIGINT or SIGTERM, when everything under way is saved.
-        labelreg.pools.Killed: a process was killed; on a cluster, several that were at the same run.
+        labelreg.training.Interrupted: on SIGINT or SIGTERM, after the runs in progress are saved.
+        labelreg.pools.Killed: a process was killed; on a cluster, several processes that made the same run.
         OSError: there is no scheduler at that address.
     """
     if not isinstance(jobs, int) or jobs < 0:
@@ -124,11 +124,11 @@ def run_all(
     waiting = [each for each in todo if each not in finished]
     if not waiting:
         return finished
-    root = store.root.absolute()  # processes elsewhere have another folder as their own
+    root = store.root.absolute()  # processes elsewhere have another current folder
     under_way: list[Experiment] = []
     failures: list[Exception] = []
 
-    shared = None if target else root  # with other machines
+    shared = None if target else root  # the folder that is shared with other machines
     if shared:
         shared.mkdir(parents=True, exist_ok=True)
     with (
@@ -137,7 +137,7 @@ def run_all(
     ):
         stop = StopWhen(time.time() + 60 * minutes, Path(flags, "stop"), os.getpid() if target else None)
         tell = progress if target and pool.workers == 1 else progress and _SlowLines()
-        # of recorded runs the next one is chosen by the time that is left
+        # if runs are recorded, each is chosen late, by the time that is left then
         ahead = pool.workers if record else 2 * pool.workers
 
         def calls() -> Iterator[pools.Call]:
@@ -153,11 +153,11 @@ def run_all(
                     under_way.remove(experiment)
                     if isinstance(outcome, Result):
                         finished[experiment] = outcome
-                    elif isinstance(outcome, KeyboardInterrupt) and not stop():  # a signal reached the run alone
+                    elif isinstance(outcome, KeyboardInterrupt) and not stop():  # a signal reached only the run
                         stop.flag.touch()
                     elif isinstance(outcome, Exception) and not isinstance(outcome, Claimed):
                         failures.append(outcome)
-                    if progress is not None and not (failures and len(todo) == 1):  # which is raised at once
+                    if progress is not None and not (failures and len(todo) == 1):  # a single failure is raised at once
                         progress(f"{len(finished)} of {len(todo)}: {experiment.name}: {_described(outcome)}")
         except Killed as error:
             names = "; ".join(each.name for each in under_way)
@@ -175,11 +175,11 @@ def run_all(
 
 @dataclass(frozen=True)
 class StopWhen:
-    """Whether runs should stop: at a time, on request, or since the process that waits for them is gone."""
+    """Whether runs should stop: at a time, on request, or because the process that waits for them is gone."""
 
     deadline: float  # seconds since the epoch
-    flag: Path  # a file that says to every process that a stop was requested; its folder goes when nobody waits
-    parent: int | None  # none where runs are on other machines, to which its number means nothing
+    flag: Path  # a file that tells every process that a stop was requested; its folder is deleted when nobody waits
+    parent: int | None  # process id; None if runs are on other machines, where it means nothing
 
     def __call__(self) -> bool:
         return time.time() >= self.deadline or self.flag.exists() or self.orphaned
@@ -194,7 +194,7 @@ class StopWhen:
 def _run(
     experiment: Experiment, record: bool, device: str, results: Path, progress: Progress, stop: StopWhen
 ) -> _Outcome:
-    """Make a run, in a process of the pool, perhaps on another machine, or in the calling one."""
+    """Make a run, in the calling process or in a process of the pool, which may be on another machine."""
     try:
         if stop.parent is None and stop.orphaned:
             raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
@@ -202,7 +202,7 @@ def _run(
             return experiment, train(experiment, device=device, progress=progress, stop=stop).result
         wait = math.isinf(stop.deadline)
         return experiment, run(experiment, results=results, device=device, wait=wait, progress=progress, stop=stop)
-    except (Exception, KeyboardInterrupt) as error:  # which does not affect the other runs
+    except (Exception, KeyboardInterrupt) as error:  # returned, so that the other runs are not affected
         if os.getpid() == stop.parent and isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
             raise  # a second signal acts at once
         if stop.parent and stop.orphaned:
@@ -210,12 +210,12 @@ def _run(
         if not isinstance(error, Claimed | KeyboardInterrupt):
             error.add_note(f"in the run {' '.join(render(experiment.changes()))}")
             if os.getpid() != stop.parent:
-                error.add_note(traceback.format_exc())  # which does not travel between processes
+                error.add_note(traceback.format_exc())  # tracebacks do not travel between processes
         return experiment, error
 
 
 def _next(waiting: Sequence[Experiment], runtimes: Runtimes, seconds: float) -> Experiment:
-    """The first run that is expected to end within that time, or else the first."""
+    """The first run that is expected to end within that time, or else the first of all."""
     return next((each for each in waiting if not runtimes.seconds(each) > seconds), waiting[0])
 
 

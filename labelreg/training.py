@@ -24,7 +24,7 @@ from labelreg.processes import ALONE, Processes
 from labelreg.recipe import Recipe
 
 EVALUATION_VALUES = 1 << 24  # per batch: 1024 images of up to 73 pixels, 111 of 224
-EVALUATION_STREAMS = 10  # of an evaluated text: one would be exact and slow, each starts without a past
+EVALUATION_STREAMS = 10  # of an evaluated text: each starts without context; a single one would be exact but slow
 
 Observer = Callable[["Trainer"], dict[str, Any]]
 Progress = Callable[[dict[str, float]], None]
@@ -32,11 +32,11 @@ Stop = Callable[[], bool]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was asked to stop, and did between two steps, after saving a checkpoint if it has a place for one."""
+    """Training was asked to stop, and stopped between two steps, after saving a checkpoint if it was given a file."""
 
 
 class Diverged(RuntimeError):
-    """The loss, or that of the network on a split it is evaluated on, is no longer a finite number."""
+    """The training loss, or the network's loss on a split that it is evaluated on, is no longer finite."""
 
 
 class Trainer:
@@ -44,22 +44,22 @@ class Trainer:
 
     Args:
         network, method: what to train, and how a batch becomes a loss; both are moved to the device.
-        dataset: its training split is trained on, its test split evaluated after every epoch.
+        dataset: its training split is used for training, and its test split for evaluation after every epoch.
         augmentation: a key of :data:`labelreg.data.augmentations`.
-        validation: a held-out split to evaluate too; by default that of the data set, if it has one.
+        validation: a held-out split for further evaluation; by default that of the data set, if it has one.
         seed: random seed of the order and augmentation of the data; all else is drawn from PyTorch's global generator.
-        observers: called after every epoch, or at the end only if their attribute ``at_end`` is true. Their ``check``,
-            if they have one, is called before training.
-        owner: the run that checkpoints belong to; those of another are refused.
-        graph: whether steps on a GPU are replayed as CUDA graphs, where the method allows it; samples must be of one
+        observers: called after every epoch; those whose attribute ``at_end`` is true, only after the last. Their
+            ``check``, if they have one, is called before training.
+        owner: the run that checkpoints belong to; checkpoints of another run are refused.
+        graph: whether steps on a GPU are replayed as CUDA graphs, if the method allows it and all samples have the same
             shape.
-        processes: those that train together; each is given a part of every batch.
+        processes: the processes that train together; each gets a part of every batch.
 
     Attributes:
         epoch: number of finished epochs.
         history: one dict per epoch: ``epoch``, ``loss``, its terms as ``loss_NAME``, ``train_accuracy``,
-            ``test_error``, ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a text, the same of
-            the validation split, ``learning_rate`` at its end, ``seconds``.
+            ``test_error``, ``test_nll``, ``test_ece`` (fractions, nats), ``test_perplexity`` for a language model, the
+            same for the validation split, ``learning_rate`` at the end of the epoch, ``seconds``.
         observations: name to what the observers returned, one value per call.
 
     Raises:
@@ -142,7 +142,7 @@ class Trainer:
 
         Raises:
             Interrupted: on SIGINT, SIGTERM or ``stop``, after the current step; a second signal acts at once.
-            Diverged: the loss of an epoch is not finite, or the evaluation after it.
+            Diverged: the loss of an epoch, or of the evaluation after it, is not finite.
             ValueError: the checkpoint cannot be resumed from, or the call is within autocast.
         """
         if torch.is_autocast_enabled(self.device.type):
@@ -200,7 +200,7 @@ class Trainer:
         return step
 
     def replay_steps(self, recorder: CudaGraphs) -> None:
-        """Replay steps where they can be, see :class:`labelreg.capture.ReplayedStep`."""
+        """Replay steps if possible, see :class:`labelreg.capture.ReplayedStep`."""
         self._replayed = ReplayedStep(self._compute, self._parameters, self.method.generators(self.device), recorder)
 
     def _compute(self, batch: Batch) -> Step:
@@ -238,10 +238,10 @@ class Trainer:
 
     @torch.no_grad()
     def _count(self, step: Step, batch: Batch) -> None:
-        """Add a batch to the epoch's totals, on the device: reading a number here would wait for it."""
+        """Add a batch to the epoch's totals, on the device, because reading a number would wait for it."""
         size = len(batch.targets)
         counted = {f"loss_{name}": term * size for name, term in step.terms.items()} | {"loss": step.loss * size}
-        predicted = step.logits.max(1).indices  # on a CPU faster than argmax
+        predicted = step.logits.max(1).indices  # faster than argmax on a CPU
         counted["train_accuracy"] = (predicted == batch.targets).sum()
         for name, value in counted.items():
             if name in self.totals:
@@ -259,7 +259,7 @@ class Trainer:
         splits = {"test": self.dataset.test} | ({"validation": self.validation} if self.validation else {})
         for name, split in splits.items():
             row |= {f"{name}_{key}": value for key, value in self._summarise(split).items()}
-            _check_finite(row, f"{name}_nll")  # the last step may be the one that blew up
+            _check_finite(row, f"{name}_nll")  # it may be the last step that diverged
         seen: dict[str, Tensor] = {}
         for observer in self.observers:
             if not getattr(observer, "at_end", False) or self.epoch + 1 == self.recipe.epochs:
@@ -274,7 +274,7 @@ class Trainer:
     def predict(self, split: Split) -> tuple[Tensor, Tensor]:
         """Return the method's logits (N, K) in float32 and the targets (N,) of a split.
 
-        They are in the split's order, except for a text, see :class:`labelreg.data.SequenceLoader`.
+        They are in the split's order, except for a language model, see :class:`labelreg.data.SequenceLoader`.
         """
         logits, targets = zip(*self._predictions(split), strict=True)
         return torch.cat(logits), torch.cat(targets)
@@ -288,7 +288,8 @@ class Trainer:
     def evaluate(self, split: Split, function: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield a function's outputs, in float32, and the targets, per batch of a split, in evaluation mode.
 
-        The logits of a whole text may not fit into memory. The split lies on the device, and is normalised here.
+        Batches are yielded, because the logits of a whole text may not fit into memory. The split is on the
+        device, and is normalised here.
         """
         self.network.eval()
         self.method.eval()
@@ -319,7 +320,7 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
 
     def save(self, path: Path) -> None:
-        """Save the state of training, atomically; what is known of finished epochs is appended to a file beside it."""
+        """Save the state of training atomically; the records of finished epochs are appended to a file beside it."""
         if self._journal is None or self._journal.path != checkpoints.Journal(path).path:
             self._journal = checkpoints.Journal(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -335,7 +336,7 @@ class Trainer:
         self.processes.first(write)
 
     def _own_state(self) -> dict[str, Any]:
-        """What a process does not have in common with those that it trains with."""
+        """The state that a process does not share with the processes that it trains with."""
         parts = (self.network, self.method) if self.processes.count > 1 else ()
         buffers = [[buffer.cpu() for buffer in part.buffers()] for part in parts]
         totals = {name: total.cpu() for name, total in self.totals.items()}
@@ -345,7 +346,7 @@ class Trainer:
         return {"totals": totals, "buffers": buffers, "random": random}
 
     def load(self, path: Path) -> None:
-        """Restore the state of training; raise ``ValueError`` for a file that holds no such state."""
+        """Restore the state of training; raise ``ValueError`` for a file that does not hold it."""
         try:
             state = checkpoints.read(path)
             if state["owner"] != self.owner:
@@ -356,7 +357,7 @@ class Trainer:
                 setattr(self, name, state[name])
             if self.epoch > self.recipe.epochs or self.position > len(self.loader):
                 raise ValueError(f"it is in epoch {self.epoch + 1}, step {self.position}, which this run has not")
-            # what start_epoch derives from the epoch is no part of the method's state
+            # what start_epoch derives from the epoch is not part of the method's state
             self.method.start_epoch(self.epoch)
             for name in _MODULES:
                 getattr(self, name).load_state_dict(state[name])
@@ -418,7 +419,7 @@ def _make_optimizer(network: nn.Module, method: Method, recipe: Recipe) -> torch
 def _make_scheduler(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Return a scheduler that is stepped after every update, so milestones are in steps; plateau per epoch."""
+    """Return a scheduler to be stepped after every update, so milestones are in steps; plateau is stepped per epoch."""
     steps = recipe.epochs * steps_per_epoch
     schedulers = torch.optim.lr_scheduler
     match recipe.schedule:
@@ -427,12 +428,12 @@ def _make_scheduler(
             return schedulers.MultiStepLR(optimizer, milestones, recipe.decay)
         case "one_cycle":
             peaks = [group["lr"] for group in optimizer.param_groups]
-            # one more than is taken: the scheduler is stepped once after the last update
+            # one more than the updates: the scheduler is also stepped after the last one
             return schedulers.OneCycleLR(optimizer, peaks, total_steps=steps + 1, cycle_momentum=False)
         case "cosine":
             return schedulers.CosineAnnealingLR(optimizer, steps)
         case "plateau":
-            # without PyTorch's tolerances: any improvement is one, and any step down is taken
+            # without PyTorch's tolerances: any improvement counts, and any decrease is made
             return schedulers.ReduceLROnPlateau(optimizer, factor=recipe.decay, patience=0, threshold=0.0, eps=0.0)
         case _:
             return schedulers.ConstantLR(optimizer, factor=1.0)
@@ -442,7 +443,7 @@ def _make_scheduler(
 def stop_on_signals(request: Callable[[], object]) -> Iterator[None]:
     """Call a function at the first SIGINT or SIGTERM, so that the current step completes; a second acts at once.
 
-    Inside another such block, whose function has to reach it, this one leaves the signals to that.
+    Inside another such block, this one leaves the signals to the outer one, whose function must reach the inner block.
     """
     inside = getattr(signal.getsignal(signal.SIGINT), "__module__", None) == __name__
     if inside or threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What the notebooks of the book call: their session, tables and figures."""
+"""What the notebooks of the book use: their session, tables and figures."""
 
 from labelreg.book.session import Session
 from labelreg.book.tables import recorded

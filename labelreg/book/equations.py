@@ -1,7 +1,7 @@
 """Every equation of the five papers, and the line of the package that computes it.
 
-Lines are marked with a trailing comment, such as ``# KR eq. 6``. Formulas stand in ``data/equations``, one file per
-paper, together with the reason where an equation has no line.
+Lines are marked with a trailing comment, such as ``# KR eq. 6``. Formulas are in ``data/equations``, one file per
+paper, together with the reason if an equation has no line.
 """
 
 import ast
@@ -27,7 +27,7 @@ class Line:
     file: str  #: relative to the folder that holds the package, such as ``labelreg/methods/kr.py``
     number: int  #: of the line, from 1
     function: str  #: qualified name of the function or class around it; empty at the top level
-    anchor: str  #: as much of that name as the book documents; links lead to the source of documented objects only
+    anchor: str  #: the part of that name that the book documents; only documented objects have links to their source
     code: str  #: the line without its indentation and marks
 
 
@@ -36,11 +36,11 @@ class Equation:
     """An equation of a paper."""
 
     paper: str  #: such as ``"KR"``
-    number: str  #: such as ``"6"``; a name where the paper has no number
-    lines: tuple[Line, ...]  #: the one marked with it, or none where it is left out
+    number: str  #: such as ``"6"``; a name if the paper gives no number
+    lines: tuple[Line, ...]  #: the one marked with it, or none if it is left out
     meaning: str  #: what it defines, in a few words
     formula: str  #: LaTeX, in the notation of the book
-    reading: str = ""  #: how it is read, where that is not what is printed
+    reading: str = ""  #: how the book reads it, if not as printed
     left_out: str = ""  #: why no line computes it
 
 
@@ -82,7 +82,7 @@ def show_equations(paper: str) -> Markdown:
 
 
 def _names_around(source: str, line: int) -> tuple[str, str]:
-    """Return the qualified name of the function or class around a line, and as much of it as the book documents."""
+    """Return the qualified name of the function or class around a line, and the part of it that the book documents."""
     nodes = ast.walk(ast.parse(source))
     definitions = (node for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef))
     around = [each for each in definitions if each.lineno <= line <= each.end_lineno]  # outermost first

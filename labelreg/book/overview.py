@@ -1,6 +1,6 @@
 """The result that the book begins with: every method against cross-entropy, in every setting that is recorded.
 
-``python -m labelreg.book.overview FILE.svg`` draws it, as it stands in the README.
+``python -m labelreg.book.overview FILE.svg`` draws it as it is shown in the README.
 """
 
 import sys
@@ -41,7 +41,7 @@ def colours() -> dict[str, str]:
 
 
 def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styler:
-    """Lay out one column of tables such as :func:`settings`, one per column; missing runs leave a cell empty.
+    """Show one column of several tables (see :func:`settings`) side by side; missing runs leave a cell empty.
 
     A star marks a difference that is significant at 5 % after Holm's correction for its column.
     """
@@ -59,7 +59,7 @@ def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styl
 
 
 def written(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Write what the figure shows as text, by which a drawn file is known to be that of these numbers."""
+    """Write what the figure shows as text, which identifies the numbers that a file was drawn from."""
     return "; ".join(
         f"{heading} {method} {row.difference:.2f} {row.half_width:.2f}".replace("\n", " ")
         for heading, table in tables.items()

@@ -22,7 +22,7 @@ from labelreg.results import Result, Store, provenance
 from labelreg.running import Trained, train, trained
 from labelreg.sweeps import run_all
 
-# the parameters that every notebook has; an empty text or a 0 leaves a choice to the profile
+# the parameters that every notebook has; an empty text or a 0 leaves the choice to the profile
 COMMON = {
     "profile": str,
     "dataset": str,
@@ -41,11 +41,11 @@ class Session:
     """The parameters, runs and provenance of a notebook.
 
     Args:
-        shell: the notebook's ``get_ipython()``, whose parameters cell has been run.
+        shell: the notebook's ``get_ipython()``, after its parameters cell has been run.
         own: the parameters of this notebook that are not in ``COMMON``, by name, as annotations for pydantic.
 
     Raises:
-        ValueError: for a parameter that is missing, has no such value, or that this notebook does not have.
+        ValueError: a parameter is missing, has an invalid value, or does not exist in this notebook.
     """
 
     def __init__(self, shell: InteractiveShell, **own: Any):
@@ -62,13 +62,13 @@ class Session:
         pd.set_option("display.max_colwidth", None)  # tables are shown whole
         self.started = time.perf_counter()
         self.runs: list[Result] = []
-        self._taken = 0  # of the runs, from where they are recorded
-        self._found: dict[Experiment, Result] = {}  # what a later cell asks for again
+        self._taken = 0  # how many of the runs were taken from the recorded ones
+        self._found: dict[Experiment, Result] = {}  # kept in case a later cell asks for them again
         self._seeds = PROFILES[self.parameters.profile].seeds
 
     @property
     def live(self) -> bool:
-        """Whether runs are made in memory; the other profiles read recorded runs and record new ones."""
+        """Whether runs are made in memory, at ``quick``; the other profiles read recorded runs and record new ones."""
         return self.parameters.profile == "quick"
 
     @property
@@ -77,10 +77,10 @@ class Session:
         return self.parameters.seeds or self._seeds
 
     def protocol(self, paper: Paper) -> dict[str, Experiment]:
-        """Return a paper's methods by printed names, with its recipe for the data set and network that are asked for.
+        """Return a paper's methods by printed names, with its recipe for the data set and network of the parameters.
 
-        Where the paper has none for these two, it is that of the nearest row of its tables, and a line says so. All are
-        at the notebook's profile and parameters. The data are loaded, as ``data``.
+        If the paper has no recipe for these two, that of the nearest row of its tables is used, and a printed line says
+        so. All methods have the notebook's profile and parameters. The data set is loaded as the attribute ``data``.
         """
         asked = self.parameters.dataset, self.parameters.network
         item, row = paper.nearest(*asked)
@@ -93,7 +93,7 @@ class Session:
         methods = {name: self.experiment(each) for name, each in paper.compared(row.dataset, row.network).items()}
         base = methods[paper.baseline]
         self.data, _ = prepare_data(base)
-        make_network(base.network, base.network_options, self.data)  # refuses what cannot read the data
+        make_network(base.network, base.network_options, self.data)  # raises an error if it cannot read the data
         if self.data.train.targets.bincount(minlength=self.data.num_classes).min() < 2:
             raise ValueError(f"parameter subset must leave two samples of each of {self.data.num_classes} classes")
         return methods
@@ -109,8 +109,8 @@ class Session:
     ) -> dict[Any, list[Result]]:
         """Run experiments with ``seeds`` seeds, the notebook's number if 0, and return their results in that order.
 
-        What the page has asked for before is not run again. With ``recorded``, equal runs that are recorded are taken
-        from there also where runs are made in memory, and with the parameter ``record`` the others are recorded.
+        Runs that the notebook has asked for before are not repeated. With ``recorded``, recorded runs are used even if
+        runs are made in memory, and the others are recorded if the parameter ``record`` is set.
         """
         wanted = {label: each.with_seeds(seeds or self.seeds) for label, each in experiments.items()}
         missing = [each for group in wanted.values() for each in group if each not in self._found]
@@ -128,7 +128,7 @@ class Session:
         return {label: [self._found[each] for each in group] for label, group in wanted.items()}
 
     def trained(self, experiments: Mapping[Any, Experiment]) -> dict[Any, Trained]:
-        """Return experiments with their trained networks, one seed each: trained now, or from kept weights."""
+        """Return experiments with their trained networks, one seed each: trained now, or loaded from stored weights."""
         make = train if self.live else trained
         found = {label: make(each, device=self.parameters.device) for label, each in experiments.items()}
         self.runs += [each.result for each in found.values()]
@@ -167,7 +167,7 @@ def _parameters(namespace: Mapping[str, Any], kinds: Mapping[str, Any]) -> dict[
 
 
 def _injected(namespace: Mapping[str, Any]) -> list[str]:
-    """Return the names that papermill sets, in a cell that it begins with a comment."""
+    """Return the names that papermill sets, in a cell that begins with its comment."""
     cells = [cell for cell in namespace["In"] if cell.startswith("# Parameters\n")]
     names = (line.partition(" = ")[0] for cell in cells for line in cell.splitlines())
     return [name for name in names if name.isidentifier()]

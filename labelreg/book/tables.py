@@ -18,9 +18,9 @@ from labelreg.reports import compare, progress, recorded_runs
 from labelreg.reports.measures import METRICS, at_the_end, measured, on_common_seeds, p_values, paired
 from labelreg.results import Result, Store
 
-MOST_COLUMNS = 6  # of a table of printed numbers, beyond which it is turned
+MOST_COLUMNS = 6  # of a table of printed numbers; with more, it is transposed
 TIMES = ("before training", "slowly, over epochs", "anew at every step")  # when a distribution is known
-SOURCES = {  # of distributions, to whose they are
+SOURCES = {  # of distributions, to the networks that they come from
     "nobody's: the label stays one-hot": "no network",
     "the uniform distribution": "no network",
     "another sample's label": "no network",
@@ -30,8 +30,8 @@ SOURCES = {  # of distributions, to whose they are
     "a network in training": "another network",
     "a finished network": "another network",
 }
-_NOISE, _ATTACK = 2, 1  # place among their sizes
-OBSERVED = {  # in the history or observed, to its heading
+_NOISE, _ATTACK = 2, 1  # indices of the sizes that are shown
+OBSERVED = {  # name in the history or observations, to its heading
     "test_error": "error, %",
     "test_ece": "ECE, %",
     "test_nll": "NLL, nats",
@@ -77,7 +77,7 @@ def recorded_against_baseline(
 ) -> pd.DataFrame:
     """Return :func:`against_baseline` of recorded runs, see :func:`labelreg.reports.recorded_runs`.
 
-    The rows are of one data set and network; those that are recorded need not include the baseline.
+    The rows are of one data set and network. The baseline need not be among the recorded rows.
     """
     named = {row.method: group for row, group in runs.items()}
     return against_baseline({baseline: [], **named}, baseline, metric).loc[[*named]]
@@ -86,8 +86,8 @@ def recorded_against_baseline(
 def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
     """Lay tables of :func:`against_baseline` side by side, one per condition.
 
-    A star marks the differences that are significant at 5 % after Holm's correction for all that are shown; a
-    difference on fewer seeds than either has is followed by their number.
+    A star marks differences that are significant at 5 % after Holm's correction for all differences shown. If a
+    difference is on fewer seeds than one of the two methods has, the number of common seeds follows.
     """
     shown = {}
     for (condition, table), corrected in zip(tables.items(), p_values(tables.values()), strict=True):
@@ -103,7 +103,7 @@ def show_against_baseline(tables: Mapping[str, pd.DataFrame]) -> Styler:
 def differences(table: pd.DataFrame, corrected: pd.Series, form: str = "+.1f") -> pd.Series:
     """Write the differences of :func:`against_baseline` as :func:`show_against_baseline` shows them.
 
-    ``corrected`` are their p-values; what is not compared, as the baseline itself, is empty.
+    ``corrected`` are their p-values. Rows that are not compared, such as the baseline itself, are empty.
     """
     baseline = table.attrs["baseline"]
     compared = (table.index != baseline) & table.difference.notna()
@@ -117,9 +117,9 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
 
     Args:
         results: label, which may be a tuple, to the results of one experiment.
-        columns: name of a metric or an observation, such as ``"fgsm_error[2]"`` for one of its numbers, to its heading;
-            under one that ends in %, fractions are in percent.
-        baseline: a label. A star marks what differs from it on common seeds significantly, at 5 % after Holm's
+        columns: name of a metric or an observation, such as ``"fgsm_error[2]"`` for one of its numbers, to its heading.
+            If the heading ends in %, fractions are shown in percent.
+        baseline: a label. A star marks methods that differ from it significantly on common seeds, at 5 % after Holm's
             correction for the methods in a column.
     """
     if baseline is not None and baseline not in results:
@@ -138,9 +138,9 @@ def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str]
 
 
 def metrics(results: Mapping[str, Sequence[Result]], baseline: str) -> Styler:
-    """Show methods over all metrics that were recorded or observed of every one, sortable, with stars.
+    """Show methods with all metrics that every run recorded or observed, as a sortable table with stars.
 
-    See :func:`observed`. R@1 is there where runs observed ``embedding``, and errors on disturbed images where they
+    See :func:`observed`. R@1 is shown if the runs observed ``embedding``, and errors on disturbed images if they
     observed ``robustness``.
     """
     every = [result for group in results.values() for result in group]
@@ -150,11 +150,10 @@ def metrics(results: Mapping[str, Sequence[Result]], baseline: str) -> Styler:
 
 
 def method_map() -> Styler:
-    """Show every method in one table: whose distribution softens the label, over when that distribution is known.
+    """Show every method in one table: rows for whose distribution softens the label, columns for when it is known.
 
-    Each method names its own place, where a new source gets a row, and a time that is none of the three a column; a
-    label that stays one-hot is known before training. The methods of the papers are bold, all underlined in their
-    colours.
+    Each method names its own place. A new source adds a row, and a time other than the three adds a column. A label
+    that stays one-hot is known before training. The papers' methods are bold, and all are underlined in their colours.
     """
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for method in map(methods.find, methods.names()):
@@ -173,13 +172,13 @@ def method_map() -> Styler:
 
 
 def sortable(table: Styler) -> Styler:
-    """Let a click on a column's heading sort the rows of a table, where the page has the book's script."""
+    """Let a click on a column's heading sort the rows of a table, if the page has the book's script."""
     return table.set_table_attributes('class="sortable"')
 
 
 @dataclass(frozen=True, repr=False)
 class LinedTable:
-    """A table over a line of HTML, or the line alone where the table is empty."""
+    """A table above a line of HTML, or the line alone if the table is empty."""
 
     table: Styler
     line: str
@@ -189,10 +188,10 @@ class LinedTable:
 
 
 def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None) -> LinedTable:
-    """Show the numbers that a table prints and, where runs are recorded, ours before them in the same cell.
+    """Show the numbers that a paper's table prints, with ours before them in the same cell if runs are recorded.
 
-    Methods are rows, and pairs of data set and network columns, or the other way round where these are many. The line
-    is that of :func:`labelreg.reports.progress`. The arguments are those of :func:`labelreg.reports.compare`.
+    Methods are rows, and pairs of data set and network are columns, or the other way round if there are many pairs. The
+    line is that of :func:`labelreg.reports.progress`. The arguments are those of :func:`labelreg.reports.compare`.
     """
     results = list(Store() if store is None else store)
     cells, table = compare(paper, item, results), papers[paper].tables[item]
@@ -213,7 +212,7 @@ def beside_printed(paper: str, item: str, store: Iterable[Result] | None = None)
 
 
 def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Lay cells out in as few columns as they need; return what they have in common too."""
+    """Lay cells out in as few columns as they need; also return what they have in common."""
     names = ["dataset", "network", "metric", "method"]
     common = [name for name in names[:3] if cells[name].nunique() == 1]
     columns = [name for name in names[:2] if name not in common]
@@ -229,10 +228,10 @@ def _arranged(cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 
 def show_recorded(item: str, profile: str, metric: str = "error", store: Iterable[Result] | None = None) -> LinedTable:
-    """Show the recorded runs of a table of the benchmark against its baseline, sortable, over a line on them.
+    """Show the recorded runs of a table of the benchmark against its baseline: a sortable table above a line on them.
 
     The metric is that of :func:`against_baseline`, the line that of :func:`labelreg.reports.progress`, and differences
-    are as in :func:`show_against_baseline`.
+    are shown as in :func:`show_against_baseline`.
     """
     results, rows = list(Store() if store is None else store), BENCHMARK.tables[item].rows
     table = recorded_against_baseline(recorded_runs(rows, profile, results), BENCHMARK.baseline, metric)
@@ -241,7 +240,7 @@ def show_recorded(item: str, profile: str, metric: str = "error", store: Iterabl
         METRICS[metric][1]: _written(table.value, ".2f", table.deviation),
         "against the baseline": differences(table, corrected, "+.2f"),
         "ECE, %": _written(table.ece, ".1f"),
-        "NLL, nats": _written(table.nll, ".2f", where=metric != "test_perplexity"),  # its logarithm
+        "NLL, nats": _written(table.nll, ".2f", where=metric != "test_perplexity"),  # NLL is its logarithm
         "seeds": _written(table.seeds, "", where=table.seeds.nunique() > 1),
     }
     shown = pd.DataFrame(columns).rename_axis(None)
@@ -252,11 +251,11 @@ def show_recorded(item: str, profile: str, metric: str = "error", store: Iterabl
 def by_network(
     items: Iterable[str], methods: Sequence[str], profile: str = "fast", store: Iterable[Result] | None = None
 ) -> LinedTable:
-    """Show the errors of recorded runs in percent, a row per data set and network and a column per method.
+    """Show the errors of recorded runs in percent, with a row per data set and network and a column per method.
 
-    The baseline comes first, with its standard deviation over seeds; every other method with the difference to it, as
-    in :func:`show_against_baseline`. ``items`` are tables of the benchmark, which call a data set as their titles do;
-    each has a line of :func:`labelreg.reports.progress`.
+    The baseline comes first, with its standard deviation over seeds. Every other method is shown with its difference to
+    the baseline, as in :func:`show_against_baseline`. ``items`` are tables of the benchmark, whose titles name the data
+    sets; each has a line of :func:`labelreg.reports.progress`.
     """
     results, baseline = list(Store() if store is None else store), BENCHMARK.baseline
     found, lines = {}, []
@@ -278,10 +277,10 @@ def by_network(
 
 
 def recorded(collection: str, item: str, draw: Callable[[Mapping[Row, Sequence[Result]]], Figure]) -> Figure | HTML:
-    """Draw the recorded runs of a table or figure, such as ``"kr"`` and ``"figure5"``, under a line on them.
+    """Draw the recorded runs of a table or figure, such as ``"kr"`` and ``"figure5"``, below a line on them.
 
     ``draw`` is given the rows that have runs, see :func:`labelreg.reports.recorded_runs`. The line is that of
-    :func:`labelreg.reports.progress`; where there are no runs, it is all there is.
+    :func:`labelreg.reports.progress`; if there are no runs, only the line is shown.
     """
     line = HTML(f"<p>{progress(collection, item)}</p>")
     runs = recorded_runs(COLLECTIONS[collection].items[item].rows)

@@ -23,7 +23,7 @@ class DisturbedRegression:
         epochs: (S,) int64, the recorded epochs.
         targets: (S, R, N) float, the disturbed targets of N training points in R runs.
         losses: (S, R) float, mean squared error of the target network on the undisturbed training targets.
-        outputs: (S, R, M) float, the target network's at the M test inputs.
+        outputs: (S, R, M) float, the target network's outputs at the M test inputs.
     """
 
     epochs: Tensor
@@ -38,16 +38,16 @@ def disturb_regression(
     """Train target and auxiliary networks on disturbed and plain targets, all runs as one batched computation.
 
     Every epoch is one step of Adam (the paper names no optimizer) on all training points. Inputs and targets are
-    standardised for training, and given back in their own units. The runs differ in the initial parameters of both
-    networks. (The runs on digits are not batched: eight at once take 0.7 to 0.8 of the processor time of one after
-    another, and two processes gain more.)
+    standardised for training, and results are returned in the original units. The runs differ in the initial parameters
+    of both networks. (The runs on digits are not batched: eight at once take 0.7 to 0.8 of the processor time of eight
+    in sequence, and two processes gain more.)
 
     Args:
         dataset: a regression with inputs (N, 1) and targets (N, 1).
         runs: R.
         lam, alpha: weight of the predictions in the targets (NaR, equation 4), and of the target network's own
             prediction among them (NaR, equation 3).
-        epochs, every: length of training, and epochs between two records; the first is made before training.
+        epochs, every: length of training, and epochs between two records; the first record is made before training.
     """
     center, scale = dataset.train.targets.mean(), dataset.train.targets.std()
     targets = (dataset.train.targets - center) / scale
@@ -64,7 +64,7 @@ def disturb_regression(
         if epoch % every == 0:
             error = (outputs.detach() - targets).square().mean((1, 2))
             recorded.append((disturbed, error, network(test_inputs).detach()))
-        # summed over runs: each has parameters, and so a gradient, of its own
+        # summed over runs, which is possible because each has its own parameters, and so its own gradient
         loss = (outputs - disturbed).square().mean((1, 2)).sum()
         loss = loss + (auxiliary_outputs - targets).square().mean((1, 2)).sum()
         optimizer.zero_grad(set_to_none=True)
@@ -80,7 +80,7 @@ def disturb_regression(
 
 
 def _ensemble(size: int, hidden: int) -> tuple[list[Tensor], Callable[[Tensor], Tensor]]:
-    """Return the stacked parameters of R networks, and what computes their outputs (R, N, 1) for inputs (N, 1)."""
+    """Return the stacked parameters of R networks, and the function from inputs (N, 1) to their outputs (R, N, 1)."""
     members = [build("mlp", 1, input_shape=(1,), hidden=(hidden,)) for _ in range(size)]
     stacked, _ = stack_module_state(members)
     return [*stacked.values()], lambda inputs: vmap(lambda each: functional_call(members[0], each, inputs))(stacked)

@@ -1,4 +1,4 @@
-"""Recorded runs beside printed numbers, and what of the tables and figures is left to record."""
+"""Recorded runs beside printed numbers, and what is left to record for the tables and figures."""
 
 from labelreg.reports.compare import compare, is_runnable, recorded_runs
 from labelreg.reports.measures import epochs_until

@@ -12,7 +12,7 @@ from labelreg.papers import Row, papers, reported
 from labelreg.reports.measures import measured, paired
 from labelreg.results import Recorded, Result, Store
 
-RECORDED = ("paper", "fast")  # the profiles of recorded runs, the more telling first
+RECORDED = ("paper", "fast")  # the profiles of recorded runs, the more informative first
 _MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
 
 
@@ -24,7 +24,7 @@ def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.
 
         - ``dataset, network, method, metric``, and the paper's ``printed`` and ``printed_std``
         - ``profile`` and ``seeds`` of the fullest profile that is recorded, empty and 0 if there is none, and the
-          ``subset`` of the training samples that the runs had, 0 for all; see :attr:`.Row.subset`
+          ``subset``, the number of training samples that the runs used, 0 for all; see :attr:`.Row.subset`
         - ``difference`` to the row it is compared with, on their ``common`` seeds, with ``half_width`` of its interval
         - ``ours`` and ``ours_std``, at the epochs that the paper reports, see :attr:`.Paper.last_epochs`
         - ``gap``, ours minus printed
@@ -74,14 +74,14 @@ def recorded_runs(
 ) -> dict[Row, list[Result]]:
     """Find the recorded runs of the rows of a table or figure, in the order of seeds; rows without any are left out.
 
-    Rows are such as ``papers["kr"].tables["table1"].rows``. The profile is that at which the runs were made; if empty,
-    the one at which most rows are recorded, ``"paper"`` rather than ``"fast"``.
+    An example of rows is ``papers["kr"].tables["table1"].rows``. The profile is that of the runs; if empty, it is the
+    one at which most rows are recorded, and ``"paper"`` in a tie.
     """
     return runs_at_a_profile(rows, profile, Recorded(Store() if store is None else store))[1]
 
 
 def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> tuple[str, dict[Row, list[Result]]]:
-    """Return the profile and the runs of :func:`recorded_runs`; it is ``"fast"`` if empty and nothing is recorded."""
+    """Return the profile and the runs of :func:`recorded_runs`; an empty profile becomes ``"fast"`` without runs."""
     rows, profiles = list(rows), (profile,) if profile else RECORDED
     found = {each: {row: runs for row in rows if (runs := runs_of(row, each, recorded))} for each in profiles}
     best = max(profiles, key=lambda each: len(found[each]))  # the first of equal ones
@@ -89,7 +89,7 @@ def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> 
 
 
 def runs_of(row: Row, profile: str, recorded: Recorded, subset: int = 0) -> list[Result]:
-    """Find the recorded runs of a row at a profile, perhaps on a subset, in the order of seeds."""
+    """Find the recorded runs of a row at a profile, on a subset if one is given, in the order of seeds."""
     wanted = row.experiment.at(profile, **({"subset": subset} if subset else {}))
     return [run for each in wanted.with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
 
@@ -100,9 +100,9 @@ def is_runnable(row: Row) -> bool:
 
 
 def fullest(rows: Sequence[Row], recorded: Recorded) -> tuple[str, int, list[list[Result]]]:
-    """Find the runs of each row, all at the profile ``"paper"``, else all at ``"fast"``, else so on the rows' subset.
+    """Find the runs of each row, all at ``"paper"``, else all at ``"fast"``, else the same on the rows' subset.
 
-    Returned are the profile, empty if there are no runs, the subset, 0 for none, and the runs.
+    Return the profile (empty if there are no runs), the subset (0 for none) and the runs.
     """
     for subset in dict.fromkeys((0, rows[0].subset)):
         for profile in RECORDED:

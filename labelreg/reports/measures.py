@@ -1,4 +1,4 @@
-"""What recorded runs say in the units of print: errors in percent, accuracies, perplexities."""
+"""Metrics of recorded runs in the units in which papers print them: errors in percent, accuracies, perplexities."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 from labelreg.names import unknown
 from labelreg.results import Result, paired_difference
 
-# by printed metric: how it is called where it is recorded or observed every epoch, and at the head of a column
+# printed metric to its name in the history or observations, and to the heading of its column
 METRICS = {
     "error": ("test_error", "error, %"),
     "accuracy": ("test_error", "accuracy, %"),
@@ -27,7 +27,7 @@ METRICS = {
 
 
 def number(result: Result, metric: str, last_epochs: int = 1) -> float:
-    """Return a metric of a run in the unit of print, at the epochs that :attr:`.Paper.last_epochs` names."""
+    """Return a metric of a run in its printed unit, at the epochs that :attr:`.Paper.last_epochs` names."""
     values = result.epochs(METRICS[metric][0])
     if not metric.endswith("perplexity"):
         values = 100 * (1 - values if metric.endswith("accuracy") else values)
@@ -40,7 +40,7 @@ def number(result: Result, metric: str, last_epochs: int = 1) -> float:
 def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
     """Return the mean over runs, ``ours``, of :func:`number`, and its standard deviation ``ours_std``.
 
-    Without runs both are NaN, with one run the deviation is.
+    Without runs, both are NaN; with one run, the standard deviation is NaN.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
@@ -49,15 +49,17 @@ def measured(results: Sequence[Result], metric: str, last_epochs: int = 1) -> di
 
 
 def paired(results: Sequence[Result], others: Sequence[Result], metric: str, last_epochs: int = 1) -> dict[str, float]:
-    """Return :func:`on_common_seeds` of a metric, by :func:`number`, of runs and of others."""
+    """Compare the :func:`number` of runs with that of others by :func:`on_common_seeds`."""
     return on_common_seeds(
         *({each.experiment.seed: number(each, metric, last_epochs) for each in group} for group in (results, others))
     )
 
 
 def on_common_seeds(ours: Mapping[int, float], theirs: Mapping[int, float]) -> dict[str, float]:
-    """Compare values by seed: their mean ``difference`` on the seeds that both have, ``half_width`` of its 95 %
-    interval, and the number of these seeds, ``common``; the first two are NaN without any.
+    """Compare values by seed, on the seeds that both have.
+
+    Return their mean ``difference``, the ``half_width`` of its 95 % interval, and the number of these seeds,
+    ``common``. The first two are NaN if there are none.
     """
     common = sorted(ours.keys() & theirs.keys())
     pairs = [ours[seed] for seed in common], [theirs[seed] for seed in common]
@@ -68,7 +70,7 @@ def on_common_seeds(ours: Mapping[int, float], theirs: Mapping[int, float]) -> d
 def at_the_end(result: Result, name: str) -> float:
     """Return a metric of the history or an observation after the last epoch.
 
-    Of an observation with several numbers one is named by its place, such as ``"fgsm_error[2]"``.
+    If an observation has several numbers, the name includes an index, such as ``"fgsm_error[2]"``.
     """
     name, _, place = name.rstrip("]").partition("[")
     last = result.epochs(name)[-1]
@@ -80,12 +82,12 @@ def against_each_other(results: Mapping[str, Sequence[Result]], metric: str = "e
 
     Args:
         results: label to the results of one experiment.
-        metric: key of :data:`METRICS`, in the unit of print.
+        metric: key of :data:`METRICS`; values are in its printed unit.
 
     Returns:
-        One row per ordered pair of labels, ``method`` and ``other``: the ``difference`` of the first to the second,
-        ``half_width`` of its 95 % interval, the number of ``common`` seeds, and ``p`` after Holm's correction for all
-        unordered pairs.
+        One row per ordered pair of labels, ``method`` and ``other``: the ``difference``, the first minus the second,
+        the ``half_width`` of its 95 % interval, the number of ``common`` seeds, and ``p`` after Holm's correction for
+        all unordered pairs.
     """
     pairs = list(itertools.combinations(results, 2))
     index = pd.MultiIndex.from_tuples(pairs, names=["method", "other"])
@@ -99,8 +101,8 @@ def against_each_other(results: Mapping[str, Sequence[Result]], metric: str = "e
 def ranks(conditions: Mapping[Any, Mapping[str, Sequence[Result]]], metric: str = "error") -> pd.DataFrame:
     """Rank methods, 1 for the lowest value, in every condition and for every seed that all of them have.
 
-    ``conditions`` are results by label, see :func:`against_each_other`. The rows are (condition, seed), the columns the
-    labels; equal values share the mean of their ranks.
+    ``conditions`` maps each condition to its results by label, see :func:`against_each_other`. The rows are (condition,
+    seed), the columns the labels; equal values share the mean of their ranks.
     """
     values = {
         condition: pd.DataFrame(
@@ -112,9 +114,9 @@ def ranks(conditions: Mapping[Any, Mapping[str, Sequence[Result]]], metric: str 
 
 
 def critical_difference(methods: int, blocks: int, level: float = 0.05) -> float:
-    """Return by how much mean ranks over so many blocks must differ to be told apart: the Nemenyi test (Demsar, 2006).
+    """Return how far mean ranks over a number of blocks must differ to be significant: the Nemenyi test (Demsar, 2006).
 
-    Blocks count as independent; of seeds under few conditions, the conclusion is one on these conditions only.
+    Blocks count as independent; if they are seeds under few conditions, the conclusion is on these conditions only.
     """
     from scipy.stats import studentized_range
 
@@ -126,7 +128,7 @@ def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:
     """Return the p-values of the differences in tables with columns ``difference, half_width, common``.
 
     They are those of a two-sided paired t-test, after Holm's correction (1979) for the number of differences in all
-    tables; a difference of 0 without an interval, as that of a baseline to itself, is none.
+    tables. A difference of 0 without an interval, such as that of a baseline to itself, does not count.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -145,7 +147,7 @@ def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:
 def epochs_until(results: Sequence[Result], error: float) -> int:
     """Return after how many epochs the mean test error of runs of one experiment is as low as an error, in [0, 1].
 
-    It is one more than they have where it never is.
+    If it never is, return one more than their number of epochs.
     """
     errors = np.mean([result.epochs("test_error") for result in results], axis=0)
     return 1 + int(np.argmax([*(errors <= error), True]))

@@ -39,7 +39,7 @@ def plan(
     """List the runs that tables and figures need, each once, the most informative per minute first.
 
     Rows that are compared with each other, on one data set and network, stay together; small networks come before large
-    ones. Among such rows the baseline comes first, with all seeds, then one method after another.
+    ones. Among rows that are compared, the baseline comes first, with all seeds, then one method after another.
 
     Args:
         profile: key of :data:`labelreg.experiment.PROFILES`.
@@ -86,7 +86,7 @@ def plan(
 
 
 def printed_methods() -> list[str]:
-    """Return the methods as the tables and figures call them."""
+    """Return the names of the methods in the tables and figures."""
     items = (item for collection in COLLECTIONS.values() for item in collection.items.values())
     return list(dict.fromkeys(row.method for item in items for row in item.rows))
 
@@ -94,8 +94,8 @@ def printed_methods() -> list[str]:
 def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd.DataFrame:
     """Summarise tasks per table or figure, data set and network, in their order.
 
-    The columns are ``collection, item, dataset, network, runs, recorded, left, hours``. The hours of what is left, one
-    run after another, are NaN where no run on the same network and device is recorded.
+    The columns are ``collection, item, dataset, network, runs, recorded, left, hours``. The hours are those of the runs
+    that are left, one after another, and NaN if no run on the same network and device is recorded.
     """
     names, rows = ["collection", "item", "dataset", "network"], []
     for task in todo:
@@ -109,11 +109,11 @@ def overview(todo: Iterable[Task], recorded: Recorded, runtimes: Runtimes) -> pd
 def coverage(store: Iterable[Result] | None = None) -> pd.DataFrame:
     """Summarise how much of every table and figure is recorded, by default under ``data/results``.
 
-    The columns are ``collection, item, shows``; the number of ``cells``, printed numbers of a paper's table, or else
-    rows or curves; how many of them are ``runnable`` with the data sets and networks of this package, and recorded
-    ``at fast``, at the collection's ``own protocol``, or ``on a subset`` of the training samples, see
-    :attr:`.Row.subset`; ``mean gap`` and ``largest gap`` between ours and the printed
-    number, in its unit.
+    The columns are ``collection, item, shows``; the number of ``cells``, which are the printed numbers of a paper's
+    table, or else rows or curves; how many of them are ``runnable`` with the data sets and networks of this package;
+    how many are recorded ``at fast``, at the collection's ``own protocol``, or ``on a subset`` of the training samples,
+    see :attr:`.Row.subset`; and the ``mean gap`` and ``largest gap`` between our number and the printed one, in its
+    unit.
     """
     results = list(Store() if store is None else store)
     recorded = Recorded(results)

@@ -1,4 +1,4 @@
-"""One line on a table or figure: how much of it is recorded, which command goes on, and how long that takes."""
+"""One line on a table or figure: how much of it is recorded, which command records the rest, and how long it takes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,17 +10,17 @@ from labelreg.sweeps import Runtimes
 
 
 def progress(collection: str, name: str, profile: str = "", store: Iterable[Result] | None = None) -> str:
-    """Say in a line of HTML how much of a table or figure is recorded, and how to go on.
+    """Say in a line of HTML how much of a table or figure is recorded, and how to record the rest.
 
-    It names what the recorded runs were made with, see :func:`made`; the methods that are missing, where all are on one
-    data set and network; the command that records for an hour; and the time that the missing runs take, one after
-    another, as far as recorded ones tell.
+    The line says how the recorded runs were made, see :func:`made`; which methods are missing, if all are on one data
+    set and network; which command records for an hour; and how long the missing runs take, one after another, as far as
+    recorded runs tell.
 
     Args:
         collection: key of a paper, or ``"shared"``.
-        name: of the table or figure.
-        profile: of the runs; if empty, that of :func:`recorded_runs`, or ``"fast"`` where nothing is recorded.
-        store: of recorded runs, by default ``data/results``.
+        name: name of the table or figure.
+        profile: profile of the runs; if empty, that of :func:`recorded_runs`, or ``"fast"`` if nothing is recorded.
+        store: the recorded runs, by default those in ``data/results``.
     """
     results, item = list(Store() if store is None else store), COLLECTIONS[collection].items[name]
     recorded = Recorded(results)
@@ -47,7 +47,7 @@ def progress(collection: str, name: str, profile: str = "", store: Iterable[Resu
 
 
 def made(runs: Mapping[Row, Sequence[Result]]) -> str:
-    """Say with what recorded runs were made: epochs, seeds, devices and versions of PyTorch."""
+    """Say how recorded runs were made: epochs, seeds, devices and versions of PyTorch."""
     results = [result for group in runs.values() for result in group]
     counts = {
         "epoch": {result.experiment.epochs for result in results},
@@ -60,7 +60,7 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
 
 
 def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:
-    """How long runs take on the device of which most is known; empty where nothing is."""
+    """How long runs take on the device for which most of them are known; empty if none is known."""
     hours: dict[str, list[float]] = {}
     for device in sorted({result.provenance.get("device", "") for result in results}):
         runtimes = Runtimes(results, device)

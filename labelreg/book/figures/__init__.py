@@ -1,9 +1,9 @@
 """The figures of the book, drawn with seaborn, in one colour per method.
 
-``runs`` and ``results`` are those of one experiment each, by label or by the row of a paper's table or figure;
-``colours`` and ``styles`` are a colour or a line's keywords by label, ``tables`` those of
-:func:`labelreg.book.tables.against_baseline` by condition or curve. Images are arrays (H, W) or (H, W, 3); ``classes``
-are the names of the K classes.
+``runs`` and ``results`` map a label, or a row of a paper's table or figure, to the results of one experiment;
+``colours`` and ``styles`` map a label to a colour or a line's keywords; and ``tables`` map a condition or curve to a
+table of :func:`labelreg.book.tables.against_baseline`. Images are arrays (H, W) or (H, W, 3); ``classes`` are the names
+of the K classes.
 """
 
 from labelreg.book.figures.augmentation import layer_trade_off, recorded_weights

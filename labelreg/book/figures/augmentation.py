@@ -22,7 +22,7 @@ COLOURS = {
 def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     """Draw the error of recorded runs over eta, one panel per data set and one curve per network (SBA, figure 2).
 
-    The rows are called such as "eta = 0.1".
+    The rows have names such as "eta = 0.1".
     """
     values = dict.fromkeys(("eta = 0", *(row.method for row in runs)))
     datasets, networks = (dict.fromkeys(getattr(row, kind) for row in runs) for kind in ("dataset", "network"))
@@ -44,9 +44,9 @@ def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
 def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     """Draw BA and SBA at the layers of a network: cost until they converge, and accuracy (SBA, figure 3).
 
-    Rows are those of ``labelreg.papers.sba.at_layers``. The cost is counted in operations, a step's times the
-    epochs until the error is as low as the higher of the two final ones; where one of the two has no runs, there is no
-    bar. Accuracies are medians of the last five epochs, means over the runs with their standard deviations.
+    Rows are those of ``labelreg.papers.sba.at_layers``. The cost is the number of operations of a step, times the
+    epochs until the error is as low as the higher of the two final errors. If one of the two has no runs, there is no
+    bar. Accuracies are medians of the last five epochs, drawn as means over the runs with standard deviations.
     """
     groups: dict[str, dict[str, dict[str, Row]]] = {}
     for row in runs:
@@ -70,7 +70,7 @@ def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
 
 
 def _cost_ratio(found: Mapping[str, Row], runs: Mapping[Row, Sequence[Result]]) -> float:
-    """The cost of BA until it converges over that of SBA, from the row of each."""
+    """The cost of BA until it converges, divided by that of SBA, from the row of each."""
     errors = {name: 1 - measured(runs[row], "accuracy")["ours"] / 100 for name, row in found.items()}
     costs = {
         name: epochs_until(runs[row], max(errors.values()) + 1e-9) * augmented_step_cost(row.experiment)

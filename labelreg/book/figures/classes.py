@@ -1,4 +1,4 @@
-"""Which classes a network, or a matrix that a method learns, takes for related: a picture and a number."""
+"""Which classes a network, or a matrix that a method learns, regards as related: a picture and a number."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ PERMUTATIONS = 9_999
 def relatedness(labels: np.ndarray, groups: Sequence[str]) -> tuple[float, float, float]:
     """Measure how much more probable related classes are in residual labels (K, K), whose diagonal is not used.
 
-    ``groups`` names the group of each class; classes of the same group are the related ones. Returned are the mean
-    probabilities of a wrong class of the same group and of one of another group, and the p-value: the share of 9,999
-    random permutations of the groups in which the first is as high.
+    ``groups`` names the group of each class; classes of the same group are related. Return the mean probability of a
+    wrong class of the same group, that of a class of another group, and the p-value: the share of 9,999 random
+    permutations of the groups in which the first is as high.
     """
     from scipy.stats import permutation_test  # slow to import
 
@@ -42,9 +42,9 @@ def relatedness(labels: np.ndarray, groups: Sequence[str]) -> tuple[float, float
 
 
 def related_classes(matrices: Mapping[str, np.ndarray], groups: Sequence[str]) -> Figure:
-    """Draw residual labels (K, K) by title as heat maps, the classes of a group side by side, with their relatedness.
+    """Draw residual labels (K, K) by title as heat maps with their relatedness; classes of a group are side by side.
 
-    Each map has a scale of its own, in multiples of the uniform label 1 / (K - 1).
+    Each map has its own scale, in multiples of the uniform label 1 / (K - 1).
     """
     order = sorted(range(len(groups)), key=lambda each: [*dict.fromkeys(groups)].index(groups[each]))
     sizes = Counter(groups)  # in the order of the groups
@@ -67,7 +67,7 @@ def related_classes(matrices: Mapping[str, np.ndarray], groups: Sequence[str]) -
 def recorded_newsgroups(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     """Draw :func:`related_classes` of recorded runs on 20 Newsgroups: means over the seeds, at the last epoch.
 
-    Of a run whose method learns residual labels these are drawn, of another its mean outputs over the wrong classes.
+    If a run's method learns residual labels, these are drawn, otherwise its mean outputs over the wrong classes.
     """
     matrices = {}
     for row, group in runs.items():

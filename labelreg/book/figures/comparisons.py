@@ -14,9 +14,9 @@ from labelreg.results import Result
 
 
 def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str, str], baseline: str) -> Figure:
-    """Draw how far each method's error lies from the baseline's, in one column per setting: means, 95 % intervals.
+    """Draw how far each method's error lies from the baseline's, in one column per setting: means and 95 % intervals.
 
-    ``tables`` are those of :func:`labelreg.book.tables.against_baseline` by name of setting, and may lack methods; a
+    ``tables`` are those of :func:`labelreg.book.tables.against_baseline` by name of setting, and may lack methods. A
     circle without whiskers is a single run.
     """
     labels = [label for label in colours if label != baseline and any(label in each.index for each in tables.values())]
@@ -38,8 +38,8 @@ def difference_columns(tables: Mapping[str, pd.DataFrame], colours: Mapping[str,
 def reliability_diagrams(runs: Runs) -> Figure:
     """Draw accuracy over confidence at the last epoch, one panel per method; a dot's area is its share of the samples.
 
-    ``runs``, by label or by row, must have observed ``reliability``; bins are averaged over them by their samples.
-    Above each panel stands the expected calibration error, with its standard deviation over the runs.
+    ``runs``, by label or by row, must have observed ``reliability``. Bins are averaged over the runs, weighted by their
+    samples. Above each panel is the expected calibration error, with its standard deviation over the runs.
     """
     figure, grid = panels(len(runs), 2.3, columns=3, sharey=True)
     for axes, (label, group) in zip(grid, by_method(runs).items(), strict=True):
@@ -67,15 +67,15 @@ def embeddings(
     notes: Mapping[str, str],
     names: Sequence[str] = (),
 ) -> Figure:
-    """Draw features in the plane, such as by :func:`.tsne`, one panel per method and one colour per group.
+    """Draw features in the plane, such as those of :func:`.tsne`, in one panel per method and one colour per group.
 
-    Distances and sizes in such a picture mean little: every panel has a number beneath its title.
+    Distances and sizes in such a picture mean little, so every panel has a number below its title.
 
     Args:
         points: label to the places (N, 2) of samples.
-        groups: label to the index of each of these samples' group, of which there are at most 20.
-        notes: label to the text beneath it.
-        names: of the groups, for the legend; without them there is none.
+        groups: label to the index of the group of each of these samples; there are at most 20 groups.
+        notes: label to the text below it.
+        names: names of the groups, for the legend; without names, there is no legend.
     """
     count = len(names) or 1 + max(map(max, groups.values()))
     if count > 20:

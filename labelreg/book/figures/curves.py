@@ -1,4 +1,4 @@
-"""Curves: quantities over the epochs of training, or over what else was varied."""
+"""Curves: quantities over the epochs of training, or over another quantity that was varied."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ Runs = Mapping[str | Row, Sequence[Result]]
 def curves(axes: Axes, runs: Mapping[str, np.ndarray], styles: Styles, x: Sequence[float] | None = None) -> None:
     """Draw the mean over runs with a band of ±1 standard deviation.
 
-    ``runs`` are values (runs, points) by label; plotted at ``x`` (points,), by default the epochs 1, 2, ...
+    ``runs`` are values (runs, points) by label, plotted at ``x`` (points,), by default the epochs 1, 2, ...
     """
     band = {"errorbar": "sd", "err_kws": {"alpha": 0.15, "linewidth": 0}}
     for label, values in runs.items():
@@ -41,7 +41,7 @@ def training_curves(
 ) -> None:
     """Draw a quantity of the history or of the observations over the epochs, see :func:`curves`.
 
-    Drawn is ``offset + scale * quantity``, such as 100 - 100 * error for accuracy in percent.
+    The values drawn are ``offset + scale * quantity``, such as 100 - 100 * error for accuracy in percent.
     """
     runs = {label: np.stack([each.epochs(quantity) for each in group]) for label, group in results.items()}
     curves(axes, {label: offset + scale * values for label, values in runs.items()}, styles)
@@ -50,7 +50,7 @@ def training_curves(
 def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_error") -> Figure:
     """Draw a quantity of the history of recorded runs, one panel per data set and network; errors are in percent.
 
-    There must be one run at least, see :func:`labelreg.reports.recorded_runs`.
+    There must be at least one run, see :func:`labelreg.reports.recorded_runs`.
     """
     groups = by_setting(runs)
     styles = _distinct({row.method: method_style(row.experiment) for row in runs})
@@ -65,7 +65,7 @@ def recorded_curves(runs: Mapping[Row, Sequence[Result]], quantity: str = "test_
 
 
 def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequence[Result]]]:
-    """Group recorded runs by data set and network, and within by method, each by the name to be shown."""
+    """Group recorded runs by data set and network, and each group by method, under the names to be shown."""
     groups: dict[str, dict[str, Sequence[Result]]] = {}
     for row, group in runs.items():
         groups.setdefault(f"{printed(row.dataset)}, {printed(row.network)}", {})[row.method] = group
@@ -73,12 +73,12 @@ def by_setting(runs: Mapping[Row, Sequence[Result]]) -> dict[str, dict[str, Sequ
 
 
 def by_method(runs: Runs) -> dict[str, Sequence[Result]]:
-    """Return live runs by their labels, and recorded ones of one data set and network by their rows' methods."""
+    """Return live runs by their labels, and recorded runs of one data set and network by the methods of their rows."""
     return {row.method if isinstance(row, Row) else row: group for row, group in runs.items()}
 
 
 def _distinct(styles: Styles) -> dict[str, dict[str, str]]:
-    """Give lines of one colour and kind, such as two generations of one method, different kinds."""
+    """Give lines of the same colour and kind, such as two generations of one method, different kinds."""
     found: dict[str, dict[str, str]] = {}
     for label, style in styles.items():
         kinds = dict.fromkeys((style["linestyle"], "-", "--", "-.", ":"))  # its own first
@@ -103,7 +103,7 @@ def parameter_curves(axes: Axes, tables: Mapping[str, pd.DataFrame], baseline: s
 def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = None) -> Figure:
     """Draw the last error over NaR's lambda and alpha: as a heatmap of means, and as curves with standard deviations.
 
-    ``runs`` are the results of each point, whose options say which it is. A line marks the baseline's error,
+    ``runs`` are the results of each point; their options give its lambda and alpha. A line marks the baseline's error,
     ``reference``, in percent.
     """
     columns = first, second, quantity = [r"$\lambda$", r"$\alpha$", "test error, %"]
@@ -127,9 +127,9 @@ def sensitivity(runs: Mapping[Any, Sequence[Result]], reference: float | None = 
 
 
 def divergence_and_accuracy(runs: Runs, lowest: float | None = None) -> Figure:
-    """Draw the divergence of residual outputs and labels, where observed, and test accuracy (KR figure 4).
+    """Draw the divergence between residual outputs and labels, if observed, and test accuracy (KR figure 4).
 
-    ``lowest`` is the least accuracy shown, in percent.
+    ``lowest`` is the lowest accuracy shown, in percent.
     """
     named = by_method(runs)
     styles = {label: method_style(group[0].experiment) for label, group in named.items()}

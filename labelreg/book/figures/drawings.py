@@ -1,8 +1,8 @@
 """A drawing of each paper's method, which opens its chapter.
 
-All have the same shapes: a cat for a sample, boxes for networks, bars for distributions over four classes, computed as
-the method does from made-up logits. A thin arrow computes; a thick one is a loss, which moves what it points at and has
-no gradient for where it starts. Places and sizes are in inches.
+All use the same shapes: a cat for a sample, boxes for networks, and bars for distributions over four classes, which are
+computed by the method's code from made-up logits. A thin arrow is a computation. A thick arrow is a loss, which moves
+what it points at and has no gradient for where it starts. Places and sizes are in inches.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from labelreg.methods.nar import disturb
 from labelreg.names import unknown
 
 CLASSES = ("cat", "dog", "fox", "car")
-CELL, TALL = 0.28, 0.75  # width of a class, height of a certain one
+CELL, TALL = 0.28, 0.75  # width of a class, height of a probability of 1
 GREY = "#666666"
 HARD = np.eye(4)[0]
 Place = tuple[float, float]
@@ -64,7 +64,7 @@ def _nar(axes: Axes, colour: str) -> None:
         _write(axes, (3.0, y + 0.6), name, fontsize=12)
     _bars(axes, (4.75, 0.75), HARD, "black")
     _write(axes, (5.4, 1.2), r"label $\mathbf{y}$")
-    # the target's share of the disturbed label lies on the auxiliary's, and that on the hard label's
+    # the target network's share of the disturbed label is stacked on the auxiliary's, and that on the hard label's
     shares = ((label, colour), (label - lam * alpha * target, GREY), ((1 - lam) * HARD, "black"))
     for share, shade in shares:
         _bars(axes, (4.75, 2.45), share, shade, named=shade == colour)
@@ -82,7 +82,7 @@ def _nar(axes: Axes, colour: str) -> None:
 
 
 def _decoupled(axes: Axes, colour: str, weights: Mapping[str, np.ndarray]) -> None:
-    """Draw what ALR and KR share, and the weights (epochs,) of the losses with the residual label, by their names."""
+    """Draw what ALR and KR share, and the weights (epochs,) of the losses with the residual label, by name."""
     logits = torch.tensor([[3.0, 1.5, 0.9, -0.9]])
     matrix = torch.tensor([[0.0, 1.0, 0.9, -0.3], [1.1, 0.0, 1.0, -0.5], [0.8, 1.2, 0.0, 0.0], [0.2, 0.1, -0.1, 0.0]])
     _cat(axes, (0.3, 3.35), colour)
@@ -233,7 +233,7 @@ def _cat(axes: Axes, centre: Place, colour: str, tilt: float = 0.0) -> None:
     axes.add_patch(Polygon([(-0.13, -0.12), (0.13, -0.12), (0, -0.3)], facecolor="white", transform=move))
 
 
-ACCURACY = 0.97 * (1 - np.exp(-np.arange(200) / 45))  # as that of a network in training
+ACCURACY = 0.97 * (1 - np.exp(-np.arange(200) / 45))  # like that of a network in training
 ALR_WEIGHTS = {"update loss: 1": np.ones(200), r"residual loss: $1 - \mu$": 1 - ACCURACY}
 KR_WEIGHTS = {r"both: $\alpha = \gamma^t$": np.array([decayed_weight(epoch, 0.99) for epoch in range(200)])}
 DRAWINGS: dict[str, tuple[float, Callable[[Axes, str], None]]] = {

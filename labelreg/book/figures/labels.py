@@ -19,8 +19,8 @@ from labelreg.book.figures.style import hues, leftmost, subplots, wrapped
 from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset, Split
 
-FEW = 12  # classes whose names have room
-NAMES = 0.7  # inches of long names beneath a figure
+FEW = 12  # the largest number of classes whose names have room
+NAMES = 0.7  # inches for long names below a figure
 NAR = methods.NetworkAsRegularization.colour
 
 
@@ -31,7 +31,7 @@ def as_images(inputs: Tensor) -> list[np.ndarray]:
 
 
 def image_grid(rows: Sequence[Sequence[np.ndarray]], titles: Mapping[int, str] | None = None) -> Figure:
-    """Draw rows of images, under titles by the position of their column; a row may be shorter than the others."""
+    """Draw rows of images; ``titles`` are by position of the column, and a row may be shorter than the others."""
     columns = max(map(len, rows))
     figure, grid = subplots(len(rows), columns, 0.72 * columns, 0.72 * len(rows) + 0.25 * bool(titles))
     for line, images in zip(grid, rows, strict=True):
@@ -57,9 +57,9 @@ def _show(axes: Axes, image: np.ndarray | None) -> None:
 
 
 def label_development(runs: Runs, quantities: Mapping[str, str], classes: Sequence[str] = ()) -> Figure:
-    """Draw what a run observed of its classes as heatmaps, a row per true class (ALR figure 3; KR figure 2).
+    """Draw what a run observed about its classes as heatmaps, with a row per true class (ALR figure 3; KR figure 2).
 
-    The run is the first of ``runs``, shown at four epochs; above stands its training accuracy, mu.
+    The run is the first of ``runs``, shown at four epochs. The titles show its training accuracy, mu.
 
     Args:
         quantities: title of a row of the figure to the observation in it, matrices (K, K) of probabilities.
@@ -86,7 +86,7 @@ def label_development(runs: Runs, quantities: Mapping[str, str], classes: Sequen
 
 
 def _name_classes(axis: Axis, classes: Sequence[str], offset: float = 0.0) -> None:
-    """Write the names of the classes along an axis, upright where they are long, unless there are many."""
+    """Write the names of the classes along an axis, vertically if they are long; many classes stay without names."""
     named = (np.arange(len(classes)) + offset, classes) if len(classes) <= FEW else ([], [])
     axis.set_ticks(*named, rotation=90 if axis.axis_name == "x" and _long(classes) else 0)
 
@@ -104,7 +104,7 @@ def label_bars(
 ) -> Figure:
     """Draw samples, and beside each the labels that methods give it, as bars over the classes.
 
-    ``targets`` are the true classes, ``labels`` distributions (K,), one per sample, by the name of their kind.
+    ``targets`` are the true classes. ``labels`` maps the name of a kind of label to distributions (K,), one per sample.
     """
     # the images are repeated where the labels wrap
     parts = np.array_split([*labels], math.ceil(len(labels) / 3))
@@ -155,8 +155,8 @@ def label_histories(
 def disturbed_regression(dataset: Dataset, runs: DisturbedRegression, panels: Sequence[int]) -> Figure:
     """Draw the disturbed targets of a regression at recorded epochs: mean and three standard deviations over runs.
 
-    Above as they are, with the test split as the curve without noise, below as distances from the observations, each
-    panel on its own scale. ``panels`` are positions of the recorded epochs.
+    The upper panels show the targets, with the test split as the curve without noise. The lower panels show their
+    distances from the observations, each panel on its own scale. ``panels`` are positions of the recorded epochs.
     """
     figure, grid = wrapped(2, len(panels), 3, [1.7, 1.4], sharex=True)
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))

@@ -1,4 +1,4 @@
-"""Methods side by side: each against each, by rank, by what they cost, and over what was varied."""
+"""Methods side by side: against each other, by rank, by cost, and over a quantity that was varied."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ from matplotlib.ticker import LogLocator
 from labelreg.book.figures.style import TEXT, legend, name_rows, panels, subplots
 from labelreg.reports.measures import critical_difference
 
-MARKERS = dict(zip("osD", ("black", "#0072B2", "#D55E00"), strict=True))  # of costs
+MARKERS = dict(zip("osD", ("black", "#0072B2", "#D55E00"), strict=True))  # of the kinds of cost
 
 
 def method_matrix(table: pd.DataFrame) -> Figure:
     """Draw every method against every other, the lowest mean first: blue where the row's error is the lower one.
 
-    ``table`` is that of ``labelreg.reports.measures.against_each_other``; numbers are written where a difference is
-    significant at 5 %. Columns are numbered as the rows are.
+    ``table`` is that of ``labelreg.reports.measures.against_each_other``; a number is written if the difference is
+    significant at 5 %. Columns are numbered like the rows.
     """
     differences = table.difference.unstack()
     order = differences.mean(axis=1).sort_values().index
@@ -63,7 +63,7 @@ def rank_plot(ranks: pd.DataFrame, colours: Mapping[str, str]) -> Figure:
 def error_against(
     cost: Mapping[str, float], errors: Mapping[str, float], colours: Mapping[str, str], xlabel: str
 ) -> Figure:
-    """Draw the error, in percent, beside what training costs, the lowest error at the top.
+    """Draw the error, in percent, beside the cost of training, with the lowest error at the top.
 
     ``xlabel`` says what the cost is, such as operations as a multiple of cross-entropy's.
     """
@@ -87,7 +87,7 @@ def gain_curves(
     """Draw how the difference to a baseline changes, with 95 % intervals; below zero is better.
 
     Args:
-        tables: what was varied, such as a number of training samples, to a table such as
+        tables: value of what was varied, such as a number of training samples, to a table such as that of
             :func:`~labelreg.book.tables.against_baseline`.
         styles: label to a line's keywords, as from :func:`.method_style`; these labels are drawn.
         xlabel: what was varied.
@@ -108,7 +108,7 @@ def gain_curves(
 
 
 def relative_costs(table: pd.DataFrame) -> Figure:
-    """Draw costs as multiples of one method's: a row per label of the index, a kind of dot per column."""
+    """Draw costs as multiples of one method's, with a row per label of the index and a kind of dot per column."""
     figure, ((axes,),) = subplots(1, 1, 6.2, 0.25 * len(table) + 0.9)
     for offset, (marker, colour), (kind, values) in zip((-0.2, 0, 0.2), MARKERS.items(), table.items(), strict=True):
         places = [place + offset for place in range(len(table))]
@@ -123,9 +123,9 @@ def relative_costs(table: pd.DataFrame) -> Figure:
 
 
 def growth(panels: Mapping[str, pd.DataFrame], styles: Mapping[str, Mapping[str, str]], x: str) -> Figure:
-    """Draw quantities over a size, both logarithmic, one panel per quantity.
+    """Draw quantities over a size, both on logarithmic axes, with one panel per quantity.
 
-    ``panels`` has a table per label of the y-axis, with a row per size and a column per label of ``styles``, which are
+    ``panels`` maps the label of a y-axis to a table with a row per size and a column per label of ``styles``, which are
     keywords of lines.
     """
     figure, (grid,) = subplots(1, len(panels), 6.2, 2.7)

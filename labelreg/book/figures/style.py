@@ -1,8 +1,8 @@
 """The style of the book's figures and of methods in them, and the one place where figures are made.
 
-A page of the book shows a figure about 350 pixels wide on a phone and at its size in inches on a desk. So that text has
-at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure wider than ``WIDTH``: what does not fit
-side by side stands below.
+A page of the book shows a figure about 350 pixels wide on a phone, and at its size in inches on a desktop. So that text
+has at least 7 pixels on the phone, no text is smaller than ``TEXT`` and no figure is wider than ``WIDTH``: panels that
+do not fit side by side are placed below.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def set_style() -> None:
 def subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Figure, np.ndarray]:
     """Make a figure with axes (rows, columns); options are those of ``Figure.subplots``.
 
-    Its size is in inches, the width at most that of a page.
+    The size is in inches, and the width at most that of a page.
     """
     figure = Figure(figsize=(min(width, WIDTH), height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -55,8 +55,8 @@ def subplots(rows: int, columns: int, width: float, height: float, **options: An
 def panels(count: int, height: float = 2.7, columns: int | None = None, **options: Any) -> tuple[Figure, list[Axes]]:
     """Make a figure with panels of a height in inches, each as wide as one of the columns of a page.
 
-    Without ``columns`` one panel takes the width of the page, and more stand two abreast. Other options are those of
-    ``Figure.subplots``.
+    Without ``columns``, one panel takes the width of the page, and more are placed in two columns. Other options are
+    those of ``Figure.subplots``.
     """
     columns = columns or min(count, 2)
     figure, grid = wrapped(1, count, columns, [height], **options)
@@ -64,10 +64,10 @@ def panels(count: int, height: float = 2.7, columns: int | None = None, **option
 
 
 def wrapped(rows: int, count: int, columns: int, heights: list[float], **options: Any) -> tuple[Figure, np.ndarray]:
-    """Make a figure with axes (rows, count), broken like text: what is beyond the columns of a page stands below.
+    """Make a figure with axes (rows, count), wrapped like text: axes beyond the columns of a page are placed below.
 
-    ``heights`` are those of the rows in inches. Axes next to each other in the array are so in the figure, unless the
-    break lies between them.
+    ``heights`` are those of the rows in inches. Axes next to each other in the array are also next to each other in the
+    figure, unless the break is between them.
     """
     blocks = -(-count // columns)
     abreast = -(-count // blocks)
@@ -80,12 +80,12 @@ def wrapped(rows: int, count: int, columns: int, heights: list[float], **options
 
 
 def leftmost(line: Iterable[Axes]) -> list[Axes]:
-    """Return those of a row of :func:`wrapped` that stand at the left edge of the figure."""
+    """Return the axes of a row of :func:`wrapped` that are at the left edge of the figure."""
     return [axes for axes in line if axes.get_subplotspec().is_first_col()]
 
 
 def name_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Name the rows of a plot, at 0, 1, ... from the top, beside lines instead of an axis."""
+    """Name the rows of a plot, at 0, 1, ... from the top, with lines across the plot instead of an axis."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="y", color="grey", alpha=0.2)
@@ -94,7 +94,7 @@ def name_rows(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def legend(figure: Figure, handles: Mapping[str, Artist] | None = None, title: str | None = None) -> None:
-    """Write a legend above the panels of a figure, by default each label of its axes once; the figure grows by it."""
+    """Write a legend above a figure's panels, by default each label of its axes once, and enlarge the figure by it."""
     if handles is None:
         found = [axes.get_legend_handles_labels() for axes in figure.axes]
         handles = {label: handle for each in found for handle, label in zip(*each, strict=True)}
@@ -108,26 +108,26 @@ def legend(figure: Figure, handles: Mapping[str, Artist] | None = None, title: s
 
 
 def shades(count: int) -> list[tuple]:
-    """Colours for what has an order, such as values of a parameter, dark to light; no method has one of them."""
+    """Colours for ordered things, such as values of a parameter, from dark to light; no method has one of them."""
     return [*map(tuple, matplotlib.colormaps["plasma"](np.linspace(0, 0.6, count)))]
 
 
 def hues(count: int) -> list[tuple]:
-    """Colours for what has no order, such as classes; no method has one of them."""
+    """Colours for things without an order, such as classes; no method has one of them."""
     light, dark = (sns.husl_palette(count, l=lightness) for lightness in (0.6, 0.4))
     return [(light, dark)[place % 2][place] for place in range(count)]
 
 
 def method_name(method: str) -> str:
-    """Return what a method is called where there is little room, such as ``"KR"``."""
+    """Return the short name of a method, such as ``"KR"``."""
     return methods.find(method).title
 
 
 def method_style(experiment: Experiment) -> dict[str, str]:
     """Return the colour and line style of an experiment's method, as keywords for a line.
 
-    The line is dashed where label smoothing is added. Of a method inside another, it has the colour of the one that a
-    paper of this book introduces, and is dash-dotted.
+    The line is dashed if label smoothing is added. For a method inside another, the line is dash-dotted and has the
+    colour of the one that a paper of this book introduces.
     """
     options = dict(experiment.options)
     outer, inner = (methods.find(name) for name in (experiment.method, options.get("method") or "cross_entropy"))

@@ -1,7 +1,7 @@
 """Drawings that a reader moves, by mouse, touch or keyboard: SVG and a short script, without a library or a request.
 
-Style and script come with every drawing, so that it moves in the book, in JupyterLab and in Colab alike. It is drawn in
-its first state, which is what paper shows, and a browser that runs no scripts.
+Every drawing includes its style and script, so that it moves in the book, in JupyterLab and in Colab. It is drawn in
+its first state, which is also what a printed page or a browser without scripts shows.
 """
 
 from labelreg.book.moving.history import label_history

@@ -13,8 +13,8 @@ from labelreg.book.figures import as_images
 from labelreg.book.moving.markup import PART, path, sliding, tag, text
 from labelreg.data import Split
 
-EPOCHS = 40  # that a training is shown at, at most
-# in units of the drawing: where bars begin, the width of all, the height of a bar of 1, and from row to row
+EPOCHS = 40  # the most epochs of a training that are shown
+# in units of the drawing: where bars begin, the width of all bars, the height of a bar of 1, the distance between rows
 LEFT, WIDTH, HEIGHT, PITCH = 115, 240, 44, 60
 
 
@@ -25,8 +25,8 @@ def label_history(
 
     Args:
         sample: a split of one image.
-        histories: labels (epochs, K), or (K,) where they never change, by the name of the method.
-        colours: by the name of the method.
+        histories: name of the method to its labels (epochs, K), or (K,) if they never change.
+        colours: name of the method to its colour.
     """
     target = sample.targets.item()
     found = [np.asarray(each) for each in histories.values()]

@@ -12,7 +12,7 @@ from labelreg.book.toy_regression import DisturbedRegression
 from labelreg.data import Dataset
 from labelreg.methods import NetworkAsRegularization
 
-Places = Callable[[np.ndarray], np.ndarray]  # of heights (n,), in the field: (n, 2)
+Places = Callable[[np.ndarray], np.ndarray]  # from heights (n,) to places in the field, (n, 2)
 
 LEFT, WIDTH, HEIGHT = 34, 320, 240  # of the field, in units of the drawing
 POINTS = 41  # of a curve
@@ -29,8 +29,8 @@ def regression(dataset: Dataset, runs: Mapping[float, DisturbedRegression], star
     The network's curve and the disturbed targets are means over runs, with three standard deviations.
 
     Args:
-        runs: by lambda, all recorded at the same epochs.
-        start: positions of the epoch and of the lambda that are drawn at first.
+        runs: the runs by lambda, all recorded at the same epochs.
+        start: positions of the epoch and of the lambda that are drawn first.
     """
     inputs, observed = (each.squeeze(1).numpy() for each in (dataset.train.inputs, dataset.train.targets))
     shown = np.linspace(0, len(dataset.test) - 1, POINTS).round().astype(int)
@@ -75,7 +75,7 @@ def _legend(y: float) -> list[str]:
 
 
 def _frame(on_curve: Places, outputs: Tensor, at_points: Places, targets: Tensor, error: Tensor) -> list[str]:
-    """The parts of the drawing that differ, from outputs (R, M), targets (R, N) and the mean squared error."""
+    """The parts of the drawing that change, from outputs (R, M), targets (R, N) and the mean squared error."""
     low, curve, high = map(on_curve, _three_deviations(outputs))
     least, target, most = map(at_points, _three_deviations(targets))
     bars = "".join(map(_line, np.stack([least, most], 1)))
@@ -90,13 +90,13 @@ def _three_deviations(runs: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _places(x: np.ndarray, y: np.ndarray, reach: tuple[float, float]) -> np.ndarray:
-    """Places (n, 2) in the field, which reaches so far from 0 to each side; what lies far beyond it is cut."""
+    """Places (n, 2) in the field, which extends by ``reach`` from 0 to each side; heights far beyond it are clipped."""
     shares = np.stack(np.broadcast_arrays(np.divide(x, reach[0]), -np.divide(y, reach[1]).clip(-9, 9)), 1)
     return ((1 + shares) / 2 * (WIDTH, HEIGHT)).round().astype(int)
 
 
 def _line(places: np.ndarray) -> str:
-    """A path through places (n, 2), in steps, which are shorter to write."""
+    """A path through places (n, 2), written in relative steps, which are shorter."""
     steps = " ".join(f"{right} {down}" for right, down in np.diff(places, axis=0))
     return f"M{places[0, 0]} {places[0, 1]}l{steps}"
 

@@ -15,17 +15,17 @@ from labelreg.methods.alr import residual_losses
 # in units of the drawing: the corners, where bars begin, and the length of a push of 1
 CORNERS = ((180, 30), (30, 290), (330, 290))
 ZERO, SCALE = 190, 110
-RATE = 5.0  # an arrow leads where a step of this learning rate on the logits would
-LEAST = 0.01  # no share is less
+RATE = 5.0  # an arrow leads to where a step on the logits with this learning rate would
+LEAST = 0.01  # the smallest share
 COLOURS = [ink(method.colour) for method in (CrossEntropy, KnowledgeDistillation, KnowledgeRefinery)]
 
 
 def label_triangle(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[float]) -> HTML:
-    """Draw a prediction to drag in a triangle, and how each kind of label pushes the logits (ALR, section 3.1).
+    """Draw a prediction that can be dragged in a triangle, and how each label pushes the logits (ALR, section 3.1).
 
     Args:
         classes: names of the three classes; the sample is of the first.
-        prediction, soft: probabilities (3,), the network's at first and those of the soft label.
+        prediction, soft: probabilities (3,), the network's at the start, and those of the soft label.
     """
     pushes = label_pushes(prediction, soft)
     data = {"corners": CORNERS, "classes": classes, "soft": soft, "scale": SCALE, "rate": RATE, "least": LEAST}
