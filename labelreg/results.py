@@ -59,7 +59,10 @@ class Result:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's values at the best epoch on the test set: selected on it, so not to be reported as a result."""
+        """The history's values at the best epoch on the test set.
+
+        They are not to be reported as a result, because the epoch was selected on that set.
+        """
         epoch = self.best_epoch("test")
         return {name: values[epoch] for name, values in self.history.items()}
 
