@@ -160,7 +160,7 @@ def method_map() -> Styler:
         source, time = method.place
         if source:
             weight = "bold" if method.paper else "normal"
-            style = f"border-bottom: 2px solid {method.colour}; font-weight: {weight}; white-space: nowrap"
+            style = f"border-bottom: 2px solid {method.colour}; font-weight: {weight}; display: inline-block"
             cell = cells.setdefault((SOURCES.get(source, "other"), source), {})
             time = time or TIMES[0]
             cell[time] = f'{cell.get(time, "")} <span style="{style}">{method.title}</span>'
