@@ -142,7 +142,7 @@ class Session:
             live = len(self.runs) - self._taken if self.live else 0
             counts = {"live": live, "recorded": len(self.runs) - live}
             facts["runs"] = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-            facts["seeds"] = f"{self.seeds}, but where the page names another number"
+            facts["seeds"] = f"{self.seeds}, except where the page names another number"
         return pd.Series(
             {
                 **facts,

@@ -227,7 +227,7 @@ class TestSession:
         results = session.run({"one": session.experiment(Experiment(), subset=20)})
         assert [result.experiment.seed for result in results["one"]] == [0, 1]
         facts = session.provenance()
-        assert (facts["runs"], facts["seeds"]) == ("2 live", "2, but where the page names another number")
+        assert (facts["runs"], facts["seeds"]) == ("2 live", "2, except where the page names another number")
         assert "epochs = 2" in facts["parameters"]
         assert {"torch", "python", "device", "commit", "minutes"} <= set(facts.index)
 

@@ -37,6 +37,10 @@ def test_a_number_and_its_deviation_stand_on_one_line(visits):
     assert faults(visits, lambda visit: visit.facts[390, "light"]["broken"]) == {}
 
 
+def test_sentences_in_tables_need_no_scrolling_on_a_desk(visits):
+    assert faults(visits, lambda visit: visit.wide["cut"]) == {}
+
+
 def test_formulas_are_set(visits):
     assert faults(visits, lambda visit: visit.wide["formulas"]) == {}
 
