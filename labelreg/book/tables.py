@@ -253,9 +253,9 @@ def by_network(
 ) -> LinedTable:
     """Show the errors of recorded runs in percent, with a row per data set and network and a column per method.
 
-    The baseline comes first, with its standard deviation over seeds. Every other method is shown with its difference to
-    the baseline, as in :func:`show_against_baseline`. ``items`` are tables of the benchmark, whose titles name the data
-    sets; each has a line of :func:`labelreg.reports.progress`.
+    The baseline comes first, with its standard deviation over seeds. Below the error of every other method is its
+    difference to the baseline, as in :func:`show_against_baseline`. ``items`` are tables of the benchmark, whose titles
+    name the data sets; each has a line of :func:`labelreg.reports.progress`.
     """
     results, baseline = list(Store() if store is None else store), BENCHMARK.baseline
     found, lines = {}, []
@@ -271,7 +271,7 @@ def by_network(
     for (place, table), corrected in zip(found.items(), p_values(found.values()), strict=True):
         against = differences(table, corrected)
         errors = _written(table.value, ".1f", table.deviation.where(table.index == baseline))
-        cells[place] = errors + (" (" + against + ")").where(against != "", "")
+        cells[place] = errors + ("<br>(" + against + ")").where(against != "", "")
     shown = pd.DataFrame(cells).T.reindex(columns=[baseline, *methods]).astype(object).fillna("")
     return LinedTable(_aligned(shown, "right"), "<br>".join(lines))
 

@@ -283,7 +283,7 @@ class TestByNetwork:
         shown = tables.by_network(("ag_news", "20news"), ("ALR-S", "KR-LS"), store=store)
         assert shown.table.data.loc["AG News, 15k subset"].to_dict("index") == {
             "fastText": {"Cross-entropy": "", "ALR-S": "12.0", "KR-LS": ""},
-            "TextRNN": {"Cross-entropy": "21.0 ± 1.0", "ALR-S": "19.5 (-1.5 ± 6.4, common seeds: 2)", "KR-LS": ""},
+            "TextRNN": {"Cross-entropy": "21.0 ± 1.0", "ALR-S": "19.5<br>(-1.5 ± 6.4, common seeds: 2)", "KR-LS": ""},
         }
         assert [line.split(" experiments")[0] for line in shown.line.split("<br>")] == [
             "AG News, 15k subset: 3 of 16",
