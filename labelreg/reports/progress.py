@@ -55,8 +55,13 @@ def made(runs: Mapping[Row, Sequence[Result]]) -> str:
     }
     devices = {result.provenance["device"] for result in results}
     versions = {f"torch {result.provenance['torch']}" for result in results}
-    said = [f"{' or '.join(map(str, sorted(each)))} {name}{'s' * (each != {1})}" for name, each in counts.items()]
+    said = [f"{_either(each)} {name}{'s' * (each != {1})}" for name, each in counts.items()]
     return ", ".join([*said, *sorted(devices), *sorted(versions)])
+
+
+def _either(counts: Iterable[int]) -> str:
+    *others, last = map(str, sorted(counts))
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _estimate(missing: Sequence[Experiment], results: Sequence[Result]) -> str:
