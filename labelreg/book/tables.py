@@ -112,6 +112,24 @@ def differences(table: pd.DataFrame, corrected: pd.Series, form: str = "+.1f") -
     return _written(table.difference, form, table.half_width, compared) + _stars(corrected) + on
 
 
+def pairs(
+    compared: Iterable[tuple[str, Mapping[str, Sequence[Result]], str, str]], metrics: Sequence[str] = ("error",)
+) -> Styler:
+    """Show how pairs of methods differ on the seeds that both have, with 95 % intervals that are not corrected.
+
+    Args:
+        compared: the rows: a condition, the results by label, and two labels; the first minus the second is shown.
+        metrics: the columns, keys of :data:`labelreg.reports.measures.METRICS`; percentages differ by points.
+    """
+    cells = {}
+    for condition, runs, first, second in compared:
+        rows = {metric: paired(runs[first], runs[second], metric) for metric in metrics}
+        found = pd.DataFrame(rows, dtype=float).T
+        cells[condition, f"{first} minus {second}"] = _written(found.difference, "+.2f", found.half_width)
+    headings = {metric: METRICS[metric][1].replace("%", "points") for metric in metrics}
+    return _aligned(pd.DataFrame(cells).T.rename(columns=headings), "right")
+
+
 def observed(results: Mapping[Any, Sequence[Result]], columns: Mapping[str, str], baseline: Any = None) -> Styler:
     """Show metrics at the last epoch: the mean and the standard deviation over seeds.
 

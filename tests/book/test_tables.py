@@ -160,6 +160,20 @@ class TestBesidePrinted:
         assert cell == f"<b>{31 if validated else 20:.2f}</b> / 25.82 ± 0.26"
 
 
+def test_pairs_differ_by_the_first_minus_the_second_on_common_seeds():
+    runs = {"new": results([0.08, 0.11, 0.3]), "old": results([0.10, 0.12])}
+    shown = tables.pairs([("clean", runs, "new", "old"), ("noisy", runs, "old", "old")], ["error", "ece"]).data
+    interval = stats.ttest_rel([8, 11], [10, 12]).confidence_interval()
+    assert shown["error, points"].to_dict() == {
+        ("clean", "new minus old"): f"-1.50 ± {(interval.high - interval.low) / 2:.2f}",
+        ("noisy", "old minus old"): "+0.00 ± 0.00",
+    }
+    assert shown["ECE, points"].iloc[0] == "+0.00 ± 0.00"
+    assert (
+        tables.pairs([("", {"new": results([0.1]), "old": results([0.2])}, "new", "old")]).data.iloc[0, 0] == "-10.00"
+    )
+
+
 def test_observed_takes_metrics_and_observations_at_the_last_epoch():
     def seen(errors, depths):
         return Result(Experiment(), {"test_error": errors}, {}, {"depth": np.array(depths)})
