@@ -119,7 +119,7 @@ def pairs(
 
     Args:
         compared: the rows: a condition, the results by label, and two labels; the first minus the second is shown.
-        metrics: the columns, keys of ``labelreg.reports.measures.METRICS``; percentages differ by points.
+        metrics: the columns, such as ``"error"`` and ``"top5_error"``; percentages differ by points.
     """
     cells = {}
     for condition, runs, first, second in compared:

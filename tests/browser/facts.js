@@ -50,7 +50,7 @@
     images: all("img", main).map(each => ({ source: each.getAttribute("src"), alt: each.alt, loaded: each.naturalWidth > 0, top: each.getBoundingClientRect().top + scrollY })),
     figures: all("figure", main).map(each => each.querySelector("figcaption .caption-number")?.textContent ?? ""),
     formulas: all(".math", main).filter(each => !each.querySelector("mjx-container") || each.querySelector("mjx-merror")).map(each => each.textContent),
-    broken: all("td", main).filter(each => /\d\s*(±|\+-)\s*\d/.test(each.innerText) && shown(each) && lines(each) > 1).map(each => each.innerText),
+    broken: all("td", main).filter(each => /\d\s*(±|\+-)\s*\d/.test(each.innerText) && shown(each) && lines(each) > each.innerText.split("\n").length).map(each => each.innerText),
     cut: all("td", main).filter(each => shown(each) && each.innerText.split(/\s+/).length > 8 && each.getBoundingClientRect().right > main.getBoundingClientRect().right + 1).map(each => each.innerText),
     pale: pale(),
   };
