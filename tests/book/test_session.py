@@ -281,6 +281,12 @@ class TestForm:
         statements = [node for cell in cells for node in ast.parse(source(cell)).body]
         assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in statements)
 
+    def test_no_line_of_text_is_a_comment(self, path):
+        """MyST leaves out a line that begins with %, which a percentage that was wrapped does too."""
+        cells = json.loads(path.read_text())["cells"]
+        lines = [line for cell in cells if cell["cell_type"] == "markdown" for line in source(cell).splitlines()]
+        assert [line for line in lines if line.startswith("%")] == []
+
     def test_text_leads_into_code(self, path):
         kinds = [cell["cell_type"] for cell in json.loads(path.read_text())["cells"]]
         assert kinds[0] == "markdown"
