@@ -93,7 +93,8 @@ class ReplayedStep:
                     f"steps are computed one by one, as they cannot be recorded: {one_line(error)}", stacklevel=2
                 )
                 self._recorder = None
-                return self._compute(batch)
+        if self._recorder is None:  # the error is gone by now, and with it the graph, which holds the generators
+            return self._compute(batch)
         return self._recorded[kind].replay(batch, self._parameters)
 
     def _record(self, batch: Batch) -> "_Recording":

@@ -203,8 +203,7 @@ class AdaptiveLabelRegularization(ResidualCriterion):
     def _track(self, logits: Tensor, targets: Tensor) -> None:
         hits = logits.argmax(1) == targets
         if self.tracking == "ema":
-            # out of place: this batch's loss still needs the accuracy it was computed with
-            self.accuracy = torch.lerp(hits.to(self.accuracy.dtype).mean(), self.accuracy, 0.99)
+            self.accuracy.copy_(torch.lerp(hits.to(self.accuracy.dtype).mean(), self.accuracy, 0.99))
         else:
             self.correct += hits.sum()
             self.seen += len(hits)

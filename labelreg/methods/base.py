@@ -52,7 +52,8 @@ class Method(nn.Module, ABC):
         place: place on the map of methods: whose distribution softens the label, and when that distribution is known.
             The second is empty if the label stays one-hot, and both are empty if the method is not on the map.
         capturable: whether a step is a pure function of tensors, apart from what :meth:`start_epoch` and
-            :meth:`start_step` decide, so that a CUDA graph can hold it.
+            :meth:`start_step` decide, so that a CUDA graph can hold it. A buffer that a step changes must be changed in
+            place: a graph goes on reading the memory that the buffer had when the graph was recorded.
         benchmark: its rows in the benchmark of all methods: printed name to options.
         on_text: whether it is in the benchmark of language models too.
         on_tokens: whether it can train on inputs that are numbers of words or characters. A method that changes,

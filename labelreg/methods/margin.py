@@ -144,9 +144,9 @@ class AdaCos(Method):
     def step(self, network: nn.Module, batch: Batch) -> Step:
         cosines = cosine_logits(*_classified(network, batch.inputs))
         if self.dynamic and self.training:
-            # out of place: the losses of other batches may still need the scale they were computed with
-            self.scale = adacos_scale(cosines, batch.targets, self.scale)
-        logits = self.scale * cosines
+            self.scale.copy_(adacos_scale(cosines, batch.targets, self.scale))
+        # a copy, as this loss may still need the scale when the next batch has changed it
+        logits = self.scale.clone() * cosines
         return Step.of(logits, {"hard": soft_cross_entropy(logits, batch.targets)})
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
