@@ -36,7 +36,7 @@ class Distillation(Method):
 
 
 class KnowledgeDistillation(Distillation):
-    """Knowledge distillation (Hinton et al., 2015; ALR, equation 1; KR, equations 1 and 2).
+    """Knowledge distillation (Hinton et al., 2015; ALR, section 3.1; KR, equations 1 and 2).
 
     The loss is (1 - alpha) * CE + alpha * T^2 * KL(teacher || student), both softened with the temperature T.
 

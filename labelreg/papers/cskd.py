@@ -4,9 +4,9 @@ The paper leaves open, and we chose: mixup's alpha (1, as its authors take for C
 at which a perfectly fitted sample of 100 classes keeps a confidence of 28 %; the printed calibration error implies 20 %
 on test images); the temperature of knowledge distillation (4, that of CS-KD) and the weight of its teacher (that of the
 labels). Mixup with CS-KD lacks the sample-wise term: the text speaks of the class-wise one alone. KD + CS-KD sums the
-losses of the labels, the teacher and the class-wise term with equal weights. Knowledge distillation here halves the
-first two, so the third is halved too. AdaCos is evaluated with scaled cosines, as it is trained. The teacher of table 3
-is the DenseNet-121 of table 1 trained by CS-KD.
+losses of the labels, the teacher and the class-wise term with equal weights (and of the sample-wise term on the
+fine-grained sets). Knowledge distillation here halves the first two, so the others are halved too. AdaCos is evaluated
+with scaled cosines, as it is trained. The teacher of table 3 is the DenseNet-121 of table 1 trained by CS-KD.
 
 On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch that
 is best on them; on the other data sets the paper reports the epoch that is best on the test set itself. On CIFAR-100

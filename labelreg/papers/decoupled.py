@@ -1,10 +1,12 @@
 """The protocol that the ALR and KR papers share, down to the layout of their four tables.
 
 Both papers leave open, and we chose: weight decay (5e-4 on CIFAR, 1e-4 on ImageNet, 0 for text), length and steps on
-ImageNet (90 epochs with batches of 256, the learning rate multiplied by 0.1 every 30 epochs), and the weight and
-temperature of knowledge distillation. On ImageNet both papers train in mixed precision with float16; here it is
-bfloat16. KR gives no optimizer for text, so ALR's is used. ALR takes the numbers of the rivals in its table 4 from
-elsewhere; KR says that it ran them.
+ImageNet (90 epochs with batches of 256, the learning rate multiplied by 0.1 every 30 epochs), the length of table 4
+(200 epochs, as in deep mutual learning), and the weight and temperature of knowledge distillation. On ImageNet both
+papers train in mixed precision, with float16 in the work that they cite; here it is bfloat16. The ImageNet networks
+are torchvision's, with the stride in the 3 x 3 convolutions, as ALR says; KR names the original ones. KR gives no
+optimizer for text, so ALR's is used. ALR takes the numbers of the rivals in its table 4 from elsewhere; KR says that
+it ran them.
 """
 
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ METHODS = {"Baseline": BASELINE, "LS": SMOOTHED, "KR": (KR, {}), "KR-LS": (KR, {
 # the text lists 0, 0.9, 0.99 and 0.995, the discussion 0.999, 0.99, 0.9 and 1*: all of them
 GAMMAS = {f"gamma = {gamma:g}": {"gamma": gamma} for gamma in (0.0, 0.9, 0.99, 0.995, 0.999)}
 GAMMAS["gamma = 1*"] = {"gamma": 1.0, "truncate": 20}
+# the paper names no network for figures 2 and 4, and ResNet-18 for figure 5
 RESNET18 = Experiment(dataset="cifar100", network="preact_resnet18", epochs=EPOCHS)
 # figure 2 shows epochs up to 300, though the paper trains for 200
 SOFT_LABELS = RESNET18.but(dataset="cifar10", epochs=300, observe="class_distributions")

@@ -1,4 +1,4 @@
-"""Every method under one protocol: the same network, schedule, weight decay and seeds, which no two papers share.
+"""Every method under one protocol: the same network, schedule, weight decay and seeds.
 
 The protocol is the package's default, that of the KR paper: SGD with Nesterov momentum, batches of 128, 200 epochs, a
 weight decay of 5e-4; or 30 epochs of one cycle at the ``fast`` profile. All methods have their default options, so none

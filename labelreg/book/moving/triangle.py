@@ -21,7 +21,7 @@ COLOURS = [ink(method.colour) for method in (CrossEntropy, KnowledgeDistillation
 
 
 def label_triangle(classes: Sequence[str], prediction: Sequence[float], soft: Sequence[float]) -> HTML:
-    """Draw a prediction that can be dragged in a triangle, and how each label pushes the logits (ALR, section 3.1).
+    """Draw a prediction that can be dragged in a triangle, and how each label pushes the logits (ALR, section 1).
 
     Args:
         classes: names of the three classes; the sample is of the first.
