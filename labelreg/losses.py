@@ -75,8 +75,8 @@ def smooth_cross_entropy(
 def js_divergence(p: Tensor, q: Tensor, reduction: str = "mean") -> Tensor:
     """Jensen-Shannon divergence: the mean of ``KL(p || m)`` and ``KL(q || m)`` with m = (p + q) / 2.
 
-    It is symmetric in the probabilities p and q, (B, K), and lies between 0 and ln 2. Where a probability is 0, the
-    true gradient can be infinite; here it is large and finite.
+    It is symmetric in the probabilities p and q, (B, K), and lies between 0 and ln 2, up to rounding. Where a
+    probability is 0, the true gradient can be infinite; here it is large and finite.
     """
     check_same_shape("B", "K", p=p, q=q)
     p, q = (x.to(compute_dtype(p, q)) for x in (p, q))
@@ -116,7 +116,7 @@ def distribution(targets: Tensor, num_classes: int) -> Tensor:
     if targets.ndim == 2:
         return targets.to(compute_dtype(targets))
     one_hot = torch.zeros(len(targets), num_classes, device=targets.device)
-    return one_hot.scatter_(1, targets[:, None], 1.0)
+    return one_hot.scatter(1, targets[:, None], 1.0)
 
 
 def cross_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:

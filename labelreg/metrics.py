@@ -85,7 +85,8 @@ def recall_at_1(features: Tensor, targets: Tensor) -> float:
 def recall_at_k(features: Tensor, targets: Tensor, k: int = 1) -> float:
     """Return the fraction of samples with one of their own class among the k nearest others (R@k, CS-KD section 3.1).
 
-    The distance is Euclidean; of equally near samples the first counts. The only sample of a class is a miss.
+    The distance is Euclidean; of equally near samples the first counts, up to rounding. The only sample of a class is a
+    miss.
     """
     _check_features(features, targets)
     if not 1 <= k < len(features):

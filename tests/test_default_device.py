@@ -24,7 +24,7 @@ def elsewhere():
 
 
 def test_data_are_made_on_the_cpu(elsewhere):
-    for name in ("toy", "digits", "pydoc"):
+    for name in ("toy", "digits", "pydoc", "docstrings"):
         dataset = load(name)
         assert {each.device.type for each in (dataset.mean, dataset.train.inputs, dataset.test.targets)} == {"cpu"}
     digits = load("digits", subset=100)

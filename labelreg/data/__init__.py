@@ -4,7 +4,8 @@ A data set is a function from the folder of raw data to a ``Dataset``, under ``@
 package is imported here, so a new data set takes one new file.
 
 Unknown names, invalid arguments and damaged files raise ``ValueError`` with a message that says what would be right.
-Files that are missing and cannot be downloaded raise ``FileNotFoundError``. Damaged files are not changed.
+Files that are missing and cannot be downloaded raise ``FileNotFoundError``. Damaged files are not changed, except for
+torchvision's packed files, which torchvision downloads again.
 """
 
 import importlib

@@ -134,7 +134,7 @@ def _dataset(name: str, train: Split, test: Split, classes: tuple[str, ...], wor
 
 
 def _split(texts: list[bytes], labels: list[int]) -> Split:
-    return Split(in_bytes(texts), torch.tensor(labels))
+    return Split(in_bytes(texts), torch.tensor(labels, device="cpu"))
 
 
 def _find(corpus: Corpus, root: Path, file: str) -> Path:

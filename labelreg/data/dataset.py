@@ -52,11 +52,12 @@ class Split:
         return hashlib.sha256(self.targets.cpu().contiguous().numpy().tobytes()).hexdigest()[:8]
 
     def to(self, device: torch.device | str) -> "Split":
-        """Return the split on another device, except for inputs of more than half of a GPU's free memory.
+        """Return the split on another device, except for images of more than half of a GPU's free memory.
 
         Selections are on the device of the targets, wherever the inputs are.
         """
-        inputs = self.inputs.to(device) if _has_room(torch.device(device), self.inputs.nbytes) else self.inputs
+        fits = isinstance(self.inputs, Texts) or _has_room(torch.device(device), self.inputs.nbytes)
+        inputs = self.inputs.to(device) if fits else self.inputs
         aspects = None if self.aspects is None else self.aspects.to(device)
         return replace(self, inputs=inputs, targets=self.targets.to(device), aspects=aspects)
 

@@ -1,5 +1,6 @@
 """Published files, which are downloaded if they are missing."""
 
+import os
 from pathlib import Path
 
 
@@ -14,7 +15,7 @@ def fetch(path: Path, instead: str, url: str | None = None, md5: str | None = No
 
     problem = f"there is no {path}"
     if url:
-        unfinished = path.with_name(f"{path.name}.part")
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # other processes may download it, too
         unfinished.unlink(missing_ok=True)  # half a download would pass for the whole
         try:
             download_url(url, path.parent, unfinished.name, md5)

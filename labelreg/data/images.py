@@ -8,6 +8,7 @@ import torch
 
 from labelreg.data.dataset import Dataset, Split
 from labelreg.data.registry import register
+from labelreg.names import one_line
 from labelreg.paths import atomic_write
 
 CIFAR100_SUPERCLASSES = {
@@ -47,7 +48,7 @@ def load_images(name: str, root: Path) -> Dataset:
     torchvision_name, shape, num_classes = SOURCES[name]
     path = root / f"{name}.npz"
     if not path.exists():
-        convert(path, torchvision_name, shape)
+        convert(path, torchvision_name, shape, num_classes)
     arrays = read_archive(path, shape, num_classes)
     train, test = (
         Split(torch.from_numpy(arrays[f"x_{split}"]).permute(0, 3, 1, 2), torch.from_numpy(arrays[f"y_{split}"]))
@@ -58,7 +59,7 @@ def load_images(name: str, root: Path) -> Dataset:
     return Dataset(name, train, test, classes, augmentation="crop_flip", superclasses=superclasses)
 
 
-def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> None:
+def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int], num_classes: int) -> None:
     """Write an archive of torchvision's files, which are downloaded to the folder of ``path`` if they are missing."""
     from torchvision import datasets
 
@@ -66,19 +67,21 @@ def convert(path: Path, torchvision_name: str, shape: tuple[int, int, int]) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         train, test = (original(path.parent, train=part, download=True) for part in (True, False))
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # damaged files may raise anything
         raise FileNotFoundError(
-            f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder ({error}). "
-            f"Put an .npz archive of {', '.join(_layout(shape).values())} there, or the files that torchvision "
-            "downloads (see data/README.md), or name the folder that holds either by the root argument or the "
-            "environment variable LABELREG_DATA."
+            f"there is no {path}, and torchvision's {torchvision_name} cannot be downloaded to its folder or read "
+            f"there ({one_line(error)}). Remove what is damaged, and put an .npz archive of "
+            f"{', '.join(_layout(shape).values())} there, or the files that torchvision downloads (see "
+            "data/README.md), or name the folder that holds either by the root argument or the environment variable "
+            "LABELREG_DATA."
         ) from error
+    arrays = {"classes": np.array(train.classes)}
+    for split, data in (("train", train), ("test", test)):
+        arrays[f"x_{split}"] = np.asarray(data.data).reshape(-1, *shape)
+        arrays[f"y_{split}"] = np.asarray(data.targets, dtype=np.int64)
+    _check(arrays, f"torchvision's {torchvision_name} in {path.parent}", shape, num_classes)
     with atomic_write(path) as unfinished, open(unfinished, "wb") as file:
-        arrays = {}
-        for split, data in (("train", train), ("test", test)):
-            arrays[f"x_{split}"] = np.asarray(data.data).reshape(-1, *shape)
-            arrays[f"y_{split}"] = np.asarray(data.targets, dtype=np.int64)
-        np.savez(file, **arrays, classes=np.array(train.classes))
+        np.savez(file, **arrays)
 
 
 def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> dict[str, np.ndarray]:
@@ -91,20 +94,26 @@ def read_archive(path: Path, shape: tuple[int, int, int], num_classes: int) -> d
         raise ValueError(f"{path} cannot be read as an .npz archive: {error}") from error
     if missing := expected.keys() - arrays.keys():
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; it must hold {', '.join(expected.values())}")
+    _check(arrays, str(path), shape, num_classes)
+    return arrays
+
+
+def _check(arrays: dict[str, np.ndarray], place: str, shape: tuple[int, int, int], num_classes: int) -> None:
+    """Check the arrays of an archive; ``place`` is where they come from."""
+    expected = _layout(shape)
     for key, array in arrays.items():
         if array.ndim == 0 or _described(key, array.dtype, array.shape[1:]) != expected[key]:
             found = f"{list(array.shape)} {array.dtype}"
-            raise ValueError(f"{key} in {path} is {found}; it must be {expected[key]}")
+            raise ValueError(f"{key} in {place} is {found}; it must be {expected[key]}")
     if len(arrays["classes"]) != num_classes:
-        raise ValueError(f"{path} names {len(arrays['classes'])} classes; it must name {num_classes}")
+        raise ValueError(f"{place} names {len(arrays['classes'])} classes; it must name {num_classes}")
     for split in ("train", "test"):
         images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
         if len(images) != len(labels):
-            raise ValueError(f"{path} holds {len(images)} images in x_{split} but {len(labels)} labels in y_{split}")
+            raise ValueError(f"{place} holds {len(images)} images in x_{split} but {len(labels)} labels in y_{split}")
         if ((labels < 0) | (labels >= num_classes)).any():
             found = f"{labels.min()} to {labels.max()}"
-            raise ValueError(f"y_{split} in {path} has labels from {found}; they must be 0 to {num_classes - 1}")
-    return arrays
+            raise ValueError(f"y_{split} in {place} has labels from {found}; they must be 0 to {num_classes - 1}")
 
 
 def _layout(shape: tuple[int, int, int]) -> dict[str, str]:

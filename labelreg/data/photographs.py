@@ -93,6 +93,8 @@ def _read_split(collection: Collection, folder: Path, split: str) -> Split:
     images = _read_array(folder / f"{split}_images.npy", shape, np.uint8, mapped=True)
     targets = _read_array(folder / f"{split}_targets.npy", (count,), np.int64)
     aspects = _read_array(folder / f"{split}_aspects.npy", (count,), np.float32)
+    if targets.min() < 0 or targets.max() >= collection.num_classes or not (aspects > 0).all():
+        raise ValueError(f"{folder} has invalid classes or aspects in its {split} split; {_remedy(folder)}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -100,7 +102,7 @@ def _read_split(collection: Collection, folder: Path, split: str) -> Split:
 
 
 def _read_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], mapped: bool = False) -> np.ndarray:
-    remedy = f"remove the folder {path.parent} to have it made again"
+    remedy = _remedy(path.parent)
     try:
         array = np.load(path, mmap_mode="r" if mapped else None)
     except Exception as error:  # damage may raise anything
@@ -109,6 +111,10 @@ def _read_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic], map
         expected = f"{list(shape)} {np.dtype(dtype).name}"
         raise ValueError(f"{path} is {list(array.shape)} {array.dtype}; it must be {expected}: {remedy}")
     return array
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove the folder {folder} to have it made again"
 
 
 def convert(collection: Collection, root: Path, folder: Path) -> None:
@@ -179,7 +185,8 @@ def _check(collection: Collection, listing: Listing, source: Path) -> None:
         if len(samples) != size:
             raise ValueError(f"{source} lists {len(samples)} photographs for the {split} split; it must list {size}")
         if absent := [name for name, _ in samples if not (source / name).exists()]:
-            raise ValueError(f"{source} lacks {len(absent)} photographs of the {split} split, such as {absent[0]}")
+            lacks = f"lacks {len(absent)} photographs of the {split} split, such as {absent[0]}"
+            raise ValueError(f"{source} {lacks}: put a whole copy of the data set in its place")
         if wrong := [name for name, label in samples if not 0 <= label < collection.num_classes]:
             raise ValueError(f"{source} gives {wrong[0]} no valid class; classes are 1 to {collection.num_classes}")
 
@@ -236,5 +243,5 @@ def squash(path: Path, side: int) -> tuple[np.ndarray, float]:
             # bicubic: of Pillow's filters the one that comes closest to crops of the original
             pixels = image.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
             return np.asarray(pixels), image.width / image.height
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be decoded as an image: {error}") from error

@@ -70,7 +70,7 @@ def _numbered(split: Split, number: Callable[[str], int], cut: int) -> Texts:
         tokens.extend(map(number, words))
         lengths.append(len(words))
     tokens.append(0)  # texts without a word have something to be read from
-    lengths = torch.tensor(lengths)
+    lengths = torch.tensor(lengths, device="cpu")
     flat = torch.frombuffer(tokens, dtype=torch.int32)
     return Texts(flat, lengths.cumsum(0) - lengths, lengths, "words", cut, ())
 

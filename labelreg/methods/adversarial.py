@@ -17,8 +17,8 @@ class AdversarialTraining(Wrapper):
     The loss is the mean of the method's losses on the batch and on its adversarial copy, in which every pixel is moved
     by epsilon in the direction that increases the method's loss. A network that the method trains beside the target is
     part of that loss and is attacked along with the target. Predictions that soften the labels of the copy are made on
-    the copy (NaR, table 5). The copy is not clipped to valid pixels. Inputs that are not floating-point raise
-    ``TypeError``.
+    the copy (NaR, table 5). A method that draws at random draws anew for the copy; mixup must be put around, not
+    inside. The copy is not clipped to valid pixels. Inputs that are not floating-point raise ``TypeError``.
 
     Batch and copy go through the networks one after the other, so batch normalisation normalises each by its own
     statistics. Extra views of the data are left unchanged.
@@ -39,6 +39,7 @@ class AdversarialTraining(Wrapper):
     @takes_options
     def __init__(self, method: Method, pixel_std: Tensor | None = None, epsilon: NonNegativeFloat = 8 / 255):
         super().__init__(method)
+        self._check_not_mixed()  # the copy would be mixed anew
         if pixel_std is None:
             pixel_std = torch.ones(1)
         elif pixel_std.ndim != 1 or not (pixel_std > 0).all():

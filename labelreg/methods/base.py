@@ -65,6 +65,8 @@ class Method(nn.Module, ABC):
         takes_probabilities: whether targets may be probabilities, which :class:`.Mixup` makes, or only class indices.
         lr_mult: factor on the learning rate of the method's own parameters.
         one_update: whether the method makes one update per batch, as every method inside another must.
+        prepares: whether :meth:`prepare` trains a network on plain batches, which no method inside another may.
+        mixes: whether the method trains on mixed samples, which a method around it does not see.
         divisible: whether several processes can each compute the loss of a part of a batch. The loss must be a mean
             over samples, and what the method keeps of the samples must be in ``counted``.
         counted: buffers that count the samples of an epoch; at its end, the counts of several processes are added.
@@ -86,6 +88,8 @@ class Method(nn.Module, ABC):
     takes_probabilities: bool = True
     lr_mult: float = 1.0
     one_update: bool = True
+    prepares: bool = False
+    mixes: bool = False
     divisible: bool = False
     counted: ClassVar[tuple[str, ...]] = ()
 
@@ -155,8 +159,8 @@ class Method(nn.Module, ABC):
         before = dict(self._buffers)
         super()._apply(fn, recurse)
         for name, buffer in self._buffers.items():
-            if buffer is not None and buffer.dtype.itemsize < before[name].dtype.itemsize:
-                self._buffers[name] = before[name].to(buffer.device)
+            if buffer is not None and buffer.is_floating_point() and buffer.dtype.itemsize < torch.float32.itemsize:
+                self._buffers[name] = before[name].to(buffer.device, torch.float32)
         return self
 
     def extra_repr(self) -> str:
@@ -171,10 +175,13 @@ class Wrapper(Method):
         super().__init__()
         if not method.one_update:
             raise ValueError(f"{method.title} makes several updates of a batch, which no method can be put around")
+        if method.prepares:
+            raise ValueError(f"{method.title} first trains on plain batches, which no method can be put around")
         self.method = method
         self.views = method.views
         self.copies = method.copies
         self.takes_probabilities = method.takes_probabilities
+        self.mixes = method.mixes
 
     @property
     def capturable(self) -> bool:
@@ -183,9 +190,6 @@ class Wrapper(Method):
     @property
     def divisible(self) -> bool:
         return self.method.divisible
-
-    def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
-        self.method.prepare(train)
 
     def start_epoch(self, epoch: int) -> None:
         self.method.start_epoch(epoch)
@@ -198,6 +202,10 @@ class Wrapper(Method):
 
     def predict(self, network: nn.Module, inputs: Tensor) -> Tensor:
         return self.method.predict(network, inputs)
+
+    def _check_not_mixed(self) -> None:
+        if self.mixes:
+            raise ValueError(f"put mixup around {type(self).__name__}, not inside it")
 
     def _check_inputs(self, inputs: Tensor) -> None:
         if not inputs.is_floating_point():

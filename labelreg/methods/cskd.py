@@ -86,6 +86,7 @@ class ClassWiseSelfDistillation(Wrapper):
         bn: Literal["both", "anchor_only"] = "both",
     ):
         super().__init__(CrossEntropy() if method is None else method)
+        self._check_not_mixed()  # the views would not be mixed as the inputs are
         if class_weight and partners == "loader":
             self.views |= {"partner"}
         if sample_weight:

@@ -28,7 +28,8 @@ class ForestAsRegularization(Method):
     auxiliary network does. By default its prediction for a training sample is *out of bag*: it comes from the trees
     that have not seen the sample, because a forest has memorised the labels that it was fitted to. The first epoch
     collects the samples and trains on plain labels. If the data are augmented, the forest knows the last view of each
-    sample. Targets are class indices, one per sample, so the method cannot learn from texts or from mixed labels.
+    sample. Targets are class indices, one per sample, so the method cannot learn from texts or from mixed labels. In
+    evaluation mode nothing is collected, and labels are plain: the places of another split mean nothing to the forest.
 
     Args:
         num_classes: K.
@@ -76,11 +77,12 @@ class ForestAsRegularization(Method):
         check_samples(self, batch)
         logits, targets = network(batch.inputs), batch.targets
         check_loss(logits, targets, indices=True)
-        self._collect(batch)
-        if len(self.predictions):
-            # the logarithm of a probability is a logit of it
-            forest_logits = self.predictions[batch.indices].clamp_min(torch.finfo(torch.float32).tiny).log()
-            targets = nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
+        if self.training:
+            self._collect(batch)
+            if len(self.predictions):
+                # the logarithm of a probability is a logit of it
+                forest_logits = self.predictions[batch.indices].clamp_min(torch.finfo(torch.float32).tiny).log()
+                targets = nar_targets(logits, forest_logits, targets, self.lam, self.alpha)
         return Step.of(logits, {"disturbed": soft_cross_entropy(logits, targets)})
 
     def _collect(self, batch: Batch) -> None:
@@ -91,7 +93,7 @@ class ForestAsRegularization(Method):
             self.targets = torch.cat([self.targets.to(targets), targets.new_full((missing,), -1)])
             if len(self.predictions):
                 self.predictions = torch.cat([self.predictions, self._uniform(missing)])
-        self.inputs[batch.indices] = inputs
+        self.inputs[batch.indices] = inputs.to(self.inputs)
         self.targets[batch.indices] = targets
 
     def _uniform(self, count: int) -> Tensor:
@@ -102,7 +104,7 @@ class ForestAsRegularization(Method):
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():
-            setattr(self, name, value.to(self.inputs.device))
+            setattr(self, name, value.to(self.inputs.device, copy=True))
 
 
 def _fitted(inputs: Tensor, targets: Tensor, trees: int, seed: int, out_of_bag: bool = False) -> Any:

@@ -43,6 +43,7 @@ class Mixup(Wrapper):
     @takes_options
     def __init__(self, method: Method, num_classes: PositiveInt, alpha: NonNegativeFloat = 1.0):
         super().__init__(method)
+        self.mixes = True
         if not method.takes_probabilities:
             name = type(method).__name__
             raise ValueError(f"mixed labels are probabilities, and {name} with its options needs class indices")
@@ -56,7 +57,7 @@ class Mixup(Wrapper):
         def mix(values: Tensor) -> Tensor:
             return torch.lerp(values[partners], values, weight)
 
-        views = {name: mix(getattr(batch, name)) for name in self.views}
+        views = {name: mix(view) for name in self.views if (view := getattr(batch, name)) is not None}
         labels = smooth_labels(batch.targets, self.num_classes, 0.0)  # as probabilities
         return self.method.step(network, replace(batch, inputs=mix(batch.inputs), targets=mix(labels), **views))
 

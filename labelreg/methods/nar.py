@@ -48,7 +48,8 @@ def nar_regression_targets(
 
     Outputs and targets have the same shape, which may be any; it is also the shape of the result.
     """
-    losses.check_same_shape(*outputs.shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
+    shape = outputs.shape if isinstance(outputs, Tensor) else ()
+    losses.check_same_shape(*shape, outputs=outputs, auxiliary_outputs=auxiliary_outputs, targets=targets)
     return disturb(outputs, auxiliary_outputs, targets, lam, alpha)
 
 
@@ -155,7 +156,8 @@ class NetworkAsRegularization(Method):
     @torch.no_grad()
     def labels(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the disturbed labels, (B, K) without gradient, in the networks' modes (NaR, equation 4)."""
-        return nar_targets(network(inputs), self.auxiliary(inputs), targets, self.lam, self.alpha)
+        lam = 0.0 if self.warming_up else self.lam
+        return nar_targets(network(inputs), self.auxiliary(inputs), targets, lam, self.alpha)
 
 
 class SnapshotRegularization(Method):
@@ -195,15 +197,17 @@ class SnapshotRegularization(Method):
     ):
         super().__init__()
         self.auxiliary = auxiliary
+        self.prepares = direction == "pos"
         self.snapshots = nn.ModuleList([frozen_copy(auxiliary)] if direction == "pre" else [])
         self.current = 0
 
     def prepare(self, train: Callable[[nn.Module, Method], None]) -> None:
-        if self.direction == "pre":
+        if not self.prepares:
             return
         keeper = _Keeper(self.interval)
         train(self.auxiliary, keeper)
         self.auxiliary.requires_grad_(False)
+        self.snapshots = nn.ModuleList()
         for state in (*keeper.kept.values(), self.auxiliary.state_dict()):
             self.snapshots.append(frozen_copy(self.auxiliary))
             self.snapshots[-1].load_state_dict(state)

@@ -10,7 +10,8 @@ from labelreg.networks.registry import ImageSize, register
 def densenet121(num_classes: int, input_shape: ImageSize = (3, 32, 32)) -> nn.Module:
     """DenseNet-121 for 32 px (CS-KD, Section 3.1): torchvision's with a 3x3 convolution of stride 1 as its whole stem.
 
-    Growth rate 32; 7.05 M parameters on CIFAR-100, 6.96 M on CIFAR-10.
+    Growth rate 32; 7.05 M parameters on CIFAR-100, 6.96 M on CIFAR-10. The initial weights are those of the other
+    networks here, with fan_out, and not torchvision's.
     """
     from torchvision.models import DenseNet  # slow to import
 

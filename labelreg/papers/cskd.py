@@ -7,6 +7,7 @@ labels). Mixup with CS-KD lacks the sample-wise term: the text speaks of the cla
 losses of the labels, the teacher and the class-wise term with equal weights (and of the sample-wise term on the
 fine-grained sets). Knowledge distillation here halves the first two, so the others are halved too. AdaCos is evaluated
 with scaled cosines, as it is trained. The teacher of table 3 is the DenseNet-121 of table 1 trained by CS-KD.
+ResNet-18 for 32 px is the standard network, as the paper says; in CS-KD's code it has pre-activation.
 
 On CIFAR-100 and TinyImageNet a tenth of the training samples is held out, and the test error is that of the epoch that
 is best on them; on the other data sets the paper reports the epoch that is best on the test set itself. On CIFAR-100

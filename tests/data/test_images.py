@@ -47,7 +47,7 @@ def write_originals(name: str, root, made: dict[str, np.ndarray]) -> None:
     """Lay the arrays down in the files that torchvision reads."""
     if name == "fashion_mnist":
         folder = root / "FashionMNIST" / "raw"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for split, prefix in (("train", "train"), ("test", "t10k")):
             x, y = made[f"x_{split}"], made[f"y_{split}"].astype(np.uint8)
             pixels, labels = folder / f"{prefix}-images-idx3-ubyte", folder / f"{prefix}-labels-idx1-ubyte"
@@ -106,6 +106,20 @@ def test_a_failed_conversion_leaves_nothing_behind(offline, tmp_path, monkeypatc
     with pytest.raises(OSError, match="disk full"):
         load("cifar10", root=tmp_path)
     assert not list(tmp_path.glob("cifar10*"))
+
+
+def test_damaged_originals_are_not_converted(offline, tmp_path):
+    made = arrays("fashion_mnist")
+    write_originals("fashion_mnist", tmp_path, made | {"y_train": made["y_train"][:-5]})
+    found = rf"torchvision's FashionMNIST in {tmp_path} holds 20 images in x_train but 15 labels in y_train"
+    with pytest.raises(ValueError, match=found):
+        load("fashion_mnist", root=tmp_path)
+    (images_file,) = tmp_path.rglob("train-images*")
+    images_file.write_bytes(b"cut")
+    with pytest.raises(FileNotFoundError, match=r"cannot be downloaded to its folder or read there \(AssertionError"):
+        load("fashion_mnist", root=tmp_path)
+    write_originals("fashion_mnist", tmp_path, made)
+    assert len(load("fashion_mnist", root=tmp_path).train) == 20
 
 
 def edited(key, change):

@@ -226,6 +226,13 @@ class TestLoading:
         path.write_bytes(path.read_bytes()[:-2])
         with pytest.raises(ValueError, match=rf"{path} cannot be read as an array"):
             load(name, root=tmp_path)
+        np.save(path, np.array([1, 0, 1], np.float32))
+        with pytest.raises(ValueError, match=r"invalid classes or aspects in its train split; remove the folder"):
+            load(name, root=tmp_path)
+        np.save(path, np.ones(3, np.float32))
+        np.save(path.with_name("test_targets.npy"), np.array([7]))
+        with pytest.raises(ValueError, match=r"invalid classes or aspects in its test split; remove the folder"):
+            load(name, root=tmp_path)
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
@@ -236,7 +243,7 @@ class TestOriginals:
         def download(url, root, filename, md5):
             asked.append((url, md5))
             Path(root).mkdir(parents=True, exist_ok=True)
-            shutil.copy(tmp_path / "server" / filename.removesuffix(".part"), Path(root) / filename)
+            shutil.copy(tmp_path / "server" / filename.rsplit(".", 2)[0], Path(root) / filename)
 
         monkeypatch.setattr(utils, "download_url", download)
         assert len(load(name, root=tmp_path).train) == 3

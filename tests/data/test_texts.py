@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labelreg.data import Loader, Split, balanced_subset, batches, hold_out
+from labelreg.data import Loader, Split, balanced_subset, batches, dataset, hold_out
 from labelreg.data.texts import Texts
 from labelreg.data.words import in_bytes
 
@@ -50,6 +50,11 @@ class TestPadded:
         rest, held = hold_out(split, 2, seed=0)
         assert sorted([*rest.clean()[:, 0].tolist(), *held.clean()[:, 0].tolist()]) == [1, 2, 3, 4, 5, 6]
         assert (held.targets == (held.clean()[:, 0] - 1) % 2).all()
+
+    def test_move_to_a_device_that_has_no_room_for_images(self, monkeypatch):
+        monkeypatch.setattr(dataset, "_has_room", lambda device, size: False)
+        moved = of_many_lengths(10).to("meta")
+        assert (moved.inputs.device.type, moved.targets.device.type) == ("meta", "meta")
 
     def test_bytes_come_back_as_text(self):
         texts = in_bytes([each.encode() for each in ("naïve", "", "Ω")])

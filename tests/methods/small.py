@@ -64,8 +64,5 @@ class Spy(Method):
     def start_epoch(self, epoch):
         self.calls.append(("start_epoch", epoch))
 
-    def prepare(self, train):
-        self.calls.append(("prepare", train))
-
     def predict(self, network, inputs):
         return 2 * network(inputs)

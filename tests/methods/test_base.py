@@ -8,7 +8,7 @@ from methods.small import HALVES, K, make_batch
 from torch import nn
 
 from labelreg import methods, networks
-from labelreg.methods import Criterion, Method
+from labelreg.methods import Criterion, KnowledgeRefinery, Method
 
 CRITERIA = [name for name in methods.names() if issubclass(methods.find(name), Criterion)]
 NEED_A_CLASS = ["ada_cos", "adaptive_label_regularization", "disturb_label", "knowledge_refinery", "virtual_softmax"]
@@ -77,6 +77,14 @@ class TestCriterion:
     def test_can_be_transformed(self, name, transform):
         criterion, given = create(name).eval(), (torch.randn(12, K), make_batch().targets)
         torch.testing.assert_close(transform(criterion, *given)(*given), criterion(*given))
+
+    def test_can_be_compiled_with_two_classes(self):
+        criterion = KnowledgeRefinery(2)
+        compiled = torch.compile(criterion, fullgraph=True, backend="eager")
+        given = torch.randn(6, 2), torch.arange(6) % 2
+        with pytest.warns(UserWarning, match="with 2 classes"):
+            expected = criterion(*given)
+        torch.testing.assert_close(compiled(*given), expected)
 
     @every_criterion
     @pytest.mark.parametrize(
@@ -183,6 +191,7 @@ class TestState:
         assert casts[1].accuracy.item() == pytest.approx(0.9 * (1 - 0.99**500 * (tracking == "ema")), abs=1e-4)
         assert casts[1].to("meta").accuracy.device.type == "meta"
         assert create("adversarial_training").to(dtype).pixel_std.dtype == torch.promote_types(dtype, torch.float32)
+        assert casts[1].double().float().accuracy.dtype == torch.float32
 
 
 class TestParameterGroups:

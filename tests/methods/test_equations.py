@@ -204,6 +204,7 @@ Z, Y, S = torch.zeros(B, K), torch.zeros(B, dtype=torch.int64), torch.zeros(K, K
         (lambda: nar_targets(Z, Z[:, 1:], Y), ValueError, r"auxiliary_logits must have shape \(6, 5\)"),
         (lambda: nar_loss(Z, Z, Y, lam=1.0), ValueError, r"lam must lie in \[0, 1\), got 1.0"),
         (lambda: nar_loss(Z, Z, Y, alpha=-0.1), ValueError, r"alpha must lie in \[0, 1\), got -0.1"),
+        (lambda: nar_regression_targets([1.0], Z, Z), TypeError, "outputs must be a floating-point tensor, got list"),
         (lambda: nar_regression_targets(Z, Z, Z[0]), ValueError, r"targets must have shape \(6, 5\), got \(5,\)"),
         (lambda: residual_losses(Z[:, :1], Y, S[:1, :1]), ValueError, "at least 2 classes .* got 1"),
         (lambda: residual_losses(Z, Y, S[:, 1:]), ValueError, r"matrix must have shape \(5, 5\), got \(5, 4\)"),

@@ -265,3 +265,13 @@ class TestVirtualSoftmax:
         logits = virtual_softmax_logits(features, weight, batch.targets)
         torch.testing.assert_close(step.loss, cross_entropy(logits, batch.targets))
         torch.testing.assert_close(step.logits, features @ weight.T)
+
+    def test_predicts_in_single_precision_at_least(self):
+        network, inputs = make_network(), make_batch().inputs
+        with torch.autocast("cpu", torch.bfloat16):
+            assert VirtualSoftmax().predict(network, inputs).dtype == torch.float32
+        with torch.no_grad():
+            network[-1].weight.mul_(1e5)
+        logits = VirtualSoftmax().predict(network.half(), 100 * inputs.half())
+        assert logits.isfinite().all()
+        assert logits.abs().max() > torch.finfo(torch.float16).max

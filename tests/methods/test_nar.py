@@ -175,6 +175,8 @@ class TestOfficial:
             torch.testing.assert_close(step.loss, hard + smooth)
             assert values(step.terms)["disturbance"] == 0
             torch.testing.assert_close(gradients(step.loss, network), gradients(hard, network))
+            labels = method.labels(network, batch.inputs, batch.targets)
+            torch.testing.assert_close(labels, torch.eye(K)[batch.targets])
         method.start_epoch(3)
         assert values(method.step(network, batch).terms)["disturbance"] > 0
 

@@ -77,7 +77,9 @@ class TestSnapshots:
     @pytest.mark.parametrize(("direction", "expected"), [("pre", [0, 0, 2, 2, 4]), ("pos", [2, 2, 4, 4, 5])])
     def test_labels_are_disturbed_by_the_snapshot_of_the_direction(self, digits, direction, expected):
         method = SnapshotRegularization(build(1), interval=2, direction=direction)
-        method.prepare(lambda network, inner: fit(inner, digits, network, epochs=5))
+        for _ in range(2):  # a second time begins anew
+            method.auxiliary.load_state_dict(build(1).state_dict())
+            method.prepare(lambda network, inner: fit(inner, digits, network.requires_grad_(), epochs=5))
         alone = build(1)
         states = [copy.deepcopy(alone)]  # of an auxiliary trained alone, after 0, 1, ... epochs
         trainer = make_trainer(CrossEntropy(), digits, alone, epochs=5)
@@ -228,6 +230,22 @@ class TestForest:
         forests[1].step(network, Batch(inputs[:2], targets[:2], torch.tensor([3, 150])))
         assert (forests[1].predictions[[3, 150]] == 0.1).all()
         assert not forests[1].predictions[60].eq(0.1).all()
+
+    def test_does_not_learn_from_a_validation_loss(self, collected):
+        network, method, _, (batch, *_) = collected
+        method.start_epoch(20)
+        before = copy.deepcopy(method.get_extra_state())
+        loss = method.eval().step(network, replace(batch, inputs=-batch.inputs, indices=batch.indices + 1000)).loss
+        torch.testing.assert_close(loss, cross_entropy(network(-batch.inputs), batch.targets))
+        torch.testing.assert_close(method.get_extra_state(), before)
+
+    def test_a_loaded_state_is_a_copy(self, collected):
+        network, method, _, (batch, *_) = collected
+        other = ForestAsRegularization(10)
+        other.load_state_dict(method.state_dict())
+        before = copy.deepcopy(other.get_extra_state())
+        method.step(network, replace(batch, inputs=-batch.inputs))
+        torch.testing.assert_close(other.get_extra_state(), before)
 
     def test_learns_inside_an_attack_and_in_half_precision(self, digits):
         torch.manual_seed(0)

@@ -15,10 +15,13 @@ from labelreg import networks
 from labelreg.data import Batch
 from labelreg.methods import (
     AdversarialTraining,
+    BatchAugmentation,
+    ClassWiseSelfDistillation,
     CrossEntropy,
     LabelSmoothing,
     Mixup,
     NetworkAsRegularization,
+    SnapshotRegularization,
 )
 
 WRAPPERS = [lambda method: Mixup(method, K), AdversarialTraining]
@@ -31,8 +34,7 @@ class TestWrapper:
         spy, network = Spy({"partner"}), make_network()
         method = wrap(spy)
         method.start_epoch(3)
-        method.prepare(print)
-        assert spy.calls == [("start_epoch", 3), ("prepare", print)]
+        assert spy.calls == [("start_epoch", 3)]
         assert method.views == {"partner"}
         network.eval()
         torch.testing.assert_close(method.predict(network, batch.inputs), 2 * network(batch.inputs))
@@ -51,11 +53,23 @@ class TestWrapper:
 
     @both
     def test_can_be_wrapped_again(self, wrap, batch):
-        method = AdversarialTraining(wrap(NetworkAsRegularization(make_network(1))))
+        method = Mixup(wrap(NetworkAsRegularization(make_network(1))), K)
         step = method.step(make_network(), batch)
         step.loss.backward()
         torch.testing.assert_close(step.loss, sum(step.terms.values()))
         assert method.method.method.auxiliary[0].weight.grad.any()
+
+    @both
+    def test_refuses_a_method_that_first_trains_on_plain_batches(self, wrap):
+        with pytest.raises(ValueError, match="snapshot regularisation first trains on plain batches"):
+            wrap(SnapshotRegularization(make_network(1), direction="pos"))
+        wrap(SnapshotRegularization(make_network(1)))
+
+    @pytest.mark.parametrize("wrap", [AdversarialTraining, ClassWiseSelfDistillation])
+    def test_what_sees_inputs_or_views_refuses_mixup_inside(self, wrap):
+        for mixed in (Mixup(CrossEntropy(), K), BatchAugmentation(Mixup(CrossEntropy(), K), 2)):
+            with pytest.raises(ValueError, match=f"put mixup around {wrap.__name__}, not inside it"):
+                wrap(mixed)
 
 
 class TestMixup:
@@ -83,6 +97,11 @@ class TestMixup:
         torch.testing.assert_close(mixed.targets, weight * labels + (1 - weight) * labels[partners])
         assert torch.equal(mixed.indices, batch.indices)
         assert self.mixed(batch).source is batch.source, "nobody reads it"
+
+    def test_leaves_it_to_the_method_inside_to_miss_a_view(self, batch):
+        missing = replace(batch, partner=None)
+        with pytest.raises(ValueError, match="needs the view 'partner', and the batch has none"):
+            Mixup(ClassWiseSelfDistillation(), K).step(make_network(), missing)
 
     def test_of_cross_entropy_is_the_mean_of_two_cross_entropies(self, batch):
         network = make_network()
