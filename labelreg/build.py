@@ -77,6 +77,9 @@ def build(experiment: Experiment, device: str, teacher: Callable[[], nn.Module],
         raise ValueError(f"{experiment.method} learns from a teacher, and is trained on one device, not on several")
     target = resolve_device(device)
     dataset, validation = prepare_data(experiment)
+    if experiment.teacher and (reading := networks.reading(experiment.teacher.network)) != dataset.reading:
+        given = f"{experiment.network} is given {dataset.reading or 'no texts'}"
+        raise ValueError(f"{experiment.teacher.network} reads {reading or 'no texts'}, and cannot teach: {given}")
     _seed(experiment.seed + GENERATION_STREAM * _generation(experiment), target)
     network = make_network(experiment.network, experiment.network_options, dataset)
 

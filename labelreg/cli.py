@@ -255,11 +255,12 @@ def _print(rows: list[dict] | pd.DataFrame, title: str) -> None:
 
 def _told(error: Exception) -> str:
     """Describe an error in one line, with the file of its traceback if it is not from this package or the system."""
+    notes = getattr(error, "__notes__", ())[:1]  # the settings of the run; the second is a traceback
     if isinstance(error, ValueError | OSError) or type(error).__module__.startswith("labelreg."):
-        return f"labelreg: {_one_short_line(str(error))}"
+        return f"labelreg: {'; '.join(map(_one_short_line, [str(error), *notes]))}"
     with tempfile.NamedTemporaryFile("w", prefix="labelreg-", suffix=".txt", delete=False) as file:
         file.writelines(traceback.format_exception(error))
-    said = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())[:1]]  # the second is a traceback
+    said = [f"{type(error).__name__}: {error}", *notes]
     where = f"if this should work, it is a mistake in labelreg, and its traceback is in {file.name}"
     return f"labelreg: {'; '.join(map(_one_short_line, [*said, where]))}"
 

@@ -64,8 +64,8 @@ def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> d
         for name, call in calls.items():
             started = time.perf_counter()
             call()
-            if torch.cuda.is_initialized():
-                torch.cuda.synchronize()
+            for number in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
+                torch.cuda.synchronize(number)
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return seconds

@@ -58,9 +58,10 @@ def _looks_at_images(trainer: Trainer) -> None:
 
 def _can_be_attacked(trainer: Trainer) -> None:
     _looks_at_images(trainer)
-    if getattr(trainer.method, "vote", False):
-        name = type(trainer.method).__name__
-        raise ValueError(f"an attack follows the gradient of the prediction, and the vote of {name} has none")
+    for part in trainer.method.modules():
+        if getattr(part, "vote", False):
+            name = type(part).__name__
+            raise ValueError(f"an attack follows the gradient of the prediction, and the vote of {name} has none")
 
 
 _learns_residual_labels = _method_has("residual_labels", "learns no residual labels")
@@ -104,7 +105,7 @@ def disturbed_labels(trainer: Trainer) -> dict[str, Any]:
         targets.append(batch.targets)
     disturbed, plain = torch.cat(labels), one_hot(torch.cat(targets), trainer.dataset.num_classes)
     return {
-        "disturbed_labels": disturbed[:SHOWN],
+        "disturbed_labels": disturbed[:SHOWN].clone(),  # without the others' memory
         "disturbance": torch.linalg.vector_norm(disturbed - plain, dim=1).mean(),
     }
 
@@ -193,7 +194,8 @@ def tsne(features: Tensor) -> np.ndarray:
     from sklearn.manifold import TSNE  # slow to import
 
     perplexity = min(30, (len(features) - 1) / 3)  # scikit-learn's default is too large for few samples
-    return TSNE(init="pca", random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
+    init = "pca" if features.shape[1] > 1 else "random"
+    return TSNE(init=init, random_state=0, perplexity=perplexity).fit_transform(features.cpu().numpy())
 
 
 @observer(_method_has("vote_logits", "takes no vote"))
@@ -233,4 +235,7 @@ def _features(trainer: Trainer, split: Split) -> tuple[Tensor, Tensor]:
 
 
 def _first_samples(trainer: Trainer) -> Split:
-    return trainer.dataset.train.select(slice(SAMPLES))
+    """The first training samples; evenly spaced ones if the samples are stored class by class."""
+    train = trainer.dataset.train
+    by_class = bool((train.targets.diff() >= 0).all())
+    return train.select(slice(None, None, -(-len(train) // SAMPLES)) if by_class else slice(SAMPLES))

@@ -6,10 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def checkout() -> Path | None:
+    """Return the checkout that this package is imported from, None if it is in none."""
+    folder = Path(__file__).resolve().parents[1]
+    return folder if (folder / "pyproject.toml").exists() else None
+
+
 def project_root() -> Path:
     """Return the checkout that this package is imported from, or the current directory if it is in none."""
-    checkout = Path(__file__).resolve().parents[1]
-    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+    return checkout() or Path.cwd()
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:

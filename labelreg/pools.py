@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import joblib
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from labelreg import mps
 
@@ -85,7 +85,7 @@ def _in_processes(workers: int, calls: Iterator[Call], ahead: int) -> Iterator[A
     pool = joblib.Parallel(workers, return_as="generator_unordered", pre_dispatch=ahead, batch_size=1)
     try:
         yield from pool(calls)
-    except TerminatedWorkerError as error:
+    except BrokenProcessPool as error:
         raise Killed("a process was killed, possibly out of memory") from error
 
 

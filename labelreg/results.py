@@ -229,7 +229,9 @@ def _commit() -> str:
     """Commit of the checkout, marked if the working tree differs, or LABELREG_COMMIT, for copies without history."""
     if told := os.environ.get("LABELREG_COMMIT"):
         return told
-    describe = ["git", "-C", str(paths.project_root()), "describe", "--always", "--dirty", "--abbrev=12"]
+    if (checkout := paths.checkout()) is None:
+        return ""
+    describe = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -271,8 +273,10 @@ def _parsed(path: Path, state: tuple[tuple[int, int], ...]) -> Result:
     hash(experiment)  # must exist: results are found by it
     history, origin = _history(content["history"]), content["provenance"]
     count = len(history["test_error"])
-    if count > experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
+    if count != experiment.epochs or history.get("epoch", [*range(1, count + 1)]) != [*range(1, count + 1)]:
         raise ValueError(f"the epochs of the history are not those of a run of {experiment.epochs}")
+    if experiment.observe and len(state) < 2:
+        raise ValueError(f"{path.with_suffix('.npz').name}, with what was observed, is missing")
     if not _is_number(origin["seconds"]):
         raise ValueError(f"provenance.seconds must be a number, got {origin['seconds']!r}")
     observations = {}
@@ -303,10 +307,11 @@ def _is_number(value: Any) -> bool:
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     # half precision is enough for a picture, but scalars may be printed, and some numbers are too large for it
     largest = np.finfo(np.float16).max
-    kept = {
-        name: np.asarray(array, np.float32 if np.ndim(array) < 2 or (np.abs(array) > largest).any() else np.float16)
-        for name, array in arrays.items()
-    }
+
+    def is_picture(array: np.ndarray) -> bool:
+        return np.ndim(array) > 1 and array.dtype.kind == "f" and not (np.abs(array) > largest).any()
+
+    kept = {name: np.asarray(array, np.float16 if is_picture(array) else np.float32) for name, array in arrays.items()}
     with paths.atomic_write(path) as unfinished, open(unfinished, "wb") as file:
         np.savez_compressed(file, **kept)
 

@@ -241,6 +241,9 @@ def _train(
     """Train, from a checkpoint if there is one; ``preparation`` is that for what a method trains beforehand."""
     device = device if processes.count == 1 else processes.device
     with own_generators(resolve_device(device)):
+        if experiment.teacher:  # what does not fit is refused before the teacher is trained
+            untaught = build(experiment, device, lambda: untrained(experiment.teacher), processes)
+            untaught.trainer(untaught.network, untaught.method, experiment.observe)
         parts = build(experiment, device, lambda: teach(experiment.teacher).network, processes)
         tell = progress and (lambda row: progress(_progress_line(experiment, row)))
         tell_before = progress and (lambda row: progress(f"preparing {_progress_line(experiment, row)}"))
@@ -248,10 +251,12 @@ def _train(
         def prepare(network: nn.Module, method: Method) -> None:
             parts.trainer(network, method).fit(preparation, tell_before, stop)
 
-        parts.method.prepare(prepare)
-        trainer = parts.trainer(parts.network, parts.method, experiment.observe)
-        origin = provenance(trainer.device)  # before training: a commit made during training is not what runs
+        if parts.method.prepares:  # and before the preparation
+            parts.trainer(parts.network, parts.method, experiment.observe)
         try:
+            parts.method.prepare(prepare)
+            trainer = parts.trainer(parts.network, parts.method, experiment.observe)
+            origin = provenance(trainer.device)  # before training: a commit made during training is not what runs
             trainer.fit(checkpoint, tell, stop)
         except Diverged as error:
             raise Diverged(f"{experiment.name}: {error}") from None

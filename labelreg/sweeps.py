@@ -2,6 +2,8 @@
 
 import math
 import os
+import shlex
+import signal
 import statistics
 import sys
 import tempfile
@@ -136,6 +138,7 @@ def run_all(
         pools.opened(backend, address, target, jobs, len(waiting), mps) as pool,
     ):
         stop = StopWhen(time.time() + 60 * minutes, Path(flags, "stop"), os.getpid() if target else None)
+        surroundings = Surroundings.here() if target else None
         tell = progress if target and pool.workers == 1 else progress and _SlowLines()
         # if runs are recorded, each is chosen late, by the time that is left then
         ahead = pool.workers if record else 2 * pool.workers
@@ -145,7 +148,7 @@ def run_all(
                 experiment = _next(waiting, runtimes, stop.deadline - time.time())
                 waiting.remove(experiment)
                 under_way.append(experiment)
-                yield joblib.delayed(_run)(experiment, record, str(target or device), root, tell, stop)
+                yield joblib.delayed(_run)(experiment, record, str(target or device), root, tell, stop, surroundings)
 
         try:
             with stop_on_signals(stop.flag.touch):
@@ -160,6 +163,8 @@ def run_all(
                     if progress is not None and not (failures and len(todo) == 1):  # a single failure is raised at once
                         progress(f"{len(finished)} of {len(todo)}: {experiment.name}: {_described(outcome)}")
         except Killed as error:
+            if stop.flag.exists():  # a signal to the whole group may reach a process that has only just started
+                raise Interrupted("interrupted; the same call resumes from the last finished epochs") from error
             names = "; ".join(each.name for each in under_way)
             raise Killed(
                 f"{error}, while these ran: {names}. The same call resumes from their last finished epochs"
@@ -191,11 +196,41 @@ class StopWhen:
         return self.parent not in (os.getpid(), os.getppid())
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process of the pool, which may be older than the call, sees as the process that waits for it does."""
+
+    folder: str
+    variables: dict[str, str]  # of the environment, those of the package
+
+    @classmethod
+    def here(cls) -> "Surroundings":
+        variables = {name: value for name, value in os.environ.items() if name.startswith("LABELREG_")}
+        return cls(os.getcwd(), variables)
+
+    def enter(self) -> None:
+        os.chdir(self.folder)
+        for name in Surroundings.here().variables:
+            del os.environ[name]
+        os.environ.update(self.variables)
+        # between runs a signal to the whole group is left to the process that waits, which tells this one
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
 def _run(
-    experiment: Experiment, record: bool, device: str, results: Path, progress: Progress, stop: StopWhen
+    experiment: Experiment,
+    record: bool,
+    device: str,
+    results: Path,
+    progress: Progress,
+    stop: StopWhen,
+    surroundings: Surroundings | None,
 ) -> _Outcome:
     """Make a run, in the calling process or in a process of the pool, which may be on another machine."""
     try:
+        if surroundings and os.getpid() != stop.parent:
+            surroundings.enter()
         if stop.parent is None and stop.orphaned:
             raise FileNotFoundError(f"{results} is not the same folder here as where the runs were started")
         if not record:
@@ -208,7 +243,7 @@ def _run(
         if stop.parent and stop.orphaned:
             os._exit(1)  # nobody waits for the outcome, and what was done is saved
         if not isinstance(error, Claimed | KeyboardInterrupt):
-            error.add_note(f"in the run {' '.join(render(experiment.changes()))}")
+            error.add_note(f"in the run {shlex.join(render(experiment.changes()))}")
             if os.getpid() != stop.parent:
                 error.add_note(traceback.format_exc())  # tracebacks do not travel between processes
         return experiment, error

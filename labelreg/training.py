@@ -149,7 +149,7 @@ class Trainer:
             raise ValueError("training sets its own precision, see the recipe, and must not be called within autocast")
         if checkpoint is not None and checkpoint.exists():
             self.load(checkpoint)
-        signalled = threading.Event()
+        signalled, stops = threading.Event(), False
         with stop_on_signals(signalled.set), torch.enable_grad():
             while self.epoch < self.recipe.epochs:
                 for _ in self._epoch():
@@ -160,7 +160,7 @@ class Trainer:
                     progress(self.history[-1])
                 if checkpoint is not None:
                     self.save(checkpoint)
-                if self.processes.wanted(signalled.is_set(), self.position):
+                if self.processes.wanted(stops or signalled.is_set(), self.position):
                     self._interrupt(checkpoint)
 
     def _interrupt(self, checkpoint: Path | None) -> NoReturn:

@@ -18,6 +18,10 @@ def taught(method):
     return TAUGHT if "teacher" in methods.network_roles(method, {}) else {}
 
 
+TEXT = {"dataset": "docstrings", "subset": 16, "epochs": 1}
+KD = {"method": "knowledge_distillation"}
+
+
 class TestData:
     def test_subset_hold_out_and_label_noise(self):
         plain, _ = prepare_data(Experiment())
@@ -57,6 +61,11 @@ class TestData:
                 r"pydoc comes with a validation split; holdout=0\.1 must be 0",
             ),
             ({"schedule": "plateau"}, "cpu", "schedule 'plateau' watches a validation split"),
+            (
+                TEXT | KD | {"network": "charcnn", "teacher": TEXT | {"network": "fasttext"}},
+                "cpu",
+                "fasttext reads words, and cannot teach: charcnn is given characters",
+            ),
         ],
     )
     def test_what_does_not_fit_is_refused_before_training(self, settings, device, message):

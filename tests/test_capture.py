@@ -1,6 +1,7 @@
 """Steps that are recorded and replayed: a stand-in does on a CPU what a CUDA graph does on a GPU."""
 
 import contextlib
+import copy
 import warnings
 
 import pytest
@@ -149,6 +150,21 @@ class Waiting(CrossEntropy):
         return Step.of(step.logits, {"hard": step.loss * max(1.0, step.loss.item())})
 
 
+class Failing(StandIn):
+    """Fails after the computation has run in Python, but has changed no tensor."""
+
+    def record(self, compute, generators):
+        self.recorded += 1
+        network = self.trainer.network
+        before = copy.deepcopy([*network.buffers(), *self.trainer.totals.values()])
+        random = torch.get_rng_state()
+        compute()
+        torch.set_rng_state(random)
+        for mine, value in zip([*network.buffers(), *self.trainer.totals.values()], before, strict=True):
+            mine.copy_(value)
+        raise RuntimeError("operation not permitted")
+
+
 def losses_of(method, recorder=None):
     trainer = prepare_training(Experiment(**SHORT), "cpu")
     trainer.method = method
@@ -162,6 +178,19 @@ def losses_of(method, recorder=None):
 def test_what_a_graph_does_not_see_goes_wrong(method):
     """As it would on a GPU: so the tests above would find it in a method."""
     assert losses_of(method(), StandIn()) != losses_of(method())
+
+
+def test_a_step_that_cannot_be_recorded_is_decided_once():
+    experiment = Experiment(**SHORT, method="stochastic_batch_augmentation")
+    trainer, expected = (prepare_training(experiment, "cpu") for _ in range(2))
+    recorder = Failing()
+    recorder.trainer = trainer
+    trainer.replay_steps(recorder)
+    with pytest.warns(UserWarning, match=r"steps are computed one by one.*operation not permitted"):
+        trainer.fit()
+    expected.fit()
+    assert recorder.recorded == 1
+    assert_identical(outcome(trainer), outcome(expected))
 
 
 def test_a_step_that_waits_for_the_device_is_computed():

@@ -1,6 +1,7 @@
 """What is watched during training, against a second computation."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,7 +101,17 @@ def test_looks_at_a_bounded_number_of_samples(watched, monkeypatch):
     np.testing.assert_allclose(sums, [0.0 if k in empty else 1.0 for k in range(10)], atol=1e-5)
 
 
+def test_looks_at_all_classes_of_what_is_stored_class_by_class(monkeypatch):
+    monkeypatch.setattr(observers, "SAMPLES", 30)
+    targets = torch.arange(95) // 10
+    rows = Split(targets[:, None].float(), targets)
+    seen = observers._first_samples(SimpleNamespace(dataset=Dataset("rows", rows, rows, tuple("abcdefghij"))))
+    assert len(seen) <= 30
+    assert seen.targets.unique().tolist() == [*range(10)]
+
+
 ROWS = Split(torch.randn(10, 4), torch.arange(10) % 2)
+VOTE_INSIDE = {"method": "stochastic_batch_augmentation", "method.vote": True}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +121,21 @@ ROWS = Split(torch.randn(10, 4), torch.arange(10) % 2)
         ("disturbed_labels", {}, "CrossEntropy disturbs no labels that could be observed"),
         ("vote", {}, "CrossEntropy takes no vote that could be observed"),
         ("robustness", SBA | {"options": {"vote": True}}, "the vote of StochasticBatchAugmentation has none"),
+        (
+            "robustness",
+            {"method": "mixup", "options": VOTE_INSIDE},
+            "the vote of StochasticBatchAugmentation has none",
+        ),
+        (
+            "vote",
+            {"method": "knowledge_distillation", "teacher": Experiment()},
+            "KnowledgeDistillation takes no vote that could be observed",
+        ),
+        (
+            "vote",
+            {"method": "snapshot_regularization", "options": {"direction": "pos"}},
+            "SnapshotRegularization takes no vote that could be observed",
+        ),
         ("noise_detection", {"dataset": "rows"}, r"made for images \(C, H, W\), and a sample of rows is \(4,\)"),
         ("robustness", {"dataset": "rows"}, r"made for images \(C, H, W\), and a sample of rows is \(4,\)"),
     ],
@@ -144,6 +170,10 @@ class TestEmbedding:
         assert groups.tolist() == [0, 1, 1, 0] * 15
         between = torch.linalg.vector_norm(places[groups == 0].mean(0) - places[groups == 1].mean(0))
         assert between > 2 * places[groups == 0].std(0).max()
+
+    def test_the_map_of_a_single_feature(self):
+        watched = train(Experiment(**SHORT | {"network_options": {"hidden": (1,)}}, observe=("feature_map",)))
+        assert np.isfinite(watched.result.observations["feature_map"]).all()
 
     @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
     @pytest.mark.parametrize("name", ["resnet8", "plaincnn6", "imagenet_resnet10"])

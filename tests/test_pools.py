@@ -89,7 +89,7 @@ def test_runs_elsewhere_end_with_the_folder_of_the_process_that_waits_and_need_i
     assert stop()
     shutil.rmtree(stop.flag.parent)
     assert stop()
-    experiment, error = sweeps._run(SHORT, True, "cpu", tmp_path, None, stop)
+    experiment, error = sweeps._run(SHORT, True, "cpu", tmp_path, None, stop, None)
     assert experiment == SHORT
     assert str(error) == f"{tmp_path} is not the same folder here as where the runs were started"
 

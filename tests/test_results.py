@@ -29,17 +29,21 @@ from labelreg.results import (
 )
 
 EPOCHS = 3
+
+
+def short(**settings):
+    return Experiment(**{"epochs": EPOCHS} | settings)
+
+
 METRICS = ("loss", "loss_hard", "train_accuracy", "test_error", "test_nll", "test_ece", "learning_rate", "seconds")
-TAUGHT = Experiment(
-    method="born_again", options={"beta": 0.3}, learning_rate=0.1234567890123, teacher=Experiment(seed=1)
-)
+TAUGHT = short(method="born_again", options={"beta": 0.3}, learning_rate=0.1234567890123, teacher=short(seed=1))
 
 
 def make_result(experiment=None, epochs=EPOCHS, **history):
     generator = np.random.default_rng(0)
     values = {name: generator.random(epochs).tolist() for name in METRICS}
     return Result(
-        experiment=experiment or Experiment(),
+        experiment=experiment or short(),
         history={"epoch": list(range(1, epochs + 1))} | values | history,
         provenance=provenance("cpu") | {"seconds": 12.3},
     )
@@ -69,25 +73,26 @@ class TestResult:
 
 class TestRecorded:
     def test_a_run_that_observed_more_serves_and_one_that_observed_less_does_not(self):
-        plain, watched = make_result(), make_result(Experiment(observe=("embedding", "vote")))
+        plain, watched = make_result(), make_result(short(observe=("embedding", "vote")))
         recorded = Recorded([watched])
         for observe in ((), "embedding", ("vote", "embedding")):
-            assert recorded.find(Experiment(observe=observe)) is watched
-        assert recorded.find(Experiment(observe="reliability")) is None
-        assert recorded.find(Experiment(seed=1)) is None
-        assert Recorded([plain]).find(Experiment(observe="vote")) is None
-        taught = {"method": "born_again", "teacher": Experiment(observe="vote")}
-        student = make_result(Experiment(**taught))
-        assert Recorded([student]).find(student.experiment.but(teacher=Experiment())) is student
+            assert recorded.find(short(observe=observe)) is watched
+        assert recorded.find(short(observe="reliability")) is None
+        assert recorded.find(short(seed=1)) is None
+        assert Recorded([plain]).find(short(observe="vote")) is None
+        taught = {"method": "born_again", "teacher": short(observe="vote")}
+        student = make_result(short(**taught))
+        assert Recorded([student]).find(student.experiment.but(teacher=short())) is student
         for both in (Recorded([plain, watched]), Recorded([watched, plain])):
-            assert both.find(Experiment()) is both.find(Experiment(observe="vote")) is watched
+            assert both.find(short()) is both.find(short(observe="vote")) is watched
 
 
 class TestStore:
     def test_writes_one_small_file_of_known_form_and_reads_it_back(self, store):
-        written = make_result(TAUGHT, epochs=200)
+        written = make_result(TAUGHT.but(epochs=200), epochs=200)
         path = store.save(written)
-        assert path == store.root / "shared" / f"{TAUGHT.name}-{TAUGHT.key}.json"
+        long = written.experiment
+        assert path == store.root / "shared" / f"{long.name}-{long.key}.json"
         assert [each.name for each in path.parent.iterdir()] == [path.name]
         assert path.stat().st_size < 30_000
         content = json.loads(path.read_text())
@@ -95,8 +100,8 @@ class TestStore:
         assert content["schema"] == SCHEMA == 1
         assert content["experiment"].keys() == content["experiment"]["teacher"].keys() == Experiment.model_fields.keys()
 
-        read = store.find(TAUGHT)
-        assert (read.experiment, read.experiment.key) == (TAUGHT, TAUGHT.key)
+        read = store.find(long)
+        assert (read.experiment, read.experiment.key) == (long, long.key)
         assert read.provenance == written.provenance
         assert read.history.keys() == written.history.keys()
         for name, values in written.history.items():
@@ -107,13 +112,13 @@ class TestStore:
         path = store.save(make_result(test_nll=[math.inf, math.nan, 0.5]))
         assert "NaN" not in path.read_text()
         assert "Infinity" not in path.read_text()
-        np.testing.assert_array_equal(store.find(Experiment()).history["test_nll"], [math.nan, math.nan, 0.5])
+        np.testing.assert_array_equal(store.find(short()).history["test_nll"], [math.nan, math.nan, 0.5])
 
     def test_observations_come_back_scalars_whole_others_in_half_precision(self, store):
         scalar = np.array([0.59421, 123456.7, 1e-6], np.float32)
         labels = np.linspace(0, 1, 3 * 100, dtype=np.float32).reshape(3, 10, 10)
         path = store.save(replace(make_result(), observations={"labels": labels, "ratio": scalar}))
-        read = store.find(Experiment())
+        read = store.find(short())
         assert read.observations.keys() == {"labels", "ratio"}
         np.testing.assert_array_equal(read.epochs("loss"), read.history["loss"])
         with pytest.raises(KeyError, match="label"):
@@ -127,25 +132,25 @@ class TestStore:
     def test_observations_too_large_for_half_precision_are_whole(self, store, largest):
         values = np.array([[0.1, largest], [-largest, np.nan]], np.float32)
         store.save(replace(make_result(), observations={"values": values}))
-        np.testing.assert_allclose(store.find(Experiment()).observations["values"], values, rtol=1e-3)
+        np.testing.assert_allclose(store.find(short()).observations["values"], values, rtol=1e-3)
 
     def test_finds_in_every_folder_in_the_order_of_the_files(self, store):
         assert list(store) == []
         assert store.table().empty
         assert not store.root.exists()
         for seed, folder in ((2, "b"), (1, "c/deeper"), (0, "a")):
-            path = store.save(make_result(Experiment(seed=seed)))
+            path = store.save(make_result(short(seed=seed)))
             (store.root / folder).mkdir(parents=True)
             path.rename(store.root / folder / path.name)
         assert seeds(store) == [0, 2, 1]
-        assert seeds(store.find(Experiment(seed=seed)) for seed in range(3)) == [0, 1, 2]
-        assert store.find(Experiment(seed=12)) is None
+        assert seeds(store.find(short(seed=seed)) for seed in range(3)) == [0, 1, 2]
+        assert store.find(short(seed=12)) is None
 
     def test_finds_a_file_under_any_key(self, store):
         """Keys change where settings are added: it is the settings inside that count."""
         path = store.save(make_result())
-        path.rename(path.with_name(f"{Experiment().name}-0123456789ab.json"))
-        assert store.find(Experiment()).experiment == Experiment()
+        path.rename(path.with_name(f"{short().name}-0123456789ab.json"))
+        assert store.find(short()).experiment == short()
 
     def test_a_result_that_is_there_stays(self, store):
         path = store.save(make_result())
@@ -159,17 +164,25 @@ class TestStore:
         assert len([*store]) == 1
 
     def test_a_run_that_observed_more_is_not_written_again_with_less(self, store):
-        watched = store.save(make_result(Experiment(observe="vote")))
+        seen = {"vote_error": np.zeros(EPOCHS)}
+        watched = store.save(replace(make_result(short(observe="vote")), observations=seen))
         assert store.save(make_result()) == watched
-        assert store.save(make_result(Experiment(observe=("vote", "embedding")))) != watched
+        assert store.save(make_result(short(observe=("vote", "embedding")))) != watched
+
+    def test_what_was_observed_must_be_there(self, store):
+        seen = {"vote_error": np.zeros(EPOCHS)}
+        path = store.save(replace(make_result(short(observe="vote")), observations=seen))
+        path.with_suffix(".npz").unlink()
+        with pytest.warns(UserWarning, match=r"with what was observed, is missing"):
+            assert store.find(short(observe="vote")) is None
 
     def test_another_result_under_this_name_stays_beside(self, store):
-        taken = store.save(make_result(Experiment(seed=1)))
-        taken.rename(taken.with_name(f"{Experiment().name}-{Experiment().key}.json"))
+        taken = store.save(make_result(short(seed=1)))
+        taken.rename(taken.with_name(f"{short().name}-{short().key}.json"))
         path = store.save(make_result())
-        assert path.name == f"{Experiment().name}-{Experiment().key}-1.json"
+        assert path.name == f"{short().name}-{short().key}-1.json"
         assert store.save(make_result()) == path
-        assert store.find(Experiment()).experiment == Experiment()
+        assert store.find(short()).experiment == short()
         assert set(seeds(store)) == {0, 1}
 
     @pytest.mark.parametrize("torn", ["os.replace", "labelreg.results._save_arrays", "pathlib.Path.write_text"])
@@ -185,7 +198,7 @@ class TestStore:
             with pytest.raises(OSError, match="no space"):
                 store.save(result)
         assert list(store.root.glob("shared/*.json")) == list(store.root.glob("shared/.*")) == []
-        assert store.find(Experiment()) is None
+        assert store.find(short()) is None
         store.save(result)
         assert [each.observations["labels"].tolist() for each in store] == [[1.0, 1.0, 1.0]]
 
@@ -193,7 +206,7 @@ class TestStore:
         path = store.save(make_result())
         left_over = path.with_name(f".{path.name}.1234.tmp")
         left_over.touch()
-        store.save(make_result(Experiment(seed=1)))
+        store.save(make_result(short(seed=1)))
         assert not left_over.exists()
         assert len(list(store)) == 2
 
@@ -212,25 +225,25 @@ class TestStore:
         for writer in writers:
             writer.join(60)
         assert [writer.exitcode for writer in writers] == [0] * 6
-        name = f"{Experiment().name}-{Experiment().key}"
+        name = f"{short().name}-{short().key}"
         assert sorted(path.name for path in (store.root / "shared").iterdir()) == [f"{name}.json", f"{name}.npz"]
 
 
 def test_a_claim_has_one_holder_at_a_time(tmp_path):
     one, other = Store(tmp_path), Store(tmp_path)
-    with one.claim(Experiment()):
-        with pytest.raises(Claimed, match="another process holds"), other.claim(Experiment(), lambda: False):
+    with one.claim(short()):
+        with pytest.raises(Claimed, match="another process holds"), other.claim(short(), lambda: False):
             pass
-        with other.claim(Experiment(seed=1), pytest.fail):
+        with other.claim(short(seed=1), pytest.fail):
             pass
-    with pytest.raises(ZeroDivisionError), other.claim(Experiment(), pytest.fail):
+    with pytest.raises(ZeroDivisionError), other.claim(short(), pytest.fail):
         1 / 0  # noqa: B018
-    with one.claim(Experiment(), pytest.fail):
+    with one.claim(short(), pytest.fail):
         pass
     assert list(one) == []
 
 
-PLAIN = Experiment().as_dict()
+PLAIN = short(epochs=2).as_dict()
 
 
 def content(experiment=PLAIN, history=None, **changes):
@@ -277,7 +290,7 @@ FOREIGN = {
     "a metric that is Infinity": recorded({"test_error": [math.inf, 0.1]}),
     "columns of different length": recorded({"test_ece": [0.1]}),
     "no calibration error": json.dumps(
-        {**json.loads(recorded()), "history": {"test_error": [0.1], "test_nll": [1.0]}},
+        {**json.loads(recorded()), "history": {"test_error": [0.1, 0.1], "test_nll": [1.0, 1.0]}},
     ),
     "a name that leads out of the folder": recorded(experiment=PLAIN | {"network": "../../n"}),
 }
@@ -294,7 +307,7 @@ def test_a_file_as_it_should_be_is_a_result(store):
 class TestForeignFiles:
     @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
     def test_are_named_once_and_passed_over_and_left_alone(self, content, store):
-        foreign = store.root / "shared" / f"{Experiment().name}-{Experiment().key}.json"
+        foreign = store.root / "shared" / f"{short().name}-{short().key}.json"
         foreign.parent.mkdir(parents=True)
         before = content if isinstance(content, bytes) else content.encode()
         foreign.write_bytes(before)
@@ -306,11 +319,11 @@ class TestForeignFiles:
             return outcome
 
         assert warned(lambda: list(store)) == []
-        assert warned(lambda: store.find(Experiment())) is None
+        assert warned(lambda: store.find(short())) is None
         path = warned(lambda: store.save(make_result()))
         assert path.name == f"{foreign.stem}-1.json"
         assert foreign.read_bytes() == before
-        assert warned(lambda: store.find(Experiment())).experiment == Experiment()
+        assert warned(lambda: store.find(short())).experiment == short()
 
     def test_observations_that_cannot_be_read_are_named_too(self, store):
         path = store.save(replace(make_result(), observations={"labels": np.ones(3)}))
@@ -341,12 +354,12 @@ class TestForeignFiles:
         (store.root / "notes.json").write_text("no result")
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert store.find(Experiment()) is not None
+            assert store.find(short()) is not None
 
 
 def test_the_table_has_settings_metrics_and_provenance_per_run(store):
     for seed in (0, 1):
-        experiment = Experiment(seed=seed, learning_rate=0.1)
+        experiment = short(seed=seed, learning_rate=0.1)
         store.save(make_result(experiment, learning_rate=[0.1, 0.05, 0.0], test_error=[0.2, 0.1, 0.3]))
     table = store.table()
     assert list(table.seed) == [0, 1]
@@ -384,8 +397,7 @@ class TestDifferences:
 
 
 def test_provenance_goes_without_a_commit_where_there_is_no_checkout(monkeypatch, tmp_path):
-    monkeypatch.setattr(results.paths, "project_root", lambda: tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(results.paths, "checkout", lambda: None)  # a project of the caller's around it is not asked
     monkeypatch.delenv("LABELREG_COMMIT", raising=False)
     assert results._commit.__wrapped__() == ""
     monkeypatch.setenv("LABELREG_COMMIT", "0123456789ab")

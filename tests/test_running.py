@@ -431,3 +431,5 @@ def test_the_callers_modes_do_not_reach_training():
 def test_a_run_that_diverges_is_named():
     with pytest.raises(Diverged, match=r"digits-mlp-cross_entropy-s3: the \w+ is nan in epoch 1"):
         train(Experiment(subset=50, epochs=1, learning_rate=1e30, seed=3), progress=None)
+    with pytest.raises(Diverged, match=f"{AHEAD.name}: the loss is nan in epoch 1"):
+        train(AHEAD.but(learning_rate=1e30), progress=None)

@@ -219,6 +219,15 @@ def test_two_processes_give_what_one_gives_and_tell_what_fails(monkeypatch):
         assert result.history["loss"] == pytest.approx(straight.history["loss"], rel=1e-3)
 
 
+def test_processes_that_are_left_from_a_former_call_see_the_folders_of_this_one(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        monkeypatch.setenv("LABELREG_RUNS", "here")  # relative to the current folder
+        run_all(SEEDS[:2], jobs=2, device="cpu", results="results", progress=None)
+        assert len(list((tmp_path / name / "here").iterdir())) == 2
+
+
 def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and_then(capsys, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(sweeps.time, "monotonic", lambda: now[0])
@@ -231,7 +240,7 @@ def test_a_run_in_a_process_prints_its_first_line_at_once_and_the_others_now_and
 
 # no run ends before the other is on its way: in their second epoch they wait until they are to stop
 PROGRAM = """
-import os, time
+import os, sys, time
 from labelreg import checkpoints, sweeps
 from labelreg.experiment import Experiment
 
@@ -247,6 +256,8 @@ class Holding(sweeps.StopWhen):
 
 sweeps.StopWhen = Holding
 todo = Experiment(subset=100, epochs=4, batch_size=32, schedule="one_cycle", seed=11).with_seeds(2)
+if "one short" in sys.argv:  # which ends without waiting
+    todo[1] = todo[1].but(epochs=1)
 sweeps.run_all(todo, jobs=2, device="cpu", progress=lambda line: print(line, flush=True))
 """
 
@@ -301,6 +312,24 @@ def start():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(each, signal.SIGKILL)
         process.wait(60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_saves_all_though_one_has_nothing_to_do(number):
+    command = [sys.executable, "-c", PROGRAM, "one short"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            wait_for(lambda: process.poll() is not None or (len(list(Store())) == 1 and epochs_saved(LONG[0]) == 1))
+            os.killpg(process.pid, number)
+            said = process.communicate(timeout=120)[0]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert "Interrupted: interrupted; saved, the same call resumes there" in said
+    assert said.count("stopped; the same call resumes there") == 1
+    assert epochs_saved(LONG[0]) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")

@@ -48,7 +48,7 @@ class AdversarialTraining(Wrapper):
 
     @property
     def capturable(self) -> bool:
-        # the method inside takes two steps per batch, but one with its own start_step would decide only once
+        # the method inside takes two steps per batch, and start_step seeds its generators only once
         return self.method.capturable and type(self.method).start_step is Method.start_step
 
     def step(self, network: nn.Module, batch: Batch) -> Step:

@@ -186,6 +186,7 @@ class StochasticBatchAugmentation(Method):
         self.seed = torch.initial_seed()
         self.steps = self.epoch = 0
         self._decided: tuple[int, str | None] | None = None
+        self._loop_decides = False
         self._draws: Generator | None = None
         self._layers_checked = self._warned = False
 
@@ -198,6 +199,10 @@ class StochasticBatchAugmentation(Method):
 
     def start_step(self) -> str | None:
         """Decide at which layer the next step is augmented, None for none."""
+        self._loop_decides = True
+        return self._decide()
+
+    def _decide(self) -> str | None:
         position, layer = self.steps, self.augmented_layer(self.steps)
         if self._draws is not None:
             self._draws.manual_seed(seed_of(self.seed, Stream.VIRTUAL_POINTS, position=position))
@@ -218,11 +223,10 @@ class StochasticBatchAugmentation(Method):
             yield Step.of(step.logits, {"vicinity": step.terms["vicinity"]})
 
     def _decision(self) -> tuple[int, str | None]:
-        """Number and layer of this step; a loop that has not asked for a decision gets one here."""
-        if self._decided is None:
-            self.start_step()
-        decided, self._decided = self._decided, None
-        return decided
+        """Number and layer of this step; in a loop that does not call :meth:`start_step`, they are decided here."""
+        if not self._loop_decides:
+            self._decide()
+        return self._decided
 
     def _step(self, network: nn.Module, batch: Batch, position: int, layer: str | None) -> Step:
         """The loss of equation 11, with its second term at ``layer``, or without that term if ``layer`` is None."""

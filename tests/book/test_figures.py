@@ -109,7 +109,7 @@ class TestMethods:
             ("knowledge_refinery", {}, "knowledge_refinery", "-"),
             ("knowledge_refinery", {"smoothing": 0.1}, "knowledge_refinery", "--"),
             ("mixup", {"method": "network_as_regularization"}, "network_as_regularization", "-."),
-            ("class_wise_self_distillation", {"method": "mixup"}, "class_wise_self_distillation", "-."),
+            ("class_wise_self_distillation", {"method": "confidence_penalty"}, "class_wise_self_distillation", "-."),
         ],
     )
     def test_style_tells_smoothing_and_methods_inside_methods(self, method, options, coloured, line):

@@ -334,7 +334,7 @@ class TestRecorded:
 
     def test_draws_what_is_recorded_under_a_line_that_says_what_it_is(self):
         for experiment in (*self.ITEM[0].at("fast").with_seeds(2), self.ITEM[1].at("fast")):
-            Store().save(recorded(experiment, 0.2))
+            Store().save(recorded(experiment, *[0.2] * experiment.epochs))
         drawn = tables.recorded("kr", "figure5", dict)
         assert {row.method: len(group) for row, group in drawn.items()} == {"gamma = 0": 2, "gamma = 0.9": 1}
         assert tables.recorded("kr", "figure5", recorded_curves).axes

@@ -113,7 +113,7 @@ class TestRuns:
         assert (compare("kr", "table1", runs).profile == "").all()
 
     def test_takes_a_store_or_its_results(self, tmp_path):
-        Store().save(result(KR, 0.2))
+        Store().save(result(KR, *[0.2] * KR.epochs))
         for store in (None, Store(), list(Store())):
             assert (compare("kr", "table1", store).seeds > 0).sum() == 1
             assert len(recorded_runs(papers["kr"].tables["table1"].rows, "paper", store)) == 1
