@@ -52,9 +52,9 @@ def show(tables: Mapping[str, pd.DataFrame], column: str = "difference") -> Styl
         else:
             shown[heading] = table[column].map("{:.2f}".format if column == "nll" else "{:.1f}".format)
     rows = [label for label in colours() if any(label in table.index for table in tables.values())]
-    frame = pd.DataFrame(shown).reindex(rows).fillna("").rename_axis(None)
+    frame = pd.DataFrame(shown, dtype=object).reindex(rows).fillna("").rename_axis(None)
     if column == "difference":
-        frame = frame.drop(index=BASELINE)
+        frame = frame.drop(index=BASELINE, errors="ignore")
     return frame.style.set_properties(**{"text-align": "right"})
 
 

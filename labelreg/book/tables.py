@@ -125,7 +125,8 @@ def pairs(
     for condition, runs, first, second in compared:
         rows = {metric: paired(runs[first], runs[second], metric) for metric in metrics}
         found = pd.DataFrame(rows, dtype=float).T
-        cells[condition, f"{first} minus {second}"] = _written(found.difference, "+.2f", found.half_width)
+        known = found.difference.notna()
+        cells[condition, f"{first} minus {second}"] = _written(found.difference, "+.2f", found.half_width, known)
     headings = {metric: METRICS[metric][1].replace("%", "points") for metric in metrics}
     return _aligned(pd.DataFrame(cells).T.rename(columns=headings), "right")
 

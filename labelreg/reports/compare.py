@@ -13,7 +13,7 @@ from labelreg.reports.measures import measured, paired
 from labelreg.results import Recorded, Result, Store
 
 RECORDED = ("paper", "fast")  # the profiles of recorded runs, the more informative first
-_MOST_SEEDS = max(profile.seeds for profile in PROFILES.values())
+_SEEDS = max(profile.seeds for profile in PROFILES.values())
 
 
 def compare(paper: str, item: str, store: Iterable[Result] | None = None) -> pd.DataFrame:
@@ -91,7 +91,10 @@ def runs_at_a_profile(rows: Iterable[Row], profile: str, recorded: Recorded) -> 
 def runs_of(row: Row, profile: str, recorded: Recorded, subset: int = 0) -> list[Result]:
     """Find the recorded runs of a row at a profile, on a subset if one is given, in the order of seeds."""
     wanted = row.experiment.at(profile, **({"subset": subset} if subset else {}))
-    return [run for each in wanted.with_seeds(_MOST_SEEDS) if (run := recorded.find(each))]
+    seeds = _SEEDS
+    while len(found := [run for each in wanted.with_seeds(seeds) if (run := recorded.find(each))]) == seeds:
+        seeds *= 2  # all of these are there, and there may be more
+    return found
 
 
 def is_runnable(row: Row) -> bool:

@@ -128,17 +128,16 @@ def p_values(tables: Iterable[pd.DataFrame]) -> list[pd.Series]:
     """Return the p-values of the differences in tables with columns ``difference, half_width, common``.
 
     They are those of a two-sided paired t-test, after Holm's correction (1979) for the number of differences in all
-    tables. A difference of 0 without an interval, such as that of a baseline to itself, does not count.
+    tables. Differences that do not vary, such as that of a baseline to itself, have none and do not count.
     """
     from scipy.special import stdtr, stdtrit
 
     if not (tables := list(tables)):
         return []
     frame = pd.concat(dict(enumerate(tables)))[["difference", "half_width", "common"]].astype(float)
-    tested = frame[frame.half_width.notna() & ((frame.difference != 0) | (frame.half_width > 0))]
+    tested = frame[frame.half_width > 0]
     freedom = tested.common - 1
-    with np.errstate(divide="ignore"):
-        statistic = tested.difference.abs() / tested.half_width * stdtrit(freedom, 0.975)
+    statistic = tested.difference.abs() / tested.half_width * stdtrit(freedom, 0.975)
     ordered = pd.Series(2 * stdtr(freedom, -statistic), tested.index).sort_values()
     corrected = (ordered * np.arange(len(ordered), 0, -1)).cummax().clip(upper=1).reindex(frame.index)
     return [corrected[number] if len(table) else corrected for number, table in enumerate(tables)]

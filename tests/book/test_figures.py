@@ -182,10 +182,10 @@ class TestAugmentation:
         figure = figures.recorded_weights(runs)
         (axes,) = figure.axes
         assert axes.get_title() == "digits"
-        assert key(figure) == ["mlp", "resnet8"]
-        assert texts(axes.get_xticklabels()) == ["10", "0.1"]
+        assert key(figure) == ["MLP", "ResNet-8"]
+        assert texts(axes.get_xticklabels()) == ["0.1", "10"]
         curves = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "o"]
-        np.testing.assert_allclose(curves, [[41, 21], [np.nan, 31]])
+        np.testing.assert_allclose(curves, [[21, 41], [31, np.nan]])
         dotted = [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"]
         np.testing.assert_allclose(dotted, [31, np.nan])
 

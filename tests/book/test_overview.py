@@ -37,5 +37,9 @@ def test_a_table_of_differences_marks_what_stands_after_holms_correction(tables)
     assert shown["PlainCNN-6,\nCIFAR-100"]["DML"] == "" or tables["PlainCNN-6,\nCIFAR-100"].seeds["DML"]
 
 
+def test_without_runs_nothing_is_shown():
+    assert overview.show(overview.settings([])).data.empty
+
+
 def test_other_columns_have_a_row_for_the_baseline(tables):
     assert overview.show(tables, "ece").data.loc[BASELINE].ne("").all()

@@ -130,6 +130,12 @@ class TestRuns:
         paper = [result(row.experiment.at("paper"), 0.2) for row in rows[1:]]
         assert list(recorded_runs(rows, store=[*runs, *paper])) == [*rows[1:]]
 
+    def test_more_seeds_than_the_profiles_have_are_found(self):
+        row = papers["kr"].tables["table1"].rows[0]
+        runs = [result(each, 0.2) for each in row.experiment.at("fast").with_seeds(20)]
+        assert len(recorded_runs([row], "fast", runs)[row]) == 20
+        assert len(recorded_runs([row], "fast", runs[1:])[row]) == 7, "the first ones only, as one of them is missing"
+
 
 class TestDifferences:
     def test_are_to_the_row_it_is_compared_with_on_common_seeds(self):

@@ -9,6 +9,7 @@ from labelreg.book.figures.curves import parameter_curves
 from labelreg.book.figures.style import legend, panels, shades
 from labelreg.book.tables import recorded_against_baseline
 from labelreg.costs import augmented_step_cost
+from labelreg.names import printed
 from labelreg.papers import Row
 from labelreg.reports.measures import epochs_until, measured
 from labelreg.results import Result
@@ -24,18 +25,18 @@ def recorded_weights(runs: Mapping[Row, Sequence[Result]]) -> Figure:
 
     The rows have names such as "eta = 0.1".
     """
-    values = dict.fromkeys(("eta = 0", *(row.method for row in runs)))
+    values = sorted({"eta = 0", *(row.method for row in runs)}, key=lambda name: float(name.removeprefix("eta = ")))
     datasets, networks = (dict.fromkeys(getattr(row, kind) for row in runs) for kind in ("dataset", "network"))
-    colours = dict(zip(networks, shades(len(networks)), strict=True))
+    colours = dict(zip(map(printed, networks), shades(len(networks)), strict=True))
     figure, grid = panels(len(datasets))
     for axes, dataset in zip(grid, datasets, strict=True):
         curves = {}
         for network in dict.fromkeys(row.network for row in runs if row.dataset == dataset):
             found = {row: group for row, group in runs.items() if (row.dataset, row.network) == (dataset, network)}
             table = recorded_against_baseline(found, "eta = 0").reindex(values)
-            curves[network] = table.rename(index=lambda value: value.removeprefix("eta = "))
+            curves[printed(network)] = table.rename(index=lambda value: value.removeprefix("eta = "))
         parameter_curves(axes, curves, "0", colours)
-        axes.set(xlabel=r"$\eta$", title=dataset)
+        axes.set(xlabel=r"$\eta$", title=printed(dataset))
     figure.supylabel("test error, %")
     legend(figure)
     return figure
@@ -51,7 +52,7 @@ def layer_trade_off(runs: Mapping[Row, Sequence[Result]]) -> Figure:
     groups: dict[str, dict[str, dict[str, Row]]] = {}
     for row in runs:
         method, _, place = row.method.partition(" ")
-        groups.setdefault(f"{row.dataset}, {row.network}", {}).setdefault(place, {})[method] = row
+        groups.setdefault(f"{printed(row.dataset)}, {printed(row.network)}", {}).setdefault(place, {})[method] = row
     figure, grid = panels(2 * len(groups))
     for left, right, (title, places) in zip(grid[::2], grid[1::2], groups.items(), strict=True):
         ratios = [_cost_ratio(found, runs) if len(found) == 2 else float("nan") for found in places.values()]
