@@ -85,8 +85,8 @@ def test_operations_are_estimated():
         ({"method": "stochastic_batch_augmentation"}, "StochasticBatchAugmentation is for images"),
         ({"method": "forest_as_regularization"}, "ForestAsRegularization is for images"),
         (
-            {"method": "class_wise_self_distillation", "options": {"method": "mixup"}},
-            "Mixup is for images or numbers",
+            {"method": "class_wise_self_distillation", "options": {"method": "batch_augmentation"}},
+            "BatchAugmentation is for images or numbers",
         ),
         ({"augmentation": "crop_flip"}, r"augmentation 'crop_flip' is for images \(N, C, H, W\)"),
         ({"network": "mlp"}, "mlp reads no texts, and docstrings is made of texts"),

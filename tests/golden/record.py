@@ -91,11 +91,11 @@ CASES = {
         {"method": (NAR, {})}, {"method": (NAR, {"variant": "official", "warm_up": 1})},
         {"method": (SNAPSHOT, {"interval": 1})}, {"method": (CSKD, {})}, {"method": (SBA, ALWAYS)},
         {"method": (CSKD, {"sample_weight": 1.0, "bn": "anchor_only"})}, {"method": (KD, {})}, {"method": (DML, {})},
+        {"method": (ATTACK, {"method": PLAIN})},
     ],
     ATTACK: [
         {"method": PLAIN}, {"method": PLAIN, "pixel_std": PIXEL_STD, "epsilon": 0.1}, {"method": ("ada_cos", {})},
         {"method": (NAR, {}), "pixel_std": PIXEL_STD}, {"method": (KR, {"smoothing": 0.1})},
-        {"method": ("mixup", {"method": PLAIN})},
     ],
 }  # fmt: skip
 # on a text: one label per word, and a network with a state
