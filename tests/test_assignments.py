@@ -65,7 +65,10 @@ def options(draw, method):
     named = {name: OPTIONS[name] for name in methods.options(method) if name in OPTIONS}
     chosen = draw(st.fixed_dictionaries({}, optional=named))
     if "method" in methods.options(method):
-        chosen["method"] = draw(st.sampled_from(["label_smoothing", "network_as_regularization", "mixup"]))
+        inner = ["label_smoothing", "network_as_regularization", "mixup"]
+        if method in ("adversarial_training", "class_wise_self_distillation"):
+            inner.remove("mixup")  # which they refuse
+        chosen["method"] = draw(st.sampled_from(inner))
         chosen |= {f"method.{name}": value for name, value in draw(options(chosen["method"])).items()}
     elif "peer" in methods.options(method):
         chosen["peer"] = draw(st.sampled_from(["", "lstm"]))
