@@ -23,7 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from labelreg import networks
-from labelreg.build import prepare_training
+from labelreg.build import prepare_training, resolve_device
 from labelreg.data import Batch, Dataset, Split, register
 from labelreg.experiment import Experiment
 from labelreg.methods import Method
@@ -50,22 +50,26 @@ def step_operations(method: Method, network: nn.Module, batch: Batch) -> int:
 def step_seconds(methods: Mapping[str, Method], network: nn.Module, batch: Batch, rounds: int = 30) -> dict[str, float]:
     """Return the median seconds of each method's training step on a batch; a step is as in :func:`step_operations`."""
     steps = {name: partial(_differentiated, method, network, batch) for name, method in methods.items()}
-    return {name: statistics.median(each) for name, each in _seconds_in_turns(steps, rounds).items()}
+    return {
+        name: statistics.median(each) for name, each in _seconds_in_turns(steps, rounds, batch.targets.device).items()
+    }
 
 
 def _differentiated(method: Method, network: nn.Module, batch: Batch) -> None:
     method.step(network, batch).loss.backward()
 
 
-def _seconds_in_turns(calls: Mapping[Any, Callable[[], Any]], repeats: int) -> dict[Any, list[float]]:
+def _seconds_in_turns(
+    calls: Mapping[Any, Callable[[], Any]], repeats: int, device: torch.device
+) -> dict[Any, list[float]]:
     """Time calls in turns, so that other load on the machine affects all alike; the first turn is not counted."""
     seconds: dict[Any, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
             started = time.perf_counter()
             call()
-            for number in range(torch.cuda.device_count() if torch.cuda.is_initialized() else 0):
-                torch.cuda.synchronize(number)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return seconds
@@ -111,7 +115,7 @@ def step_costs(
     are those of :func:`training_bytes`.
     """
     steps = {label: _step(_trainer(each, device), label in bare) for label, each in experiments.items()}
-    seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds).items()}
+    seconds = {label: min(each) for label, each in _seconds_in_turns(steps, rounds, resolve_device(device)).items()}
     del steps  # frees the networks that they hold
     megabytes = {label: training_bytes(each, device, label in bare) / 1e6 for label, each in experiments.items()}
     return {label: {"milliseconds": 1e3 * seconds[label], "megabytes": megabytes[label]} for label in experiments}
